@@ -1,0 +1,228 @@
+"""Pay, sell what was metered, and read balances."""
+
+from typing import Any
+
+from currency import ledger
+from currency.integrity import Settlement, Side, account_after
+from currency.integrity import zome as integrity
+from currency.ledger import Account
+from ioe_node.hdk import (
+    ActionHash,
+    AgentPubKey,
+    CallError,
+    CoordinatorZome,
+    Found,
+    Host,
+    LocalError,
+    Party,
+    PeerError,
+    TransportError,
+)
+
+HISTORY_MAX = 10_000
+INTERVALS_PER_SALE_MAX = 96
+SALES_PER_CALL_MAX = 64
+
+zome = CoordinatorZome(integrity)
+
+
+async def _standing(host: Host, agent: AgentPubKey) -> tuple[ActionHash | None, Account]:
+    """(last settlement, account) of an agent."""
+    newest = await host.query(Settlement, author=agent, limit=1)
+    if not newest:
+        return None, Account()
+    return newest[0].hash, _account_of(newest[0], agent)
+
+
+def _account_of(found: Found, agent: AgentPubKey) -> Account:
+    for party in found.entry.parties:
+        if party.agent == agent:
+            return account_after(found, party)
+    raise CallError("a settlement of other parties")
+
+
+@zome.draft
+async def transfer(
+    host: Host,
+    parties: tuple[Party, Party],
+    amount_micro: int,
+    memo: str,
+) -> Settlement:
+    """The proposer pays the counterparty."""
+    payer, payee = parties
+    payer_last, payer_account = await _standing(host, payer.agent)
+    payee_last, payee_account = await _standing(host, payee.agent)
+    return Settlement(
+        parties,
+        (
+            Side(payer_last, ledger.paid(payer_account, -amount_micro)),
+            Side(payee_last, ledger.paid(payee_account, amount_micro)),
+        ),
+        amount_micro,
+        0,
+        None,
+        memo,
+    )
+
+
+@zome.draft
+async def sale(
+    host: Host, parties: tuple[Party, Party], reading: ActionHash, energy_milli_wh: int
+) -> Settlement:
+    """The proposer sells energy of its reading to the counterparty, who pays."""
+    seller, buyer = parties
+    found = await host.get(reading)
+    if found is None:
+        raise CallError("the reading that is sold from is not here yet; try again")
+    if buyer.agent == host.agent_info().agent:
+        await _check_offer(host, found, buyer.agent, energy_milli_wh)
+    amount_micro = ledger.price_of(energy_milli_wh, host.properties.price_bp)
+    seller_last, seller_account = await _standing(host, seller.agent)
+    buyer_last, buyer_account = await _standing(host, buyer.agent)
+    after = ledger.sold(
+        ledger.paid(seller_account, amount_micro), found.action.action_seq, energy_milli_wh
+    )
+    if after is None:
+        raise CallError("readings are sold in the order of the chain; this one is past")
+    return Settlement(
+        (buyer, seller),
+        (
+            Side(buyer_last, ledger.paid(buyer_account, -amount_micro)),
+            Side(seller_last, after),
+        ),
+        amount_micro,
+        energy_milli_wh,
+        reading,
+        "",
+    )
+
+
+async def _check_offer(host: Host, reading: Found, buyer: AgentPubKey, energy: int) -> None:
+    """The buyer's own look: the share-out of that interval gives it this energy, once."""
+    seller = reading.action.author
+    matches = await _matches(host, reading.entry.start)
+    if matches is None:
+        raise CallError("not every reading of that interval is here yet; try again")
+    if (seller, buyer, energy) not in matches:
+        raise CallError("another share-out of that interval than ours")
+    if buyer in await _served(host, seller, reading.hash):
+        raise CallError("this energy is bought already")
+
+
+async def _served(host: Host, seller: AgentPubKey, reading: ActionHash) -> set[AgentPubKey]:
+    """Who has bought from a reading, by the seller's chain."""
+    sales = await host.query(
+        Settlement, author=seller, enough=lambda each: each.entry.reading not in (reading, None)
+    )
+    return {each.entry.parties[0].agent for each in sales if each.entry.reading == reading}
+
+
+async def _matches(host: Host, start: int) -> list[tuple[AgentPubKey, AgentPubKey, int]] | None:
+    """(seller, buyer, milli-Wh) of one interval; None while a trader's reading is still out.
+
+    Devices trade; a substation's meter only watches.  A device that has been silent for
+    `SILENT_INTERVALS_MAX` while others went on is left out.
+    """
+    readings = await host.call("metering", "at", {"start": start})
+    if not all(each["present"] for each in readings):
+        return None
+    traders = [each for each in readings if each["method"] == "device"]
+    return [
+        (AgentPubKey(seller), AgentPubKey(buyer), energy)
+        for seller, buyer, energy in ledger.share_out(
+            {each["agent"]: each["export_milli_wh"] for each in traders},
+            {each["agent"]: each["import_milli_wh"] for each in traders},
+        )
+    ]
+
+
+@zome.function
+async def sell(host: Host) -> dict[str, int]:
+    """Sell what our readings export and others import, oldest unsold reading first.
+
+    Run it on a schedule.  Each sale is a settlement; whoever is busy or away is tried at the
+    next run, whoever declines is passed by.
+    """
+    us = host.agent_info().agent
+    _, account = await _standing(host, us)
+    readings = await host.call(
+        "metering", "exports", {"from_seq": account.reading_seq, "limit": INTERVALS_PER_SALE_MAX}
+    )
+    done = {"sold": 0, "declined": 0, "energy_milli_wh": 0}
+    for reading in readings:
+        matches = await _matches(host, reading["start"])
+        if matches is None:
+            break
+        served = await _served(host, us, reading["hash"])
+        for seller, buyer, energy in matches:
+            if seller != us or buyer in served or done["sold"] >= SALES_PER_CALL_MAX:
+                continue
+            terms = {"reading": reading["hash"], "energy_milli_wh": energy}
+            try:
+                await host.countersign(buyer, "currency.sale", terms)
+            except TransportError:
+                return done
+            except (PeerError, LocalError) as error:
+                host.emit_signal({"declined": buyer, "why": str(error)})
+                done["declined"] += 1
+                if "try again" in str(error):
+                    return done
+                continue
+            host.emit_signal({"sold_to": buyer, "energy_milli_wh": energy})
+            done["sold"] += 1
+            done["energy_milli_wh"] += energy
+    return done
+
+
+@zome.function
+async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "") -> ActionHash:
+    """Pay another member, both chains or neither."""
+    terms = {"amount_micro": amount_micro, "memo": memo}
+    return await host.countersign(payee, "currency.transfer", terms)
+
+
+@zome.function
+async def balance(host: Host, agent: AgentPubKey | None = None) -> dict[str, int]:
+    """An agent's balance and what it may still spend, in micro-credits."""
+    _, account = await _standing(host, agent or host.agent_info().agent)
+    limit = host.properties.credit_limit_micro
+    return {
+        "balance_micro": account.balance_micro,
+        "credit_limit_micro": limit,
+        "spendable_micro": ledger.spendable(account, limit),
+    }
+
+
+@zome.function
+async def history(
+    host: Host, agent: AgentPubKey | None = None, limit: int = 100
+) -> list[dict[str, Any]]:
+    """An agent's settlements, newest first; amounts are negative where it paid."""
+    who = agent or host.agent_info().agent
+    listed = []
+    for found in await host.query(Settlement, author=who, limit=min(limit, HISTORY_MAX)):
+        entry = found.entry
+        payer, payee = (party.agent for party in entry.parties)
+        sign = -1 if payer == who else 1
+        listed.append(
+            {
+                "hash": found.hash,
+                "timestamp_us": found.action.timestamp_us,
+                "with": payee if payer == who else payer,
+                "amount_micro": sign * entry.amount_micro,
+                "balance_micro": _account_of(found, who).balance_micro,
+                "energy_milli_wh": entry.energy_milli_wh,
+                "memo": entry.memo,
+            }
+        )
+    return listed
+
+
+@zome.function
+async def audit(host: Host) -> dict[str, Any]:
+    """Every balance known here and their sum, which is zero."""
+    balances = []
+    for agent in await host.agents():
+        _, account = await _standing(host, agent)
+        balances.append({"agent": agent, "balance_micro": account.balance_micro})
+    return {"balances": balances, "sum_micro": sum(each["balance_micro"] for each in balances)}

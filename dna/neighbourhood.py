@@ -1,0 +1,47 @@
+"""The neighbourhood: devices with owners, metered energy, mutual credit.
+
+Amend a property with `ioe community create --set NAME=VALUE`; the properties are part of the
+network's name, so they hold for everyone in it.
+"""
+
+from dataclasses import dataclass
+
+import currency.coordinator
+import zomes.community.coordinator
+import zomes.identity.coordinator
+import zomes.metering.coordinator
+from ioe_node.hdk import AgentPubKey, DnaDef, Zome
+
+
+@dataclass(frozen=True)
+class Properties:
+    """What a community fixes for all its members.
+
+    `stewards` may invite; `interval_us` is
+    the settlement period; `price_bp` is what a kWh costs, in basis points of a credit;
+    `credit_limit_micro` is how far below zero a member may go; `power_milli_w_max` is the
+    largest connection's rating.
+    """
+
+    stewards: tuple[AgentPubKey, ...] = ()
+    interval_us: int = 15 * 60 * 1_000_000
+    price_bp: int = 10_000
+    credit_limit_micro: int = 100_000_000
+    power_milli_w_max: int = 100_000_000
+
+
+def _zome(module: object) -> Zome:
+    coordinator = module.zome  # type: ignore[attr-defined]  # every coordinator module has one
+    return Zome(coordinator.integrity, coordinator)
+
+
+DNA = DnaDef(
+    name="neighbourhood",
+    zomes=(
+        _zome(zomes.community.coordinator),
+        _zome(zomes.identity.coordinator),
+        _zome(zomes.metering.coordinator),
+        _zome(currency.coordinator),
+    ),
+    properties=Properties(),
+)

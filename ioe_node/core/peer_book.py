@@ -1,0 +1,45 @@
+"""Who is in a network and where: signed infos merged, newest first, expired ones kept aside.
+
+Pure.  An expired info is no proof that an agent is gone (a device may sleep), so it stays
+until `PEERS_MAX` newer ones push it out; `core.authority` counts all of them.
+"""
+
+from dataclasses import dataclass, field
+
+from ioe_node.model.agent_info import AgentInfo, SignedInfo
+from ioe_node.model.hashes import AgentPubKey
+
+PEERS_MAX = 1_024
+
+
+@dataclass
+class PeerBook:
+    """The agents of one network that we have signed word of, ourselves left out."""
+
+    us: AgentPubKey
+    _infos: dict[AgentPubKey, tuple[AgentInfo, SignedInfo]] = field(default_factory=dict)
+
+    def merge(self, info: AgentInfo, signed: SignedInfo) -> bool:
+        """Take a checked info; True if it is news."""
+        agent = AgentPubKey(info.agent)
+        known = self._infos.get(agent)
+        if agent == self.us or (known is not None and known[0].issued_us >= info.issued_us):
+            return False
+        self._infos[agent] = (info, signed)
+        if len(self._infos) > PEERS_MAX:
+            oldest = min(self._infos.values(), key=lambda pair: pair[0].issued_us)
+            del self._infos[AgentPubKey(oldest[0].agent)]
+        return True
+
+    def agents(self) -> list[AgentPubKey]:
+        """Everyone known, in key order."""
+        return sorted(self._infos)
+
+    def addresses(self, agent: AgentPubKey) -> tuple[str, ...]:
+        """Where an agent was last dialable."""
+        known = self._infos.get(agent)
+        return known[0].addresses if known else ()
+
+    def signed(self) -> list[SignedInfo]:
+        """Every info, to pass on."""
+        return [self._infos[agent][1] for agent in sorted(self._infos)]

@@ -1,0 +1,323 @@
+"""The rules that every DNA shares, and how a DNA's own rules are run on one record.
+
+`validate` is what an authority, an author at commit, and a reader all run.  Its outcome is a
+value: Valid, Invalid(reason) or Missing(hashes).  It reads other records only through
+`Held`, which answers from what is validated here.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ioe_node.core.chain import Head, follows
+from ioe_node.errors import Malformed
+from ioe_node.hdi import (
+    ActionHash,
+    AgentPubKey,
+    CreateOp,
+    DeleteOp,
+    DnaHash,
+    EntryType,
+    Found,
+    Invalid,
+    LinkOp,
+    Missing,
+    Party,
+    UpdateOp,
+    Valid,
+    Verdict,
+)
+from ioe_node.hdk import DnaDef
+from ioe_node.model import capability
+from ioe_node.model.action import (
+    AGENT_ENTRY,
+    CAP_CLAIM_ENTRY,
+    CAP_GRANT_ENTRY,
+    AgentValidationPkg,
+    AnyAction,
+    Create,
+    CreateLink,
+    Delete,
+    DeleteLink,
+    Update,
+    hash_of,
+)
+from ioe_node.model.hashes import CORE
+from ioe_node.model.record import PARTIES_MAX, Record, root_of, seal_message, tree_of
+from ioe_node.model.signing import verify
+
+
+class Held(Protocol):
+    """Validated records, and those staged before the one in question."""
+
+    def record(self, hash_: ActionHash) -> Record | None:
+        """By its hash."""
+
+    def record_at(self, author: AgentPubKey, seq: int) -> Record | None:
+        """By its place."""
+
+    def newest_of_type(
+        self, author: AgentPubKey, entry_type: str, before_seq: int = ...
+    ) -> Record | None:
+        """The newest of a type before a place."""
+
+
+class _Unmet(Exception):
+    """A rule asked for records that are not here."""
+
+    def __init__(self, hashes: tuple[ActionHash, ...]) -> None:
+        self.hashes = hashes
+
+
+class RuleHost:
+    """The `ValidationHost` of one run of one rule."""
+
+    def __init__(self, dna: "Rules", held: Held) -> None:
+        self.properties = dna.definition.properties
+        self._dna = dna
+        self._held = held
+
+    def must_get_record(self, action: ActionHash) -> Found:
+        return self.must_get_records([action])[0]
+
+    def must_get_records(self, actions: Sequence[ActionHash]) -> list[Found]:
+        records = [self._held.record(action) for action in actions]
+        missing = tuple(a for a, r in zip(actions, records, strict=True) if r is None)
+        if missing:
+            raise _Unmet(missing)
+        return [self._dna.found(record) for record in records if record is not None]
+
+    def must_get_previous(
+        self, op: CreateOp | UpdateOp | Party, entry_type: type | str
+    ) -> Found | None:
+        if isinstance(op, Party):
+            author, seq, prev = op.agent, op.action_seq, op.prev_action
+        else:
+            author, seq = op.action.author, op.action.action_seq
+            prev = op.action.prev_action  # type: ignore[assignment]  # a Create is never first
+        before = self._held.record_at(author, seq - 1)
+        if before is None or before.hash != prev:
+            raise _Unmet((prev,))
+        found = self._held.newest_of_type(author, self._dna.name_of(entry_type), seq)
+        return None if found is None else self._dna.found(found)
+
+
+class Rules:
+    """One DNA's types and rules, ready to run."""
+
+    def __init__(self, definition: DnaDef) -> None:
+        self.definition = definition
+        self.hash: DnaHash = definition.hash
+        self.entry_types: dict[str, EntryType] = definition.entry_types
+        self._by_class = {declared.cls: name for name, declared in self.entry_types.items()}
+        self._link_types = definition.link_types
+
+    def name_of(self, entry_type: type | str) -> str:
+        """The full name of a declared type."""
+        return entry_type if isinstance(entry_type, str) else self._by_class[entry_type]
+
+    def found(self, record: Record) -> Found:
+        """A record with its entry decoded (None where it has none or it is not here)."""
+        action, entry = record.action, record.entry
+        if entry is None or not isinstance(action, Create | Update):
+            return Found(record.hash, action, None)
+        declared = self.entry_types.get(action.entry_type)
+        return Found(record.hash, action, declared.decode(entry) if declared else entry)
+
+    def by_hash(self, action: AnyAction) -> bool:
+        """Whether this action's entry is found by its hash."""
+        declared = (
+            self.entry_types.get(action.entry_type) if isinstance(action, Create | Update) else None
+        )
+        return declared is not None and declared.by_hash
+
+    def private(self, entry_type: str) -> bool:
+        """Whether entries of this type stay on their author's disk."""
+        declared = self.entry_types.get(entry_type)
+        return entry_type in (CAP_GRANT_ENTRY, CAP_CLAIM_ENTRY) or (
+            declared is not None and declared.private
+        )
+
+    def validate(
+        self, record: Record, head: Head | None, held: Held, sealed: bool = True
+    ) -> Verdict:
+        """Every rule on one record whose chain stands at `head`; no clock, so all agree.
+
+        The caller has checked the author's own seal (`model.record.open_*`); the other
+        parties' seals are checked here, unless a draft is judged before it is `sealed`.
+        """
+        action = record.action
+        wrong = follows(head, action, self.hash)
+        if wrong:
+            return Invalid(wrong)
+        try:
+            return self._run(record, held, sealed)
+        except _Unmet as unmet:
+            return Missing(unmet.hashes)
+        except Malformed as error:
+            return Invalid(str(error))
+
+    def _run(self, record: Record, held: Held, sealed: bool) -> Verdict:
+        action = record.action
+        if isinstance(action, AgentValidationPkg):
+            return self.definition.admits(action.author, action.membrane_proof)
+        if isinstance(action, Create | Update):
+            return self._entry(record, action, held, sealed)
+        if isinstance(action, Delete):
+            return self._delete(record, action, held)
+        if isinstance(action, CreateLink | DeleteLink):
+            return self._link(record, action, held)
+        return Valid
+
+    def _entry(self, record: Record, action: Create | Update, held: Held, sealed: bool) -> Verdict:
+        if action.entry_type == AGENT_ENTRY:
+            right = isinstance(action, Create) and record.entry == action.author
+            return Valid if right else Invalid("an agent entry that is not its author's key")
+        if self.private(action.entry_type):
+            return self._private(record, action)
+        declared = self.entry_types.get(action.entry_type)
+        if declared is None:
+            return Invalid(f"this DNA has no entry type '{action.entry_type}'")
+        if record.entry is None:
+            return Invalid("a public entry that was not sent")
+        entry = declared.decode(record.entry)
+        if declared.countersigned:
+            wrong = countersign_fault(record, entry.parties) if sealed else None
+            wrong = wrong or _parties_fault(entry.parties, held)
+        else:
+            foreign = bool(record.proof.cosignatures)
+            wrong = "a countersigned proof where none belongs" if foreign else None
+        if wrong:
+            return Invalid(wrong)
+        host = RuleHost(self, held)
+        if isinstance(action, Create):
+            create = CreateOp(action, record.hash)
+            return _first_fault(declared.create_rules, entry, create, host)
+        return self._update(declared, entry, UpdateOp(action, record.hash, None), host)
+
+    def _update(self, declared: EntryType, entry: Any, op: UpdateOp, host: RuleHost) -> Verdict:
+        action = op.action
+        original = host.must_get_record(action.original_action)
+        if not declared.update_rules:
+            return Invalid(f"{declared.name} cannot be updated")
+        same = isinstance(original.action, Create | Update) and (
+            original.action.entry_type == action.entry_type
+            and original.action.entry_hash == action.original_entry
+        )
+        if not same:
+            return Invalid("an update of another type or entry than it says")
+        update = UpdateOp(action, op.hash, original.entry)
+        return _first_fault(declared.update_rules, entry, update, host)
+
+    def _private(self, record: Record, action: Create | Update) -> Verdict:
+        """Private content is judged only where it is: on its author's disk."""
+        if record.entry is None:
+            return Valid
+        if action.entry_type == CAP_GRANT_ENTRY:
+            capability.grants.decode(record.entry)
+        elif action.entry_type == CAP_CLAIM_ENTRY:
+            capability.claims.decode(record.entry)
+        else:
+            self.entry_types[action.entry_type].decode(record.entry)
+        return Valid
+
+    def _delete(self, record: Record, action: Delete, held: Held) -> Verdict:
+        host = RuleHost(self, held)
+        target = host.must_get_record(action.deletes_action)
+        if not isinstance(target.action, Create | Update):
+            return Invalid("a delete of something that is no entry")
+        if target.action.entry_hash != action.deletes_entry:
+            return Invalid("a delete of another entry than it says")
+        declared = self.entry_types.get(target.action.entry_type)
+        if declared is None or not declared.delete_rules:
+            return Invalid(f"{target.action.entry_type} cannot be deleted")
+        op = DeleteOp(action, record.hash, target.action.author)
+        return _first_fault(declared.delete_rules, target.entry, op, host)
+
+    def _link(self, record: Record, action: CreateLink | DeleteLink, held: Held) -> Verdict:
+        host = RuleHost(self, held)
+        link: AnyAction = action
+        if isinstance(action, DeleteLink):
+            link = host.must_get_record(action.create_link).action
+            if not isinstance(link, CreateLink) or link.base != action.base:
+                return Invalid("a removal of something that is no link at this base")
+        assert isinstance(link, CreateLink)
+        rules = self._link_types.get(link.link_type)
+        if rules is None:
+            return Invalid(f"this DNA has no link type '{link.link_type}'")
+        if not rules and link.author != action.author:
+            return Invalid("only its author may remove this link")
+        op = LinkOp(action, record.hash, link)
+        return _first_fault(rules, op, host)
+
+
+def _first_fault(rules: Sequence[Callable[..., Verdict]], *arguments: Any) -> Verdict:
+    for rule in rules:
+        verdict = rule(*arguments)
+        if not isinstance(verdict, type(Valid)):
+            return verdict
+    return Valid
+
+
+def party_actions(
+    parties: Sequence[Party], entry_type: str, entry_hash: Any
+) -> list[tuple[ActionHash, bytes]]:
+    """(hash, bytes) of the action that each party of a countersigned entry commits."""
+    return [
+        hash_of(
+            Create(
+                author=party.agent,
+                timestamp_us=party.timestamp_us,
+                action_seq=party.action_seq,
+                prev_action=party.prev_action,
+                entry_type=entry_type,
+                entry_hash=entry_hash,
+            )
+        )
+        for party in parties
+    ]
+
+
+def countersign_fault(record: Record, parties: Sequence[Party]) -> str | None:
+    """Why a countersigned record is not what every party signed, or None.
+
+    The entry fixes each party's action to the byte, so the root that all must have signed is
+    computed from the entry alone.
+    """
+    action, proof = record.action, record.proof
+    if not isinstance(action, Create):
+        return "a countersigned entry in an update"
+    agents = [party.agent for party in parties]
+    if not 2 <= len(agents) <= PARTIES_MAX or len(set(agents)) != len(agents):
+        return "a countersigned entry needs two to eight distinct parties"
+    hashes = party_actions(parties, action.entry_type, action.entry_hash)
+    if action.author not in agents or hashes[agents.index(action.author)][0] != record.hash:
+        return "a countersigned record that is not its author's part of the entry"
+    root = tree_of([hash_[CORE] for hash_, _ in hashes])[-1][0]
+    if root_of(record.hash[CORE], proof) != root or proof.index != agents.index(action.author):
+        return "a countersigned record under another root"
+    others = [agent for agent in agents if agent != action.author]
+    if len(proof.cosignatures) != len(others):
+        return "a countersigned record that lacks a party's signature"
+    message = seal_message(root)
+    for agent, signature in zip(others, proof.cosignatures, strict=True):
+        if not verify(agent[CORE], message, signature):
+            return "a countersigned record with a party's signature that does not fit"
+    return None
+
+
+def _parties_fault(parties: Sequence[Party], held: Held) -> str | None:
+    """Why a party could not have committed at the place it names; raises `_Unmet`."""
+    before = [held.record(party.prev_action) for party in parties]
+    missing = tuple(
+        p.prev_action for p, record in zip(parties, before, strict=True) if record is None
+    )
+    if missing:
+        raise _Unmet(missing)
+    for party, record in zip(parties, before, strict=True):
+        if record is None or record.action.author != party.agent:
+            return "a party that names another's chain"
+        if record.action.action_seq + 1 != party.action_seq:
+            return "a party's place that does not follow its chain"
+        if record.action.timestamp_us > party.timestamp_us:
+            return "a party's action earlier than the one before it"
+    return None

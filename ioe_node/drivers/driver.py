@@ -1,0 +1,57 @@
+"""What a driver hands on, what it may be asked, and how its options are read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, TypeVar, runtime_checkable
+
+import msgspec
+
+from ioe_node.errors import ConfigError, LocalError
+
+OptionsT = TypeVar("OptionsT", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A device's cumulative registers at one instant.
+
+    `import_milli_wh` and `export_milli_wh` never run backwards as long as the meter is the same.
+    `power_milli_w` is import positive, export negative; None where the device does not say.
+    `switched_on` is None where there is nothing to switch.
+    """
+
+    at_us: int
+    import_milli_wh: int
+    export_milli_wh: int
+    power_milli_w: int | None = None
+    switched_on: bool | None = None
+
+
+@runtime_checkable
+class Meter(Protocol):
+    """A device that can be read.  Raises `TransportError` (again) or `LocalError` (stop)."""
+
+    async def read(self) -> Reading: ...
+
+
+@runtime_checkable
+class Switch(Protocol):
+    """A device whose load can be switched.  Raises as `Meter` does."""
+
+    async def set_on(self, on: bool) -> None: ...
+
+
+class ReadingRefused(LocalError):
+    """The registers cannot be those of the meter that was read before."""
+
+
+def parse_options(
+    options: Mapping[str, object], shape: type[OptionsT], driver_name: str
+) -> OptionsT:
+    """The options as `shape`; ConfigError names the driver, the key and what was expected."""
+    try:
+        return msgspec.convert(dict(options), shape)
+    except msgspec.ValidationError as refusal:
+        raise ConfigError(
+            f"driver {driver_name}: {refusal}; known options: {', '.join(shape.__struct_fields__)}"
+        ) from None

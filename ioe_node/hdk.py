@@ -1,0 +1,278 @@
+"""What coordinator zomes may import: functions that clients call, and what these may do.
+
+A coordinator zome holds the functions of a zome.  Each runs on a *scratch*: what it creates
+is checked by the DNA's rules and sealed into one bundle when it returns, or not at all.
+
+    zome = CoordinatorZome(integrity)
+
+    @zome.function
+    async def record(host: Host, reading: MeterReading) -> ActionHash:
+        return await host.create(reading)
+
+A payload is a map with one key a parameter; parameters that are dataclasses are converted.
+Functions of other zomes are reached by name: `await host.call("currency", "pay", {...})`.
+"""
+
+import inspect
+import typing
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from ioe_node.errors import CallError, LocalError, PeerError, TransportError
+from ioe_node.hdi import (
+    HDI_VERSION,
+    ActionHash,
+    AgentPubKey,
+    DnaHash,
+    EntryType,
+    Found,
+    IntegrityZome,
+    Invalid,
+    Party,
+    Valid,
+    Verdict,
+)
+from ioe_node.model.codec import encode, pack
+from ioe_node.model.hashes import dna_hash
+
+__all__ = [
+    "ActionHash",
+    "AgentInfo",
+    "AgentPubKey",
+    "CallError",
+    "CoordinatorZome",
+    "DnaDef",
+    "DnaHash",
+    "Found",
+    "Host",
+    "LinkFound",
+    "LocalError",
+    "Modifiers",
+    "Party",
+    "PeerError",
+    "TransportError",
+    "Zome",
+]
+
+
+@dataclass(frozen=True)
+class AgentInfo:
+    """Who runs this cell, in which network."""
+
+    agent: AgentPubKey
+    dna: DnaHash
+
+
+@dataclass(frozen=True)
+class LinkFound:
+    """A link that stands: its own hash, author, target and tag."""
+
+    hash: ActionHash
+    author: AgentPubKey
+    target: bytes
+    tag: bytes
+
+
+class Host(Protocol):
+    """What a function may do.  Writing takes the chain for this call; others wait."""
+
+    properties: Any
+
+    def agent_info(self) -> AgentInfo:
+        """Who we are here."""
+
+    def now_us(self) -> int:
+        """The node's clock."""
+
+    async def create(self, entry: Any) -> ActionHash:
+        """Stage a new entry of a declared type."""
+
+    async def update(self, original: ActionHash, entry: Any) -> ActionHash:
+        """Stage an entry that replaces `original`."""
+
+    async def delete(self, original: ActionHash) -> ActionHash:
+        """Stage the end of `original`."""
+
+    async def create_link(
+        self, base: bytes, target: bytes, link_type: str, tag: bytes = b""
+    ) -> ActionHash:
+        """Stage a link, found at `base`."""
+
+    async def delete_link(self, link: ActionHash) -> ActionHash:
+        """Stage the end of a link."""
+
+    async def get(self, action: ActionHash) -> Found | None:
+        """A record, from here or from an authority, checked; None if nobody has it."""
+
+    async def get_links(self, base: bytes, link_type: str) -> list[LinkFound]:
+        """The links of a type that stand at `base`, oldest first."""
+
+    async def query(
+        self,
+        entry_type: type,
+        author: AgentPubKey | None = None,
+        limit: int = 1_000,
+        enough: Callable[[Found], bool] | None = None,
+    ) -> list[Found]:
+        """Records of a type on a chain (ours if no author is named), newest first.
+
+        Reading stops after the first record that is `enough`.
+        """
+
+    async def agents(self) -> list[AgentPubKey]:
+        """Every agent of this network of whose chain something is known here."""
+
+    async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
+        """Call a function of another zome of this cell, on the same scratch."""
+
+    async def countersign(
+        self, counterparty: AgentPubKey, function: str, terms: Mapping[str, Any]
+    ) -> ActionHash:
+        """Commit one shared entry with `counterparty`, both or neither.
+
+        `function` is the `draft` of a countersigned type; both sides run it on the same terms
+        and must reach the same entry.  Raises `Busy` (try again), `Refused` or `TransportError`.
+        """
+
+    def emit_signal(self, value: Mapping[str, Any]) -> None:
+        """Tell local clients, once this call has committed."""
+
+
+F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
+DraftFunction = Callable[..., Awaitable[Any]]
+
+
+class CoordinatorZome:
+    """A zome's functions, for the integrity zome of the same name."""
+
+    def __init__(self, integrity: IntegrityZome) -> None:
+        self.integrity = integrity
+        self.name = integrity.name
+        self.functions: dict[str, Callable[..., Awaitable[Any]]] = {}
+        self.drafts: dict[str, DraftFunction] = {}
+
+    def function(self, function: F) -> F:
+        """Let clients and other zomes call `function(host, **payload)`."""
+        self.functions[function.__name__] = function
+        return function
+
+    def draft(self, function: F) -> F:
+        """`function(host, parties, **terms) -> entry` of a countersigned type.
+
+        Run by both parties on the same terms and places; the one who was asked may refuse by
+        raising `CallError`.
+        """
+        self.drafts[function.__name__] = function
+        return function
+
+
+def arguments(
+    function: Callable[..., Any], payload: Mapping[str, Any], skip: int
+) -> dict[str, Any]:
+    """Convert a payload to `function`'s parameters after the first `skip`.
+
+    Raises `CallError` that names what is missing, unknown or of the wrong type.
+    """
+    hints = typing.get_type_hints(function)
+    parameters = list(inspect.signature(function).parameters.values())[skip:]
+    unknown = set(payload) - {p.name for p in parameters}
+    if unknown:
+        raise CallError(f"{function.__name__} takes no '{sorted(unknown)[0]}'")
+    made: dict[str, Any] = {}
+    for parameter in parameters:
+        if parameter.name in payload:
+            try:
+                made[parameter.name] = msgspec.convert(
+                    payload[parameter.name], hints[parameter.name]
+                )
+            except msgspec.ValidationError as error:
+                raise CallError(f"{function.__name__}: '{parameter.name}': {error}") from None
+        elif parameter.default is inspect.Parameter.empty:
+            raise CallError(f"{function.__name__} needs '{parameter.name}'")
+    return made
+
+
+@dataclass(frozen=True)
+class Zome:
+    """Both halves of a zome."""
+
+    integrity: IntegrityZome
+    coordinator: CoordinatorZome
+
+
+@dataclass(frozen=True)
+class Modifiers:
+    """What makes a clone: a seed and the properties' canonical bytes."""
+
+    seed: str
+    properties: bytes
+
+
+@dataclass(frozen=True)
+class DnaDef:
+    """A DNA: zomes and properties; its hash, with a seed, names a network.
+
+    `properties` is an instance of a frozen dataclass that holds the defaults.
+    """
+
+    name: str
+    zomes: tuple[Zome, ...]
+    properties: Any
+    seed: str = ""
+
+    def clone(self, modifiers: Modifiers) -> "DnaDef":
+        """The same rules with another seed and other properties: another network."""
+        try:
+            properties = msgspec.msgpack.decode(modifiers.properties, type=type(self.properties))
+        except msgspec.DecodeError as error:
+            raise LocalError(f"properties that do not fit DNA '{self.name}': {error}") from None
+        return replace(self, seed=modifiers.seed, properties=properties)
+
+    @property
+    def modifiers(self) -> Modifiers:
+        """What `clone` takes to make this DNA again."""
+        return Modifiers(self.seed, encode(self.properties))
+
+    @property
+    def hash(self) -> DnaHash:
+        """Over the integrity sources' bytes, the properties and the seed; not coordinators."""
+        return dna_hash(
+            pack(
+                {
+                    "hdi": HDI_VERSION,
+                    "integrity": [
+                        [zome.integrity.name, zome.integrity.source_digest()] for zome in self.zomes
+                    ],
+                    "properties": encode(self.properties),
+                    "seed": self.seed,
+                }
+            )
+        )
+
+    @property
+    def entry_types(self) -> dict[str, EntryType]:
+        """Every declared entry type, by full name."""
+        return {
+            name: declared
+            for zome in self.zomes
+            for name, declared in zome.integrity.entry_types.items()
+        }
+
+    @property
+    def link_types(self) -> dict[str, Sequence[Callable[..., Verdict]]]:
+        """Every declared link type's rules, by full name."""
+        return {
+            name: rules for zome in self.zomes for name, rules in zome.integrity.link_types.items()
+        }
+
+    def admits(self, agent: AgentPubKey, membrane_proof: bytes | None) -> Verdict:
+        """Every zome's membrane rule, on one agent's proof."""
+        for zome in self.zomes:
+            rule = zome.integrity.membrane_rule
+            verdict = rule(agent, membrane_proof, self) if rule else Valid
+            if isinstance(verdict, Invalid):
+                return verdict
+        return Valid

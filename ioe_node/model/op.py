@@ -1,0 +1,57 @@
+"""DHT ops: what an action asks authorities to hold, and where.
+
+Ops are a pure function of a record, so nothing stores or sends copies: a record travels once
+to each authority with the set of op kinds meant for it, one bit each.  An action's hash has
+its author's location, so CreateRecord and AgentActivity fall in one neighbourhood.
+"""
+
+from collections.abc import Iterator
+from enum import IntFlag
+
+from ioe_node.model.action import (
+    AnyAction,
+    Create,
+    CreateLink,
+    Delete,
+    DeleteLink,
+    Update,
+)
+from ioe_node.model.codec import pack
+from ioe_node.model.hashes import ActionHash, OpHash, op_hash
+
+
+class OpKind(IntFlag):
+    """One bit a kind, so that a set of kinds is one small integer."""
+
+    CREATE_RECORD = 1
+    AGENT_ACTIVITY = 2
+    CREATE_ENTRY = 4
+    UPDATE_RECORD = 8
+    UPDATE_ENTRY = 16
+    DELETE_RECORD = 32
+    DELETE_ENTRY = 64
+    CREATE_LINK = 128
+    DELETE_LINK = 256
+
+
+def ops_of(action: AnyAction, hash_: ActionHash, by_hash: bool) -> Iterator[tuple[OpKind, bytes]]:
+    """Each (kind, basis) of an action; `by_hash` says its entry is found by its hash too."""
+    yield OpKind.CREATE_RECORD, hash_
+    yield OpKind.AGENT_ACTIVITY, action.author
+    if by_hash and isinstance(action, Create | Update):
+        yield OpKind.CREATE_ENTRY, action.entry_hash
+    if isinstance(action, Update):
+        yield OpKind.UPDATE_RECORD, action.original_action
+        yield OpKind.UPDATE_ENTRY, action.original_entry
+    elif isinstance(action, Delete):
+        yield OpKind.DELETE_RECORD, action.deletes_action
+        yield OpKind.DELETE_ENTRY, action.deletes_entry
+    elif isinstance(action, CreateLink):
+        yield OpKind.CREATE_LINK, action.base
+    elif isinstance(action, DeleteLink):
+        yield OpKind.DELETE_LINK, action.base
+
+
+def hash_of_op(kind: OpKind, action: ActionHash, basis: bytes) -> OpHash:
+    """The op's own name: kind and action, at its basis' location."""
+    return op_hash(pack([kind.value, action]), basis)

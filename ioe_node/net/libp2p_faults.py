@@ -1,0 +1,99 @@
+"""Mends for three faults of the py-libp2p 0.8.1 host, found by running it.
+
+1. *Deaf*: every inbound connection keeps its slot until the host stops, however long ago it
+   closed; when as many have come as there are slots, the host accepts no more.
+2. *Cancelled writes*: a write that is cancelled after its bytes were encrypted leaves the two
+   ends of the connection counting differently, and nothing can be decrypted from then on.
+3. *Escaping exceptions*: what a stream handler raises, or the negotiation before it, stops
+   the whole host.
+
+Each `mend_` function replaces one method of a libp2p class in this process; calling it again
+changes nothing.  Pin and mends go together: review this module with every new version.
+"""
+
+import logging
+from typing import Any
+
+import trio
+from libp2p.host.basic_host import BasicHost
+from libp2p.network.connection.raw_connection import RawConnection
+from libp2p.network.swarm import Swarm
+from libp2p.stream_muxer.yamux.yamux import Yamux
+
+WRITE_DEADLINE_S = 10.0
+CLOSE_DEADLINE_S = 1.0
+
+AS_SHIPPED = {
+    (Swarm, "_do_handle_inbound_connection"): Swarm._do_handle_inbound_connection,
+    (Yamux, "_write_frame"): Yamux._write_frame,
+    (BasicHost, "_swarm_stream_handler"): BasicHost._swarm_stream_handler,
+}
+
+log = logging.getLogger("ioe.net")
+
+
+def mend_inbound_slots() -> None:
+    """An inbound connection holds its slot until it closes, not until the host stops."""
+
+    async def serve_until_closed(
+        self: Swarm, pipe: Any, listener_address: Any, _failure_event: Any
+    ) -> None:
+        raw = RawConnection(pipe, False)
+        try:
+            remote = self._build_remote_multiaddr(pipe)
+            if remote is not None and not await self.connection_gate.is_allowed(remote):
+                return
+            muxed = await self.upgrade_inbound_raw_conn(raw, listener_address)
+            await muxed.event_closed.wait()
+        except Exception as error:
+            log.debug("an inbound connection failed: %r", error)
+        finally:
+            await _quietly(raw.close)
+
+    Swarm._do_handle_inbound_connection = serve_until_closed
+
+
+def mend_cancelled_writes() -> None:
+    """A frame, once begun, is written whole; if it stalls, the connection is closed."""
+    write_frame = AS_SHIPPED[Yamux, "_write_frame"]
+
+    async def write_whole_frame(self: Yamux, data: bytes) -> None:
+        with trio.CancelScope(shield=True) as scope:
+            scope.deadline = trio.current_time() + WRITE_DEADLINE_S
+            await write_frame(self, data)
+        if scope.cancelled_caught:
+            await _quietly(self.secured_conn.close)
+            raise trio.BrokenResourceError("a write stalled; the connection was closed")
+
+    Yamux._write_frame = write_whole_frame
+
+
+def mend_escaping_exceptions() -> None:
+    """What a stream's handling raises costs that stream, not the host."""
+    handle_stream = AS_SHIPPED[BasicHost, "_swarm_stream_handler"]
+
+    async def handle_stream_safely(self: BasicHost, stream: Any) -> None:
+        try:
+            await handle_stream(self, stream)
+        except Exception as error:
+            log.debug("a stream failed: %r", error)
+            await _quietly(stream.reset)
+
+    BasicHost._swarm_stream_handler = handle_stream_safely
+
+
+def mend_host() -> None:
+    """Apply all three."""
+    mend_inbound_slots()
+    mend_cancelled_writes()
+    mend_escaping_exceptions()
+
+
+async def _quietly(close: Any) -> None:
+    """Close something that may be broken, even while being cancelled, and not for long."""
+    with trio.CancelScope(shield=True) as scope:
+        scope.deadline = trio.current_time() + CLOSE_DEADLINE_S
+        try:
+            await close()
+        except Exception as error:
+            log.debug("closing failed: %r", error)

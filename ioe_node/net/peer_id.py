@@ -1,0 +1,63 @@
+"""Peer ids: the same 32-byte key as an agent's, in the text that libp2p addresses use.
+
+A peer id is the base58 text of an identity multihash over the protobuf encoding of an Ed25519
+public key.  Both ways are arithmetic: an agent's peer id needs no lookup, and a peer that has
+proved its id has proved its agent key.  Imports nothing of libp2p, so that the CLI starts fast.
+Source: the libp2p specification "Peer Ids and Keys".
+"""
+
+from ioe_node.errors import Malformed
+from ioe_node.model.hashes import CORE, AgentPubKey, agent_key
+
+ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+DIGIT_OF = {symbol: digit for digit, symbol in enumerate(ALPHABET)}
+
+IDENTITY_MULTIHASH = bytes.fromhex("0024")  # function 0, 36 bytes follow
+ED25519_KEY = bytes.fromhex("08011220")  # protobuf: key type 1; 32 bytes of data
+PREFIX = IDENTITY_MULTIHASH + ED25519_KEY
+PEER_ID_BYTES = len(PREFIX) + 32
+PEER_ID_CHARS_MAX = 64
+
+PEER_PART = "/p2p/"
+
+
+def peer_id_of(agent: AgentPubKey) -> str:
+    """The peer id of `agent`: 52 characters, `12D3KooW...`."""
+    value = int.from_bytes(PREFIX + agent[CORE], "big")
+    symbols = []
+    while value:
+        value, digit = divmod(value, len(ALPHABET))
+        symbols.append(ALPHABET[digit])
+    # Base58 writes each leading zero byte as the first symbol; the prefix has exactly one.
+    return ALPHABET[0] + "".join(reversed(symbols))
+
+
+def agent_of_peer_id(text: str) -> AgentPubKey:
+    """The agent whose key the peer id `text` carries; raises `Malformed` if it carries none."""
+    if len(text) > PEER_ID_CHARS_MAX or not DIGIT_OF.keys() >= set(text):
+        raise Malformed(f"'{text[:PEER_ID_CHARS_MAX]}' is not a peer id")
+    value = 0
+    for symbol in text:
+        value = value * len(ALPHABET) + DIGIT_OF[symbol]
+    data = value.to_bytes(PEER_ID_CHARS_MAX, "big")[-PEER_ID_BYTES:]
+    agent = agent_key(data[len(PREFIX) :])
+    # One comparison catches a wrong length, key type, hash function and leading zeros alike.
+    if peer_id_of(agent) != text:
+        raise Malformed(f"'{text}' is not the peer id of an Ed25519 key")
+    return agent
+
+
+def split_address(text: str) -> tuple[AgentPubKey, str]:
+    """Split `/ip4/../tcp/../p2p/<peer id>` into its agent and the address before `/p2p/`.
+
+    Raises `Malformed` if either part is missing or the peer id is none of ours.
+    """
+    address, found, peer_id = text.rpartition(PEER_PART)
+    if not found or not address.startswith("/"):
+        raise Malformed(f"'{text[:120]}' is not an address of the form /ip4/../tcp/../p2p/<id>")
+    return agent_of_peer_id(peer_id), address
+
+
+def join_address(agent: AgentPubKey, address: str) -> str:
+    """The inverse of `split_address`."""
+    return f"{address}{PEER_PART}{peer_id_of(agent)}"

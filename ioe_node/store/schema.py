@@ -1,0 +1,55 @@
+"""Tables and their migrations, applied in order when a file is opened.
+
+A record's row id is `agent.id << 32 | action_seq`, so a chain is one contiguous run of the
+table's own b-tree and needs no index to be read, published or verified; a second action at
+one place is refused by the key itself.  The other indexes hold only what is looked up by them.
+"""
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("ioe-cell")
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite-utils ships no types
+def m001_first(db: Database) -> None:
+    """Chains, what is found by other hashes, limbo, delivery, peers, promises, warrants."""
+    db.executescript(
+        """
+        CREATE TABLE agent (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE);
+        CREATE TABLE record (
+            id INTEGER PRIMARY KEY,
+            hash BLOB NOT NULL,
+            action BLOB NOT NULL,
+            entry BLOB,
+            place INTEGER NOT NULL,
+            proof BLOB,
+            ops INTEGER NOT NULL
+        );
+        CREATE INDEX record_hash ON record (hash);
+        CREATE TABLE entry_index (hash BLOB NOT NULL, record INTEGER NOT NULL,
+            PRIMARY KEY (hash, record)) WITHOUT ROWID;
+        CREATE TABLE amendment (original BLOB NOT NULL, record INTEGER NOT NULL,
+            PRIMARY KEY (original, record)) WITHOUT ROWID;
+        CREATE TABLE link (base BLOB NOT NULL, record INTEGER NOT NULL,
+            PRIMARY KEY (base, record)) WITHOUT ROWID;
+        CREATE TABLE limbo (
+            id INTEGER PRIMARY KEY,
+            hash BLOB NOT NULL UNIQUE,
+            author BLOB NOT NULL,
+            seq INTEGER NOT NULL,
+            wire BLOB NOT NULL,
+            sender BLOB NOT NULL,
+            bytes INTEGER NOT NULL
+        );
+        CREATE INDEX limbo_author ON limbo (author, seq);
+        CREATE TABLE delivery (peer BLOB PRIMARY KEY, next_seq INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE TABLE peer (agent BLOB PRIMARY KEY, info BLOB NOT NULL) WITHOUT ROWID;
+        CREATE TABLE warrant (
+            id INTEGER PRIMARY KEY,
+            hash BLOB NOT NULL UNIQUE,
+            warrantee BLOB NOT NULL,
+            signed BLOB NOT NULL
+        );
+        CREATE TABLE promise (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
+        """
+    )

@@ -1,0 +1,423 @@
+"""One SQLite file a cell: the chains held, limbo, delivery, promises, warrants.
+
+A `Store` is synchronous.  It writes on one connection and reads on another, so that a
+transaction in a worker thread is never half seen.  `sqlite3.Error` does not leave this
+module: it becomes `DiskFull` or `StoreError`.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from hashlib import blake2b
+from pathlib import Path
+from typing import Literal
+
+from sqlite_utils import Database
+
+from ioe_node.core.chain import Head, StoredRow, head_after, with_path
+from ioe_node.errors import ChainBroken, DiskFull, Malformed, StoreError
+from ioe_node.model.action import (
+    Create,
+    CreateLink,
+    Delete,
+    DeleteLink,
+    Update,
+    decode_action,
+)
+from ioe_node.model.codec import encode
+from ioe_node.model.hashes import CORE, ActionHash, AgentPubKey, EntryHash, action_hash
+from ioe_node.model.record import Proof, Record, check_entry, decode_proof
+from ioe_node.store.schema import migrations
+
+SEQ_BITS = 32
+BUSY_TIMEOUT_S = 5.0
+TREES_CACHED_MAX = 8
+
+Synchronous = Literal["NORMAL", "FULL"]
+
+
+@contextmanager
+def _guard(what: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code == sqlite3.SQLITE_FULL or "disk I/O error" in str(error):
+            raise DiskFull(
+                f"the disk refused to {what} ({error}): nothing was written; free space, then retry"
+            ) from None
+        raise StoreError(f"cannot {what}: {error}") from None
+
+
+class Store:
+    """The rows of one cell; see the package docstring for its invariant."""
+
+    def __init__(self, path: Path, synchronous: Synchronous = "NORMAL") -> None:
+        self.path = path
+        self._agents: dict[bytes, int] = {}
+        with _guard(f"open {path}"):
+            self._db = self._connect(path)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(f"PRAGMA synchronous={synchronous}")
+            migrations.apply(Database(self._db))
+            self._reader = self._connect(path)
+            self._reader.execute("PRAGMA query_only=1")
+            for key, row in self._db.execute("SELECT key, id FROM agent"):
+                self._agents[key] = row
+        self._leaves = lru_cache(maxsize=TREES_CACHED_MAX)(self._read_leaves)
+
+    @staticmethod
+    def _connect(path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and close it."""
+        with suppress(sqlite3.Error):
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._reader.close()
+        self._db.close()
+
+    @contextmanager
+    def _transaction(self, what: str) -> Iterator[sqlite3.Connection]:
+        with _guard(what):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _agent_id(self, agent: AgentPubKey) -> int:
+        known = self._agents.get(agent)
+        if known is None:
+            row = self._db.execute(
+                "INSERT INTO agent (key) VALUES (?) ON CONFLICT DO UPDATE SET key=key RETURNING id",
+                (agent,),
+            ).fetchone()
+            known = self._agents[agent] = int(row[0])
+        return known
+
+    # -- records ------------------------------------------------------------------------------
+
+    def close_pass(
+        self,
+        records: Sequence[Record],
+        ops: Sequence[int],
+        by_hash: Sequence[bool],
+        dropped: Iterable[int],
+    ) -> None:
+        """End a validation pass: valid records become visible, judged limbo rows go.
+
+        `ops[i]` is the set of op kinds that we hold of `records[i]`; `by_hash[i]` says whether
+        its entry is found by its hash.
+        """
+        with self._transaction("write what was validated") as db:
+            self._insert(db, records, ops, by_hash)
+            db.executemany("DELETE FROM limbo WHERE hash=?", [(r.hash,) for r in records])
+            db.executemany("DELETE FROM limbo WHERE id=?", [(row,) for row in dropped])
+
+    def commit(
+        self, records: Sequence[Record], ops: Sequence[int], by_hash: Sequence[bool]
+    ) -> None:
+        """Write a bundle of our own; a promise at its place is thereby kept."""
+        with self._transaction("commit a bundle") as db:
+            self._insert(db, records, ops, by_hash)
+            if records[0].proof.cosignatures:
+                db.execute("DELETE FROM promise WHERE seq=?", (records[0].action.action_seq,))
+
+    def _insert(
+        self,
+        db: sqlite3.Connection,
+        records: Sequence[Record],
+        ops: Sequence[int],
+        by_hash: Sequence[bool],
+    ) -> None:
+        rows = []
+        entries: list[tuple[bytes, int]] = []
+        amendments: list[tuple[bytes, int]] = []
+        links: list[tuple[bytes, int]] = []
+        for record, held, indexed in zip(records, ops, by_hash, strict=True):
+            action, proof = record.action, record.proof
+            row = self._agent_id(action.author) << SEQ_BITS | action.action_seq
+            first = proof.size == 1 or proof.cosignatures or not proof.index
+            rows.append(
+                (
+                    row,
+                    record.hash,
+                    record.action_bytes,
+                    record.entry,
+                    proof.index,
+                    encode(proof) if first else None,
+                    held,
+                )
+            )
+            if indexed and isinstance(action, Create | Update):
+                entries.append((action.entry_hash, row))
+            if isinstance(action, Update):
+                amendments.append((action.original_action, row))
+            elif isinstance(action, Delete):
+                amendments.append((action.deletes_action, row))
+            elif isinstance(action, DeleteLink):
+                amendments.append((action.create_link, row))
+            elif isinstance(action, CreateLink):
+                links.append((action.base, row))
+        db.executemany("INSERT INTO record VALUES (?,?,?,?,?,?,?)", rows)
+        for table, indexes in (
+            ("entry_index", entries),
+            ("amendment", amendments),
+            ("link", links),
+        ):
+            if indexes:
+                db.executemany(f"INSERT INTO {table} VALUES (?,?)", indexes)
+
+    _COLUMNS = "SELECT id, hash, action, entry, place, proof FROM record "
+
+    def _read(self, where: str, parameters: tuple[object, ...]) -> list[Record]:
+        with _guard("read records"):
+            rows = self._reader.execute(self._COLUMNS + where, parameters).fetchall()
+        return [self._record(*row) for row in rows]
+
+    def _record(
+        self,
+        row: int,
+        hash_: bytes,
+        data: bytes,
+        entry: bytes | None,
+        place: int,
+        proof: bytes | None,
+    ) -> Record:
+        try:
+            action = decode_action(data)
+            if action_hash(data, action.author) != hash_:
+                raise Malformed("its bytes do not hash to its name")
+            check_entry(action, entry)
+            sealed = decode_proof(proof if proof is not None else self._first_proof(row - place))
+        except Malformed as error:
+            raise ChainBroken(
+                f"{self.path}: action {row & 0xFFFFFFFF}: {error}; run 'ioe chain verify'"
+            ) from None
+        if sealed.index != place:
+            sealed = Proof(sealed.signature, place, sealed.size)
+        return Record(ActionHash(hash_), action, data, sealed, entry)
+
+    def _first_proof(self, row: int) -> bytes:
+        with _guard("read a proof"):
+            found = self._reader.execute("SELECT proof FROM record WHERE id=?", (row,)).fetchone()
+        if found is None or found[0] is None:
+            raise Malformed("its bundle has lost its first action")
+        return bytes(found[0])
+
+    def _read_leaves(self, first: int, size: int) -> tuple[bytes, ...]:
+        rows = self._reader.execute(
+            "SELECT hash FROM record WHERE id BETWEEN ? AND ?", (first, first + size - 1)
+        )
+        return tuple(row[0][CORE] for row in rows)
+
+    def alone(self, record: Record) -> Record:
+        """`record` with its path, fit to travel without the rest of its bundle."""
+        proof = record.proof
+        if proof.size == 1 or proof.path:
+            return record
+        row = self._agents[record.action.author] << SEQ_BITS | record.action.action_seq
+        return with_path(record, self._leaves(row - proof.index, proof.size))
+
+    def record(self, hash_: ActionHash) -> Record | None:
+        """The record of this action, or None."""
+        found = self._read("WHERE hash=?", (hash_,))
+        return found[0] if found else None
+
+    def record_at(self, author: AgentPubKey, seq: int) -> Record | None:
+        """The record at this place of this chain, or None."""
+        found = self.chain(author, seq, 1, newest_seq=seq)
+        return found[0] if found else None
+
+    def has(self, hash_: ActionHash) -> bool:
+        """Whether this action is integrated here."""
+        with _guard("look up a record"):
+            row = self._reader.execute("SELECT 1 FROM record WHERE hash=?", (hash_,)).fetchone()
+        return row is not None
+
+    def chain(
+        self, author: AgentPubKey, from_seq: int = 0, limit: int = -1, newest_seq: int = 2**32 - 1
+    ) -> list[Record]:
+        """A run of `author`'s chain as held here, oldest first, both ends included."""
+        agent = self._agents.get(author)
+        if agent is None:
+            return []
+        first, last = agent << SEQ_BITS | from_seq, agent << SEQ_BITS | newest_seq
+        return self._read("WHERE id BETWEEN ? AND ? ORDER BY id LIMIT ?", (first, last, limit))
+
+    def newest_of_type(
+        self, author: AgentPubKey, entry_type: str, before_seq: int = 2**32
+    ) -> Record | None:
+        """The newest record of a type before a place on a chain, or None.
+
+        Walks back along the chain's own rows, decoding nothing but what it passes.
+        """
+        return next(iter(self.of_type(author, entry_type, before_seq=before_seq)), None)
+
+    def of_type(
+        self, author: AgentPubKey, entry_type: str, before_seq: int = 2**32
+    ) -> Iterator[Record]:
+        """The records of a type on a chain, newest first; stop reading when you have enough."""
+        agent = self._agents.get(author)
+        if agent is None:
+            return
+        wanted = entry_type.encode()
+        with _guard("walk a chain"):
+            rows = self._reader.execute(
+                self._COLUMNS + "WHERE id >= ? AND id < ? AND instr(action, ?) ORDER BY id DESC",
+                (agent << SEQ_BITS, (agent << SEQ_BITS) + before_seq, wanted),
+            )
+            for row in rows:
+                record = self._record(*row)
+                action = record.action
+                if isinstance(action, Create | Update) and action.entry_type == entry_type:
+                    yield record
+
+    def by_entry(self, hash_: EntryHash) -> list[Record]:
+        """The records whose entry, found by its hash, is this."""
+        return self._joined("entry_index", "hash", hash_)
+
+    def _joined(self, table: str, column: str, value: bytes) -> list[Record]:
+        return self._read(
+            f"WHERE id IN (SELECT record FROM {table} WHERE {column}=?) ORDER BY id", (value,)
+        )
+
+    def amendments(self, original: ActionHash) -> list[Record]:
+        """Updates and deletes of a record, and removals of a link."""
+        return self._joined("amendment", "original", original)
+
+    def links(self, base: bytes) -> list[Record]:
+        """The CreateLinks at a base, removed ones included."""
+        return self._joined("link", "base", base)
+
+    def head(self, author: AgentPubKey) -> Head | None:
+        """The newest action of `author`'s chain as held here, or None."""
+        agent = self._agents.get(author)
+        if agent is None:
+            return None
+        found = self._read(
+            "WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
+            (agent << SEQ_BITS, agent << SEQ_BITS | 0xFFFFFFFF),
+        )
+        return head_after(found[0].action, found[0].hash) if found else None
+
+    def authors(self) -> list[AgentPubKey]:
+        """Every agent of whose chain something is held here."""
+        return sorted(AgentPubKey(key) for key in self._agents if self.head(AgentPubKey(key)))
+
+    def rows(self, author: AgentPubKey) -> Iterator[StoredRow]:
+        """The raw rows of a chain, for `core.chain.verify_chain`."""
+        agent = self._agents.get(author, 0)
+        with _guard("read a chain"):
+            yield from self._reader.execute(
+                "SELECT hash, action, entry, place, proof FROM record "
+                "WHERE id BETWEEN ? AND ? ORDER BY id",
+                (agent << SEQ_BITS, agent << SEQ_BITS | 0xFFFFFFFF),
+            )
+
+    def ops_digest(self) -> tuple[int, bytes]:
+        """(number of ops held, 32 bytes that two nodes share when they hold the same ones)."""
+        digest, count = blake2b(digest_size=32), 0
+        with _guard("digest the ops"):
+            for hash_, ops in self._reader.execute("SELECT hash, ops FROM record ORDER BY hash"):
+                digest.update(hash_ + int(ops).to_bytes(2, "big"))
+                count += int(ops).bit_count()
+        return count, digest.digest()
+
+    # -- limbo --------------------------------------------------------------------------------
+
+    def park(self, rows: Iterable[tuple[ActionHash, AgentPubKey, int, bytes, AgentPubKey]]) -> None:
+        """Put (hash, author, seq, packed wire record, sender) into limbo; known ones stay."""
+        with self._transaction("park ops") as db:
+            db.executemany(
+                "INSERT OR IGNORE INTO limbo (hash, author, seq, wire, sender, bytes)"
+                " VALUES (?,?,?,?,?,?)",
+                [(*row, len(row[3])) for row in rows],
+            )
+
+    def limbo_load(self, sender: AgentPubKey) -> tuple[int, int]:
+        """(rows, bytes) that `sender` has in limbo."""
+        with _guard("count limbo"):
+            count, size = self._reader.execute(
+                "SELECT count(*), coalesce(sum(bytes), 0) FROM limbo WHERE sender=?", (sender,)
+            ).fetchone()
+        return int(count), int(size)
+
+    def limbo(self, after: int, limit: int) -> list[tuple[int, bytes, AgentPubKey]]:
+        """(row, packed wire record, sender) in the order of arrival, after row `after`."""
+        with _guard("read limbo"):
+            rows = self._reader.execute(
+                "SELECT id, wire, sender FROM limbo WHERE id > ? ORDER BY id LIMIT ?",
+                (after, limit),
+            ).fetchall()
+        return [(int(row), wire, AgentPubKey(sender)) for row, wire, sender in rows]
+
+    def limbo_hash(self, row: int) -> bytes:
+        """The hash that a limbo row was parked under."""
+        with _guard("read limbo"):
+            found = self._reader.execute("SELECT hash FROM limbo WHERE id=?", (row,)).fetchone()
+        return bytes(found[0]) if found else b""
+
+    # -- delivery, peers, promises, warrants --------------------------------------------------
+
+    def next_for(self, peer: AgentPubKey) -> int:
+        """The first sequence of our chain for which `peer` owes us a receipt."""
+        with _guard("read delivery"):
+            row = self._reader.execute(
+                "SELECT next_seq FROM delivery WHERE peer=?", (peer,)
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def delivered(self, peer: AgentPubKey, next_seq: int) -> None:
+        """`peer` has given receipts for everything below `next_seq`."""
+        with self._transaction("note a delivery") as db:
+            db.execute("INSERT OR REPLACE INTO delivery VALUES (?,?)", (peer, next_seq))
+
+    def save_peer(self, agent: AgentPubKey, info: bytes) -> None:
+        """Remember a peer's signed info over a restart."""
+        with self._transaction("save a peer") as db:
+            db.execute("INSERT OR REPLACE INTO peer VALUES (?,?)", (agent, info))
+
+    def peers(self) -> list[bytes]:
+        """The signed infos remembered."""
+        with _guard("read peers"):
+            return [row[0] for row in self._reader.execute("SELECT info FROM peer ORDER BY agent")]
+
+    def promise(self, seq: int, body: bytes) -> None:
+        """Remember, before it is sent, that we promised the action at `seq`."""
+        with self._transaction("note a promise") as db:
+            db.execute("INSERT INTO promise VALUES (?,?)", (seq, body))
+
+    def promised(self) -> tuple[int, bytes] | None:
+        """The (seq, body) that we promised and whose outcome we do not know yet."""
+        with _guard("read promises"):
+            row = self._reader.execute("SELECT seq, body FROM promise").fetchone()
+        return (int(row[0]), row[1]) if row else None
+
+    def release(self, seq: int) -> None:
+        """The other party will never sign the promise at `seq`."""
+        with self._transaction("release a promise") as db:
+            db.execute("DELETE FROM promise WHERE seq=?", (seq,))
+
+    def add_warrant(self, hash_: bytes, warrantee: AgentPubKey, signed: bytes) -> bool:
+        """Keep a verified warrant; False if it was here."""
+        with self._transaction("keep a warrant") as db:
+            done = db.execute(
+                "INSERT OR IGNORE INTO warrant (hash, warrantee, signed) VALUES (?,?,?)",
+                (hash_, warrantee, signed),
+            )
+        return done.rowcount == 1
+
+    def warrants(self) -> list[tuple[AgentPubKey, bytes]]:
+        """(warrantee, signed warrant) of all that are kept, in the order of arrival."""
+        with _guard("read warrants"):
+            return self._reader.execute(
+                "SELECT warrantee, signed FROM warrant ORDER BY id"
+            ).fetchall()

@@ -1,0 +1,15 @@
+"""The stages of a reading's way, one file each.
+
+| stage | reads | writes | rings |
+|---|---|---|---|
+| genesis | membrane proof | the first actions | publish |
+| call_zome | payload, own chain | a sealed bundle | publish, signals |
+| publish | own chain, delivery | delivery | |
+| incoming_ops | wire message | limbo | validation |
+| validation | limbo | verdicts | integration |
+| integration | verdicts | records, warrants, receipts | signals |
+| settle | both heads | promise, a countersigned record | publish |
+
+Each stage reads rows, writes rows and rings the next bell; none calls backward, and a commit
+precedes every send, so a crash loses nothing.
+"""

@@ -1,0 +1,313 @@
+"""A zome call: authorise, run on a scratch, judge, seal once, commit, ring.
+
+What a function creates is staged on top of our chain's head; the first write takes the chain
+for this call and others wait, so the hashes that it returns are the ones that are committed.
+Nothing is written unless the whole call succeeds and every rule holds.
+"""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import trio
+
+from ioe_node.core.chain import Draft, Head, head_after, seal
+from ioe_node.errors import CallError, RuleBroken, Unauthorised
+from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash, Found, Missing
+from ioe_node.hdk import AgentInfo, DnaDef, LinkFound, arguments
+from ioe_node.model import capability
+from ioe_node.model.action import (
+    CAP_GRANT_ENTRY,
+    AnyAction,
+    Create,
+    CreateLink,
+    Delete,
+    DeleteLink,
+    Update,
+    hash_of,
+)
+from ioe_node.model.codec import encode
+from ioe_node.model.hashes import entry_hash
+from ioe_node.model.record import (
+    BUNDLE_ACTIONS_MAX,
+    BUNDLE_BYTES_MAX,
+    ENTRY_BYTES_MAX,
+    Proof,
+    Record,
+)
+from ioe_node.workflows import cascade
+from ioe_node.workflows.overlay import Overlay, judge
+from ioe_node.workflows.settle import Settlements
+from ioe_node.workflows.space import Space
+
+CALL_DEPTH_MAX = 8
+PLACEHOLDER = Proof(bytes(64))
+
+
+class CallHost:
+    """The `hdk.Host` of one call; its scratch, and the chain once it writes."""
+
+    def __init__(self, space: Space, settlements: Settlements, depth: int = 0) -> None:
+        self.properties = space.rules.definition.properties
+        self.space = space
+        self.drafts: list[Draft] = []
+        self.signals: list[dict[str, Any]] = []
+        self._settlements = settlements
+        self._depth = depth
+        self._head: Head | None = None
+        self._overlay = Overlay(space.store)
+
+    def agent_info(self) -> AgentInfo:
+        return AgentInfo(self.space.agent, self.space.dna)
+
+    def now_us(self) -> int:
+        return self.space.clock.now_us()
+
+    async def _take_chain(self) -> Head:
+        if self._head is None:
+            await self.space.chain_lock.acquire()
+            head = self.space.store.head(self.space.agent)
+            if head is None or head.closed:
+                raise CallError("this chain has no genesis or is closed; nothing can be written")
+            if self.space.store.promised() is not None:
+                raise CallError("a settlement is in doubt; its counterparty will be asked again")
+            self._head = head
+        return self._head
+
+    def let_go(self) -> None:
+        """Give the chain back."""
+        if self._head is not None:
+            self._head = None
+            self.space.chain_lock.release()
+
+    async def _stage(
+        self, kind: type[Any], entry: bytes | None = None, **fields: Any
+    ) -> ActionHash:
+        head = await self._take_chain()
+        if len(self.drafts) >= BUNDLE_ACTIONS_MAX:
+            raise CallError(f"one call commits at most {BUNDLE_ACTIONS_MAX} actions")
+        action: AnyAction = kind(
+            author=self.space.agent,
+            timestamp_us=max(self.now_us(), head.timestamp_us),
+            action_seq=head.seq + 1,
+            prev_action=head.hash,
+            **fields,
+        )
+        hash_, data = hash_of(action)
+        self.drafts.append(Draft(hash_, action, data, entry))
+        self._overlay.add(Record(hash_, action, data, PLACEHOLDER, entry))
+        self._head = head_after(action, hash_)
+        return hash_
+
+    def _encode(self, entry: Any) -> tuple[str, bytes, EntryHash]:
+        if isinstance(entry, capability.CapGrant):
+            name = CAP_GRANT_ENTRY
+        else:
+            try:
+                name = self.space.rules.name_of(type(entry))
+            except KeyError:
+                raise CallError(f"{type(entry).__name__} is no entry type of this DNA") from None
+        data = encode(entry)
+        if len(data) > ENTRY_BYTES_MAX:
+            raise CallError(f"an entry of {len(data)} bytes, at most {ENTRY_BYTES_MAX}")
+        return name, data, entry_hash(data)
+
+    async def create(self, entry: Any) -> ActionHash:
+        name, data, hash_ = self._encode(entry)
+        return await self._stage(Create, data, entry_type=name, entry_hash=hash_)
+
+    async def update(self, original: ActionHash, entry: Any) -> ActionHash:
+        name, data, hash_ = self._encode(entry)
+        before = await self._must(original)
+        if not isinstance(before.action, Create | Update):
+            raise CallError("only an entry can be updated")
+        return await self._stage(
+            Update,
+            data,
+            original_action=original,
+            original_entry=before.action.entry_hash,
+            entry_type=name,
+            entry_hash=hash_,
+        )
+
+    async def delete(self, original: ActionHash) -> ActionHash:
+        before = await self._must(original)
+        if not isinstance(before.action, Create | Update):
+            raise CallError("only an entry can be deleted")
+        return await self._stage(
+            Delete, deletes_action=original, deletes_entry=before.action.entry_hash
+        )
+
+    async def create_link(
+        self, base: bytes, target: bytes, link_type: str, tag: bytes = b""
+    ) -> ActionHash:
+        return await self._stage(CreateLink, base=base, target=target, link_type=link_type, tag=tag)
+
+    async def delete_link(self, link: ActionHash) -> ActionHash:
+        before = await self._must(link)
+        if not isinstance(before.action, CreateLink):
+            raise CallError("only a link can be removed")
+        return await self._stage(DeleteLink, base=before.action.base, create_link=link)
+
+    async def _must(self, action: ActionHash) -> Found:
+        found = await self.get(action)
+        if found is None:
+            raise CallError("that record is not here and no authority has it; try again")
+        return found
+
+    async def get(self, action: ActionHash) -> Found | None:
+        record = self._overlay.record(action)
+        if record is None:
+            record = await cascade.retrieve_record(self.space, action)
+        return None if record is None else self.space.rules.found(record)
+
+    async def get_links(self, base: bytes, link_type: str) -> list[LinkFound]:
+        records = await cascade.retrieve_links(self.space, base)
+        actions = [(r.hash, r.action) for r in records]
+        actions += [(d.hash, d.action) for d in self.drafts]
+        gone = {a.create_link for _, a in actions if isinstance(a, DeleteLink)}
+        return [
+            LinkFound(hash_, action.author, action.target, action.tag)
+            for hash_, action in actions
+            if isinstance(action, CreateLink)
+            and action.base == base
+            and action.link_type == link_type
+            and hash_ not in gone
+        ]
+
+    async def query(
+        self,
+        entry_type: type,
+        author: AgentPubKey | None = None,
+        limit: int = 1_000,
+        enough: Callable[[Found], bool] | None = None,
+    ) -> list[Found]:
+        who = self.space.agent if author is None else author
+        name = self.space.rules.name_of(entry_type)
+        staged = [
+            record
+            for record in reversed(self._overlay.records.values())
+            if getattr(record.action, "entry_type", None) == name and who == self.space.agent
+        ]
+        found: list[Found] = []
+        for record in itertools.chain(staged, self.space.store.of_type(who, name)):
+            if len(found) >= limit:
+                break
+            found.append(self.space.rules.found(record))
+            if enough is not None and enough(found[-1]):
+                break
+        return found
+
+    async def agents(self) -> list[AgentPubKey]:
+        return self.space.store.authors()
+
+    async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
+        if self._depth >= CALL_DEPTH_MAX:
+            raise CallError(f"zome calls nested deeper than {CALL_DEPTH_MAX}")
+        self._depth += 1
+        try:
+            return await invoke(self, zome, function, payload)
+        finally:
+            self._depth -= 1
+
+    async def countersign(
+        self, counterparty: AgentPubKey, function: str, terms: Mapping[str, Any]
+    ) -> ActionHash:
+        if self.drafts:
+            raise CallError("a settlement is a bundle of its own; commit nothing before it")
+        head = await self._take_chain()
+        try:
+            return await self._settlements.propose(self, head, counterparty, function, terms)
+        finally:
+            self.let_go()
+
+    def emit_signal(self, value: Mapping[str, Any]) -> None:
+        self.signals.append(dict(value))
+
+
+def functions_of(definition: DnaDef, zome: str) -> Mapping[str, Any]:
+    """A zome's functions by name; raises `CallError` for no such zome."""
+    for each in definition.zomes:
+        if each.coordinator.name == zome:
+            return each.coordinator.functions
+    raise CallError(f"this DNA has no zome '{zome}'")
+
+
+async def invoke(host: CallHost, zome: str, name: str, payload: Mapping[str, Any]) -> Any:
+    """Find, convert the payload, run."""
+    function = functions_of(host.space.rules.definition, zome).get(name)
+    if function is None:
+        raise CallError(f"zome '{zome}' has no function '{name}'")
+    return await function(host, **arguments(function, payload, skip=1))
+
+
+def authorise(
+    space: Space, caller: AgentPubKey, secret: bytes | None, zome: str, name: str
+) -> None:
+    """Raise `Unauthorised` unless `caller` is the author or holds a grant of ours."""
+    if caller == space.agent:
+        return
+    for record in space.store.of_type(space.agent, CAP_GRANT_ENTRY):
+        assert record.entry is not None
+        gone = any(isinstance(r.action, Delete) for r in space.store.amendments(record.hash))
+        grant = capability.grants.decode(record.entry)
+        if not gone and capability.allows(grant, caller, secret, f"{zome}.{name}"):
+            return
+    raise Unauthorised(f"no capability to call {zome}.{name}; ask its owner for one")
+
+
+async def call_zome(
+    space: Space,
+    settlements: Settlements,
+    zome: str,
+    name: str,
+    payload: Mapping[str, Any],
+    caller: AgentPubKey | None = None,
+    secret: bytes | None = None,
+) -> Any:
+    """Run one function for `caller` (ourselves by default) and commit what it staged.
+
+    Raises `CallError` and its kinds; then nothing was written.
+    """
+    authorise(space, caller or space.agent, secret, zome, name)
+    host = CallHost(space, settlements)
+    try:
+        result = await invoke(host, zome, name, payload)
+        if host.drafts:
+            await commit(space, host.drafts)
+    except (ValueError, TypeError) as error:
+        raise CallError(f"{zome}.{name}: {error}") from error
+    finally:
+        host.let_go()
+    if host.drafts:
+        space.ring_publish()
+    for value in host.signals:
+        space.signal({"kind": "app", "zome": zome, "value": value})
+    return result
+
+
+async def commit(space: Space, drafts: Sequence[Draft]) -> list[Record]:
+    """Seal drafts by one signature, run our own rules, write chain and ops in one transaction.
+
+    The caller holds the chain.  Raises `RuleBroken`; then nothing was written.
+    """
+    size = sum(len(draft.action_bytes) + len(draft.entry or b"") for draft in drafts)
+    if size > BUNDLE_BYTES_MAX:
+        raise CallError(f"a bundle of {size} bytes, at most {BUNDLE_BYTES_MAX}")
+    records = seal(drafts, space.sign)
+    fault = judge(space.rules, Overlay(space.store), records)
+    if fault is not None:
+        verdict = fault[1]
+        if isinstance(verdict, Missing):
+            raise CallError("this refers to records that are not here yet; try again")
+        raise RuleBroken(verdict.reason)
+    await keep(space, records)
+    return records
+
+
+async def keep(space: Space, records: Sequence[Record]) -> None:
+    """Write judged records of our own; not to be cancelled half way."""
+    ops = [space.ops_held(record) for record in records]
+    with trio.CancelScope(shield=True):
+        await space.run(space.store.commit, records, ops, space.by_hash(records))
+    space.counters.bundles_committed += 1

@@ -1,0 +1,65 @@
+"""Reading: local first, then an authority; what comes from afar is checked here.
+
+A peer's answer is never believed: hash, seal and entry are checked again by the reader, and
+nothing of it is written down.
+"""
+
+from ioe_node.errors import Malformed
+from ioe_node.hdi import ActionHash, AgentPubKey
+from ioe_node.model.record import Record, open_record
+from ioe_node.net.messages import Activity, Answer, Chain, Get, Links, Records
+from ioe_node.workflows.space import Space
+
+
+def get_record(space: Space, hash_: ActionHash) -> Record | None:
+    """The record, if it is held here."""
+    return space.store.record(hash_)
+
+
+async def retrieve_record(space: Space, hash_: ActionHash) -> Record | None:
+    """The record, from here or from an authority of its author's neighbourhood."""
+    held = get_record(space, hash_)
+    if held is not None:
+        return held
+
+    def take(answer: Answer) -> Record | None:
+        if not isinstance(answer, Records) or not answer.records:
+            return None
+        record = open_record(answer.records[0])
+        if record.hash != hash_:
+            raise Malformed("another record than was asked for")
+        return record
+
+    return await space.ask_first(space.authorities(hash_), Get(hash_), take)
+
+
+async def retrieve_links(space: Space, base: bytes) -> list[Record]:
+    """The CreateLinks and DeleteLinks at a base, from here if we are its authority."""
+    authorities = space.authorities(base)
+    if space.agent in authorities:
+        return get_links(space, base)
+
+    def take(answer: Answer) -> list[Record] | None:
+        if not isinstance(answer, Records):
+            return None
+        return [open_record(wire) for wire in answer.records]
+
+    return await space.ask_first(authorities, Links(base), take) or []
+
+
+def get_links(space: Space, base: bytes) -> list[Record]:
+    """The CreateLinks at a base and the DeleteLinks of each, as held here."""
+    made = space.store.links(base)
+    removed = [gone for link in made for gone in space.store.amendments(link.hash)]
+    return made + removed
+
+
+async def retrieve_chain(
+    space: Space, author: AgentPubKey, from_seq: int, peers: list[AgentPubKey]
+) -> Chain | None:
+    """A run of a chain from whoever of `peers` answers first; the pipeline validates it."""
+
+    def take(answer: Answer) -> Chain | None:
+        return answer if isinstance(answer, Chain) and answer.parcels else None
+
+    return await space.ask_first(peers, Activity(author, from_seq), take)

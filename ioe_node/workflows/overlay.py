@@ -1,0 +1,71 @@
+"""What a rule may see: the store, and on top of it what is staged and not yet written."""
+
+from dataclasses import dataclass, field
+
+from ioe_node.core.chain import Head, head_after
+from ioe_node.core.sys_validate import Rules
+from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
+from ioe_node.model.action import Create, Update
+from ioe_node.model.record import Record
+from ioe_node.store.store import Store
+
+
+@dataclass
+class Overlay:
+    """Staged records over `below`, which is the store or another overlay."""
+
+    below: "Store | Overlay"
+    records: dict[ActionHash, Record] = field(default_factory=dict)
+    _heads: dict[AgentPubKey, Head] = field(default_factory=dict)
+    _places: dict[tuple[AgentPubKey, int], Record] = field(default_factory=dict)
+    _of_type: dict[tuple[AgentPubKey, str], list[Record]] = field(default_factory=dict)
+
+    def add(self, record: Record) -> None:
+        """Stage a record that was found valid and follows its chain's head."""
+        action = record.action
+        self.records[record.hash] = record
+        self._places[action.author, action.action_seq] = record
+        self._heads[action.author] = head_after(action, record.hash)
+        if isinstance(action, Create | Update):
+            self._of_type.setdefault((action.author, action.entry_type), []).append(record)
+
+    def head(self, author: AgentPubKey) -> Head | None:
+        """The newest action of a chain."""
+        return self._heads.get(author) or self.below.head(author)
+
+    def record(self, hash_: ActionHash) -> Record | None:
+        """A record by its action's hash."""
+        return self.records.get(hash_) or self.below.record(hash_)
+
+    def record_at(self, author: AgentPubKey, seq: int) -> Record | None:
+        """A record by its place."""
+        return self._places.get((author, seq)) or self.below.record_at(author, seq)
+
+    def newest_of_type(
+        self, author: AgentPubKey, entry_type: str, before_seq: int = 2**32
+    ) -> Record | None:
+        """The newest record of a type before a place on a chain."""
+        for record in reversed(self._of_type.get((author, entry_type), ())):
+            if record.action.action_seq < before_seq:
+                return record
+        return self.below.newest_of_type(author, entry_type, before_seq)
+
+
+def judge(
+    rules: Rules, overlay: Overlay, records: list[Record], sealed: bool = True
+) -> tuple[Record, Invalid | Missing] | None:
+    """Judge a bundle as a whole.
+
+    None: it is valid, and now staged in `overlay`.  Otherwise the first record that is not,
+    with its verdict, and `overlay` is as before.  Without `sealed`, a countersigned entry is
+    judged before it has its signatures.
+    """
+    trial = Overlay(overlay)
+    for record in records:
+        verdict = rules.validate(record, trial.head(record.action.author), trial, sealed)
+        if isinstance(verdict, Invalid | Missing):
+            return record, verdict
+        trial.add(record)
+    for record in records:
+        overlay.add(record)
+    return None

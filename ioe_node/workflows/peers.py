@@ -1,0 +1,113 @@
+"""Membership: meet the bootstrap addresses, pass on whom we know, tell warrants.
+
+Every few seconds one round: whoever is new is asked first, then one peer by lot.  In a network
+of some dozens everyone simply knows everyone.
+"""
+
+import trio
+
+from ioe_node.errors import IoeError, Malformed, PeerError
+from ioe_node.hdi import AgentPubKey, Invalid
+from ioe_node.model.agent_info import INFO_BYTES_MAX, SignedInfo
+from ioe_node.model.codec import Codec
+from ioe_node.model.hashes import to_text
+from ioe_node.model.warrant import WARRANT_BYTES_MAX, SignedWarrant
+from ioe_node.net.messages import (
+    PEERS_PER_MESSAGE_MAX,
+    WARRANTS_PER_MESSAGE_MAX,
+    Hello,
+    Peers,
+    Warrants,
+    encode,
+    hellos,
+)
+from ioe_node.workflows.space import Space, log
+
+ROUND_S = 2.0
+PEERS_PER_ROUND_MAX = 4
+
+infos: Codec[SignedInfo] = Codec(SignedInfo, "signed info", INFO_BYTES_MAX + 128)
+warrants: Codec[SignedWarrant] = Codec(SignedWarrant, "signed warrant", WARRANT_BYTES_MAX)
+
+
+def hello(space: Space) -> bytes:
+    """Our opening message on every link."""
+    return encode(Hello(space.info(), space.membrane_proof))
+
+
+def admit(space: Space, peer: AgentPubKey, data: bytes) -> None:
+    """Judge a peer's opening message: the membrane stands here, before anything is answered."""
+    if peer in space.blocked:
+        raise PeerError("you are warranted in this network")
+    opening = hellos.decode(data)
+    verdict = space.rules.definition.admits(peer, opening.membrane_proof)
+    if isinstance(verdict, Invalid):
+        raise PeerError(f"this community does not admit you: {verdict.reason}")
+    if space.learn(opening.info) != peer:
+        raise Malformed("an opening message in another agent's name")
+
+
+def known_infos(space: Space) -> Peers:
+    """Our own info and a fair share of the others'."""
+    others = space.peers.signed()
+    if len(others) >= PEERS_PER_MESSAGE_MAX:
+        others = space.rng.sample(others, PEERS_PER_MESSAGE_MAX - 1)
+    return Peers((space.info(), *others))
+
+
+def learn_all(space: Space, peers: Peers) -> None:
+    """Take what a peer passed on; infos that have expired on the way are dropped."""
+    for signed in peers.infos:
+        try:
+            space.learn(signed)
+        except Malformed as error:
+            log.debug("an info that was passed on: %s", error)
+
+
+async def exchange(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
+    """Rounds, for ever."""
+    met: set[AgentPubKey] = set()
+    told: dict[AgentPubKey, int] = {}
+    while True:
+        others = space.others()
+        fresh = [
+            peer
+            for peer in dict.fromkeys([*bootstrap, *others])
+            if peer not in met and peer != space.agent and peer not in space.blocked
+        ]
+        chosen = fresh[:PEERS_PER_ROUND_MAX]
+        if len(fresh) > PEERS_PER_ROUND_MAX:
+            chosen = space.rng.sample(fresh, PEERS_PER_ROUND_MAX)
+        if others:
+            chosen.append(space.rng.choice(others))
+        async with trio.open_nursery() as nursery:
+            for peer in dict.fromkeys(chosen):
+                nursery.start_soon(_meet, space, peer, met, told)
+        await trio.sleep(ROUND_S * (0.5 + space.rng.random()))
+
+
+async def _meet(
+    space: Space, peer: AgentPubKey, met: set[AgentPubKey], told: dict[AgentPubKey, int]
+) -> None:
+    try:
+        answer = await space.ask(peer, known_infos(space))
+        if not isinstance(answer, Peers):
+            raise Malformed("peers answered by something else")
+        learn_all(space, answer)
+        met.add(peer)
+        held = space.store.warrants()
+        while told.get(peer, 0) < len(held):
+            page = held[told.get(peer, 0) :][:WARRANTS_PER_MESSAGE_MAX]
+            signed = tuple(warrants.decode(data) for _, data in page)
+            await space.ask(peer, Warrants(signed))
+            told[peer] = told.get(peer, 0) + len(page)
+    except IoeError as error:
+        log.debug("meeting %s: %s", to_text(peer)[:12], error)
+
+
+def recall(space: Space) -> None:
+    """Take up peers and warrants from disk after a restart."""
+    for convicted, _ in space.store.warrants():
+        space.blocked.add(AgentPubKey(convicted))
+    for data in space.store.peers():
+        space.recall_info(infos.decode(data))

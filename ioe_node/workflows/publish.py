@@ -1,0 +1,109 @@
+"""Publish: our chain to each authority, whole bundles with bodies, until it has receipted.
+
+Each authority has a task and a cursor (`store.delivery`): the first sequence that it owes us a
+receipt for.  A chain lives in one neighbourhood, so publishing is following one log; what a
+receipt covers is never sent again, and a crash or a week offline only leaves a cursor behind.
+Back-pressure comes by itself: one publish a peer is under way, and its answer is the receipt.
+"""
+
+import trio
+
+from ioe_node.errors import IoeError, Malformed, TransportError
+from ioe_node.hdi import AgentPubKey
+from ioe_node.model.hashes import to_text
+from ioe_node.model.op import ops_of
+from ioe_node.model.record import BUNDLE_ACTIONS_MAX, Record, parcels_of
+from ioe_node.model.warrant import INVALID, VALID, open_receipt
+from ioe_node.net.messages import Held, Publish
+from ioe_node.workflows.space import Bell, Space, log
+
+OPS_PER_PUBLISH_MAX = 256
+PUBLISH_BYTES_MAX = 4 * 1024 * 1024
+PUBLISH_TIMEOUT_S = 15.0
+RETRY_MIN_S = 0.25
+RETRY_MAX_S = 30.0
+
+
+def whole_bundles(records: list[Record]) -> list[Record]:
+    """`records` cut at the last bundle edge within the limits, but one bundle at least."""
+    end, size = 0, 0
+    for place, record in enumerate(records):
+        size += len(record.action_bytes) + len(record.entry or b"")
+        proof = record.proof
+        if proof.cosignatures or proof.index == proof.size - 1:
+            if end and size > PUBLISH_BYTES_MAX:
+                break
+            end = place + 1
+    return records[:end]
+
+
+def next_run(space: Space, author: AgentPubKey, from_seq: int) -> list[Record]:
+    """The next whole bundles of a chain as held here, within one message."""
+    run = whole_bundles(space.store.chain(author, from_seq, OPS_PER_PUBLISH_MAX))
+    return run or whole_bundles(space.store.chain(author, from_seq, BUNDLE_ACTIONS_MAX))
+
+
+async def publish_to(space: Space, peer: AgentPubKey, bell: Bell) -> None:
+    """Bring one peer up to our head, then wait for the bell; for ever."""
+    failures = 0
+    while True:
+        try:
+            if await _push(space, peer):
+                failures = 0
+                continue
+        except IoeError as error:
+            if isinstance(error, Malformed):
+                space.charge(peer, str(error))
+            elif not isinstance(error, TransportError):
+                log.info("publishing to %s: %s", to_text(peer)[:12], error)
+            failures += 1
+            delay = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(failures, 16))
+            await trio.sleep(delay * (0.5 + space.rng.random() / 2))
+            continue
+        await bell.wait()
+
+
+async def _push(space: Space, peer: AgentPubKey) -> bool:
+    """Send the next run and take its receipt; False when there is nothing to send."""
+    from_seq = space.store.next_for(peer)
+    run = next_run(space, space.agent, from_seq)
+    if not run:
+        return False
+    wanted = [record for record in run if _concerns(space, peer, record)]
+    if wanted:
+        parcels = tuple(parcels_of(run, space.withhold))
+        answer = await space.ask(peer, Publish(parcels), PUBLISH_TIMEOUT_S)
+        if not isinstance(answer, Held):
+            raise Malformed("a publish answered by something else than a receipt")
+        receipt = open_receipt(answer.receipt, peer)
+        verdicts = {bytes(hash_): verdict for hash_, verdict in receipt.verdicts}
+        for record in run:
+            verdict = verdicts.get(record.hash)
+            if verdict == INVALID:
+                text = f"{to_text(peer)[:12]} refuses our action {record.action.action_seq}"
+                space.counters.refuse(text)
+                raise Malformed(text)
+            if verdict != VALID:
+                run = run[: run.index(record)]
+                break
+        if not run:
+            raise TransportError("the peer is still validating; it will be asked again")
+    await space.run(space.store.delivered, peer, run[-1].action.action_seq + 1)
+    return True
+
+
+def _concerns(space: Space, peer: AgentPubKey, record: Record) -> bool:
+    """Whether `peer` is an authority for any op of `record`."""
+    ops = ops_of(record.action, record.hash, space.rules.by_hash(record.action))
+    return any(peer in space.authorities(basis) for _, basis in ops)
+
+
+async def publish(space: Space) -> None:
+    """Keep one task a known peer; new peers get one as they are learned."""
+    async with trio.open_nursery() as nursery:
+        while True:
+            for peer in space.others():
+                if peer not in space.publish_bells:
+                    bell = space.publish_bells[peer] = Bell()
+                    nursery.start_soon(publish_to, space, peer, bell)
+            await space.peers_bell.wait()

@@ -1,0 +1,276 @@
+"""Settlement: two agents commit one shared entry, both or neither.
+
+    proposer                          counterparty
+      | Propose(terms, my place)  ->     | drafts the entry, with its own place
+      |  <- Drafted(entry)               |
+      | judges it, writes its promise    |
+      | Sign(entry, my signature) ->     | still at that place? signs, commits its half
+      |  <- Signed(signature)            |
+      | commits its half                 |
+
+The entry names both places, so it fixes both actions to the byte, and one signature of each
+over their common root seals both.  Only the counterparty decides, by committing.  The
+proposer's promise is on its disk before it is sent: after a crash, or an answer that never
+came, it asks for the outcome until it has it.  Whoever has answered "never" has forgotten the
+draft, and signs nothing that it has not drafted.  No chain is held between messages.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import trio
+
+from ioe_node.core.chain import Head
+from ioe_node.core.sys_validate import party_actions
+from ioe_node.errors import Busy, CallError, IoeError, Malformed, PeerError, RuleBroken
+from ioe_node.hdi import ActionHash, AgentPubKey, EntryType, Missing, Party, Timestamp
+from ioe_node.hdk import Host, arguments
+from ioe_node.model.action import Create, decode_action
+from ioe_node.model.codec import encode, pack, unpack
+from ioe_node.model.hashes import CORE, EntryHash, entry_hash, to_text
+from ioe_node.model.record import Proof, Record, path_of, seal_message, tree_of
+from ioe_node.model.signing import verify
+from ioe_node.net.messages import Drafted, Never, Outcome, Propose, Sign, Signed
+from ioe_node.workflows.overlay import Overlay, judge
+from ioe_node.workflows.space import Space, log
+
+CHAIN_WAIT_S = 0.5
+OUTCOME_RETRY_S = 1.0
+DRAFTS_MAX = 256
+
+
+def half_of(
+    place: int,
+    actions: Sequence[tuple[ActionHash, bytes]],
+    entry: bytes,
+    signatures: Sequence[bytes],
+) -> Record:
+    """The record of the party at `place`, with everybody's signature."""
+    levels = tree_of([hash_[CORE] for hash_, _ in actions])
+    others = tuple(each for index, each in enumerate(signatures) if index != place)
+    proof = Proof(signatures[place], place, len(actions), path_of(levels, place), others)
+    hash_, data = actions[place]
+    return Record(hash_, decode_action(data), data, proof, entry)
+
+
+class Shared:
+    """A countersigned entry of two, opened: its type, parties, their actions and the root."""
+
+    def __init__(self, space: Space, zome: str, entry: bytes) -> None:
+        self.entry = entry
+        self.hash: EntryHash = entry_hash(entry)
+        self.declared = _countersigned_type(space, zome)
+        decoded = self.declared.decode(entry)
+        self.parties: tuple[Party, ...] = decoded.parties
+        self.agents = [party.agent for party in self.parties]
+        if len(self.agents) != 2 or space.agent not in self.agents:
+            raise Malformed("a shared entry of other parties")
+        self.actions = party_actions(self.parties, self.declared.name, self.hash)
+        self.message = seal_message(tree_of([hash_[CORE] for hash_, _ in self.actions])[-1][0])
+        self.place = self.agents.index(space.agent)
+
+    @property
+    def ours(self) -> Party:
+        """Our party."""
+        return self.parties[self.place]
+
+    @property
+    def theirs(self) -> Party:
+        """The other party."""
+        return self.parties[1 - self.place]
+
+    def half(self, our_signature: bytes, their_signature: bytes) -> Record:
+        """Our record."""
+        signatures = [their_signature, their_signature]
+        signatures[self.place] = our_signature
+        return half_of(self.place, self.actions, self.entry, signatures)
+
+
+def _countersigned_type(space: Space, zome: str) -> EntryType:
+    for declared in space.rules.entry_types.values():
+        if declared.countersigned and declared.name.startswith(f"{zome}."):
+            return declared
+    raise CallError(f"zome '{zome}' has no countersigned entry type")
+
+
+async def _draft(
+    host: Host,
+    space: Space,
+    zome: str,
+    function: str,
+    parties: tuple[Party, Party],
+    terms: Mapping[str, Any],
+) -> bytes:
+    """Run a zome's draft function; the bytes of the entry that it gives."""
+    for each in space.rules.definition.zomes:
+        draft = each.coordinator.drafts.get(function)
+        if each.coordinator.name == zome and draft is not None:
+            return encode(await draft(host, parties, **arguments(draft, terms, skip=2)))
+    raise CallError(f"zome '{zome}' has no draft '{function}'")
+
+
+def _check(space: Space, record: Record, sealed: bool) -> None:
+    """Judge our half; raises `RuleBroken`, or `Busy` when it needs what is not here yet."""
+    fault = judge(space.rules, Overlay(space.store), [record], sealed)
+    if fault is None:
+        return
+    verdict = fault[1]
+    if isinstance(verdict, Missing):
+        raise Busy("a settlement refers to records that are not here yet; try again")
+    raise RuleBroken(verdict.reason)
+
+
+class Settlements:
+    """Both sides of one cell's settlements."""
+
+    def __init__(self, space: Space) -> None:
+        self._space = space
+        self._drafted: OrderedDict[EntryHash, str] = OrderedDict()
+
+    async def _commit(self, record: Record) -> None:
+        space = self._space
+        with trio.CancelScope(shield=True):
+            ops = [space.ops_held(record)]
+            await space.run(space.store.commit, [record], ops, space.by_hash([record]))
+        space.counters.bundles_committed += 1
+        space.ring_publish()
+        space.signal({"kind": "settled", "hash": record.hash})
+
+    # -- the proposer -------------------------------------------------------------------------
+
+    async def propose(
+        self, host: Host, head: Head, counterparty: AgentPubKey, name: str, terms: Mapping[str, Any]
+    ) -> ActionHash:
+        """Settle with `counterparty`; the caller holds our chain, whose head is `head`."""
+        space = self._space
+        zome, _, function = name.partition(".")
+        now = max(space.clock.now_us(), head.timestamp_us)
+        ours = Party(space.agent, head.seq + 1, head.hash, Timestamp(now))
+        proposal = Propose(zome, function, pack(dict(terms)), ours.action_seq, head.hash, now)
+        answer = await space.ask(counterparty, proposal)
+        if not isinstance(answer, Drafted):
+            raise Malformed("a proposal answered by something else than a draft")
+        shared = Shared(space, zome, answer.entry)
+        if shared.ours != ours or shared.theirs.agent != counterparty:
+            raise Malformed("a draft with other parties than were proposed")
+        expected = await _draft(host, space, zome, function, (ours, shared.theirs), terms)
+        if expected != answer.entry:
+            raise PeerError("the counterparty drafted something else than the terms give")
+        nothing = bytes(64)
+        _check(space, shared.half(nothing, nothing), sealed=False)
+        promise = pack({"zome": zome, "entry": shared.entry})
+        await space.run(space.store.promise, ours.action_seq, promise)
+        try:
+            request = Sign(shared.entry, space.sign(shared.message))
+            await self._conclude(shared, await space.ask(counterparty, request))
+        except IoeError as error:
+            log.info("a settlement is in doubt: %s", error)
+            await self._ask_outcome()
+            if not space.store.has(shared.actions[shared.place][0]):
+                raise
+        return shared.actions[shared.place][0]
+
+    async def _conclude(self, shared: Shared, answer: object) -> None:
+        """Commit our half of what the counterparty has signed."""
+        if not isinstance(answer, Signed):
+            raise Malformed("a request to sign answered by something else")
+        if not verify(shared.theirs.agent[CORE], shared.message, answer.signature):
+            raise Malformed("a counterparty's signature that does not fit")
+        await self._commit(shared.half(self._space.sign(shared.message), answer.signature))
+
+    async def resolve(self) -> None:
+        """Ask for the outcome of a promise left by a crash or a lost answer; for ever."""
+        while True:
+            if self._space.store.promised() is not None:
+                async with self._space.chain_lock:
+                    await self._ask_outcome()
+            await trio.sleep(OUTCOME_RETRY_S)
+
+    async def _ask_outcome(self) -> None:
+        """One question about the promise in doubt, if there is one; the chain is held."""
+        space = self._space
+        promised = space.store.promised()
+        if promised is None:
+            return
+        seq, body = promised
+        promise = unpack(body)
+        shared = Shared(space, promise["zome"], promise["entry"])
+        peer = shared.theirs.agent
+        try:
+            answer = await space.ask(peer, Outcome(shared.hash))
+            if isinstance(answer, Never):
+                await space.run(space.store.release, seq)
+            else:
+                await self._conclude(shared, answer)
+        except IoeError as error:
+            log.info("asking %s for an outcome: %s", to_text(peer)[:12], error)
+
+    # -- the counterparty ---------------------------------------------------------------------
+
+    async def on_propose(self, host: Host, proposer: AgentPubKey, ask: Propose) -> Drafted:
+        """Draft the entry at both places; nothing is held and nothing is signed."""
+        space = self._space
+        head = space.store.head(space.agent)
+        if head is None or head.closed or space.store.promised() is not None:
+            raise Busy("this chain is in the middle of another settlement; try again")
+        now = max(space.clock.now_us(), head.timestamp_us)
+        theirs = Party(
+            proposer, ask.action_seq, ActionHash(ask.prev_action), Timestamp(ask.timestamp_us)
+        )
+        ours = Party(space.agent, head.seq + 1, head.hash, Timestamp(now))
+        terms = unpack(ask.terms)
+        if not isinstance(terms, dict):
+            raise Malformed("terms that are no map")
+        try:
+            entry = await _draft(host, space, ask.zome, ask.function, (theirs, ours), terms)
+        except CallError as error:
+            raise PeerError(f"declined: {error}") from None
+        shared = Shared(space, ask.zome, entry)
+        self._drafted[shared.hash] = ask.zome
+        if len(self._drafted) > DRAFTS_MAX:
+            self._drafted.popitem(last=False)
+        return Drafted(entry)
+
+    async def on_sign(self, proposer: AgentPubKey, ask: Sign) -> Signed:
+        """Sign and commit our half, if we drafted it and still stand at its place."""
+        space = self._space
+        zome = self._drafted.pop(entry_hash(ask.entry), None)
+        if zome is None:
+            raise PeerError("an entry that was not drafted here, or is answered already")
+        shared = Shared(space, zome, ask.entry)
+        if shared.theirs.agent != proposer:
+            raise PeerError("an entry of other parties")
+        if not verify(proposer[CORE], shared.message, ask.signature):
+            raise Malformed("a signature that does not fit")
+        with trio.move_on_after(CHAIN_WAIT_S):
+            await space.chain_lock.acquire()
+        if space.chain_lock.statistics().owner is not trio.lowlevel.current_task():
+            raise Busy("this chain is being written; try again")
+        try:
+            head = space.store.head(space.agent)
+            place = (shared.ours.action_seq - 1, shared.ours.prev_action)
+            if head is None or (head.seq, head.hash) != place:
+                raise Busy("our chain has moved on since the draft; try again")
+            if space.store.promised() is not None:
+                raise Busy("this chain is in the middle of another settlement; try again")
+            ours = space.sign(shared.message)
+            record = shared.half(ours, ask.signature)
+            try:
+                _check(space, record, sealed=True)
+            except RuleBroken as error:
+                raise PeerError(f"declined: {error}") from None
+            await self._commit(record)
+        finally:
+            space.chain_lock.release()
+        return Signed(ours)
+
+    def on_outcome(self, proposer: AgentPubKey, ask: Outcome) -> Signed | Never:
+        """Did we sign?  Whoever hears never may rely on it: the draft is forgotten here."""
+        self._drafted.pop(EntryHash(ask.entry_hash), None)
+        space = self._space
+        for record in space.store.by_entry(EntryHash(ask.entry_hash)):
+            action = record.action
+            if action.author == space.agent and isinstance(action, Create):
+                return Signed(record.proof.signature)
+        return Never()

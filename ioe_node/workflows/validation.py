@@ -1,0 +1,165 @@
+"""Validation: limbo to verdict, for every parcel in the order of arrival.
+
+System rules, then the DNA's.  What is missing is collected over the whole pass and fetched in
+parallel while the parcel waits in limbo.  A pass is judged against the store and what the
+pass itself has found valid, and written by `integration` in one transaction: a crash leaves
+limbo as it was.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+import trio
+
+from ioe_node.core.chain import with_path
+from ioe_node.errors import Malformed
+from ioe_node.hdi import ActionHash, AgentPubKey, Missing
+from ioe_node.model.hashes import CORE
+from ioe_node.model.record import Record, WireRecord, decode_parcel, open_parcel
+from ioe_node.model.warrant import REASON_CHARS_MAX, ChainFork, InvalidRecord, Warrant
+from ioe_node.store.store import Store
+from ioe_node.workflows.overlay import Overlay, judge
+from ioe_node.workflows.space import Space
+
+PARCELS_PER_PASS_MAX = 256
+REFUSED_REMEMBERED_MAX = 10_000
+TIMESTAMP_AHEAD_US_MAX = 5 * 60 * 1_000_000
+
+
+class Verdicts:
+    """Who waits for which parcel's verdict, and which parcels were refused of late."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._waiting: dict[ActionHash, trio.Event] = {}
+        self._refused: OrderedDict[ActionHash, None] = OrderedDict()
+
+    async def wait(self, first: ActionHash) -> None:
+        """Until the parcel that begins with this action is judged."""
+        if not self._store.has(first) and first not in self._refused:
+            await self._waiting.setdefault(first, trio.Event()).wait()
+
+    def refused(self, first: ActionHash) -> bool:
+        """Whether the parcel was refused here of late."""
+        return first in self._refused
+
+    def settle(self, first: ActionHash, refused: bool = False) -> None:
+        """The parcel is judged: wake who waits for it."""
+        if refused:
+            self._refused[first] = None
+            if len(self._refused) > REFUSED_REMEMBERED_MAX:
+                self._refused.popitem(last=False)
+        else:
+            self._refused.pop(first, None)
+        event = self._waiting.pop(first, None)
+        if event is not None:
+            event.set()
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A parcel that was judged invalid, who sent it, why, and what proves it (if anything)."""
+
+    row: int
+    first: ActionHash
+    sender: AgentPubKey
+    why: str
+    warrant: Warrant | None = None
+
+
+@dataclass
+class Pass:
+    """What one pass over a page of limbo found."""
+
+    overlay: Overlay
+    valid: list[Record] = field(default_factory=list)
+    judged: list[ActionHash] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    known_rows: list[int] = field(default_factory=list)
+    missing: set[ActionHash] = field(default_factory=set)
+    last_row: int = 0
+
+
+def judge_limbo(space: Space, after_row: int) -> Pass | None:
+    """One pass over the page after `after_row`; None when there is none."""
+    rows = space.store.limbo(after_row, PARCELS_PER_PASS_MAX)
+    if not rows:
+        return None
+    found = Pass(Overlay(space.store), last_row=rows[-1][0])
+    for row, data, sender in rows:
+        _judge_parcel(space, found, row, data, sender)
+    return found
+
+
+def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: AgentPubKey) -> None:
+    try:
+        records = open_parcel(decode_parcel(data))
+    except Malformed as error:
+        parked_as = ActionHash(space.store.limbo_hash(row))
+        found.refused.append(Refused(row, parked_as, sender, str(error)))
+        return
+    first = records[0]
+    author, seq = first.action.author, first.action.action_seq
+    head = found.overlay.head(author)
+    if head is not None and seq <= head.seq:
+        _judge_known(space, found, row, sender, records)
+        return
+    if seq != (0 if head is None else head.seq + 1) and first.action.prev_action is not None:
+        found.missing.add(first.action.prev_action)
+        return
+    now_us = space.clock.now_us()
+    if records[-1].action.timestamp_us > now_us + TIMESTAMP_AHEAD_US_MAX:
+        text = "an action from the future; is its author's clock, or ours, right?"
+        found.refused.append(Refused(row, first.hash, sender, text))
+        return
+    fault = judge(space.rules, found.overlay, records)
+    if fault is None:
+        found.valid += records
+        found.judged.append(first.hash)
+        return
+    culprit, verdict = fault
+    if isinstance(verdict, Missing):
+        found.missing.update(verdict.hashes)
+        return
+    reason = verdict.reason[:REASON_CHARS_MAX]
+    proof = travelling(culprit, records)
+    evidence = InvalidRecord(author, space.agent, now_us, proof, reason)
+    found.refused.append(Refused(row, first.hash, sender, reason, evidence))
+
+
+def travelling(record: Record, bundle: list[Record]) -> WireRecord:
+    """`record` with the path that it needs to be checked without the rest of its bundle."""
+    if record.proof.size > 1 and not record.proof.cosignatures:
+        record = with_path(record, [each.hash[CORE] for each in bundle])
+    return record.wire()
+
+
+def _judge_known(
+    space: Space, found: Pass, row: int, sender: AgentPubKey, records: list[Record]
+) -> None:
+    """A parcel at places that are taken: the same again, or a fork."""
+    for record in records:
+        action = record.action
+        known = found.overlay.record_at(action.author, action.action_seq)
+        if known is None:
+            text = "a bundle that overlaps the end of its chain"
+            found.refused.append(Refused(row, records[0].hash, sender, text))
+            return
+        if known.hash != record.hash:
+            fork = ChainFork(
+                action.author,
+                space.agent,
+                space.clock.now_us(),
+                _bare(space.store.alone(known).wire()),
+                _bare(travelling(record, records)),
+            )
+            text = f"two actions at place {action.action_seq} of one chain"
+            found.refused.append(Refused(row, records[0].hash, sender, text, fork))
+            return
+    found.known_rows.append(row)
+    found.judged.append(records[0].hash)
+
+
+def _bare(wire: WireRecord) -> WireRecord:
+    """A fork is proved by two signed actions; entries stay out of the warrant."""
+    return WireRecord(wire.action, wire.proof, None)

@@ -1,0 +1,77 @@
+"""aioshelly, which others wrote for real plugs, takes our emulator for one."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import trio
+
+from ioe_node.drivers.shelly import Shelly
+from sim.shelly_emulator import Plug, serve
+
+NOW_US = 1_767_225_600_000_000
+CLIENT = Path(__file__).with_name("aioshelly_client.py")
+
+
+class SteppedClock:
+    def __init__(self) -> None:
+        self.at_us = NOW_US
+
+    def now_us(self) -> int:
+        return self.at_us
+
+
+def steady_load(at_us: int) -> tuple[int, int]:
+    """3.6 W: a milli-Wh a second."""
+    return 3600, (at_us - NOW_US) // 1_000_000
+
+
+@pytest.mark.parametrize("password", ["", "secret"])
+async def test_aioshelly_reads_and_switches_the_emulator(
+    nursery: trio.Nursery, tmp_path: Path, password: str
+) -> None:
+    clock = SteppedClock()
+    plug = Plug(steady_load, clock, password=password or None)
+    port = await nursery.start(serve, plug)
+    clock.at_us += 1_234_500_000
+    done = await trio.run_process(
+        [sys.executable, str(CLIENT), str(port), password],
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    seen = json.loads(done.stdout)
+    assert seen["supported"]
+    assert seen["model"] == "SNPL-00112EU"
+    assert "Switch.Set" in seen["methods"]
+    assert seen["first"]["output"] is True
+    assert seen["first"]["apower"] == 3.6
+    assert seen["first"]["aenergy"]["total"] == 1.234
+    assert seen["output_by_notice"] is False
+    assert seen["last"]["output"] is False
+    assert seen["last"]["apower"] == 0
+    assert seen["unixtime"] == NOW_US // 1_000_000 + 1234
+    assert not plug.on
+
+    secret = tmp_path / "password"
+    secret.write_text(password)
+    ours = Shelly.from_options(
+        {"url": f"http://127.0.0.1:{port}", **({"password_file": str(secret)} if password else {})}
+    )
+    reading = await ours.read()
+    assert (reading.switched_on, reading.import_milli_wh) == (False, 1234)
+
+
+async def test_aioshelly_is_refused_with_a_wrong_password(nursery: trio.Nursery) -> None:
+    port = await nursery.start(serve, Plug(steady_load, SteppedClock(), password="secret"))
+    done = await trio.run_process(
+        [sys.executable, str(CLIENT), str(port), "wrong"],
+        stdout=subprocess.DEVNULL,
+        capture_stderr=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert b"InvalidAuthError" in done.stderr

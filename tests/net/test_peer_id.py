@@ -1,0 +1,58 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from libp2p.crypto import ed25519
+from libp2p.peer.id import ID
+
+from ioe_node.errors import Malformed
+from ioe_node.model.hashes import agent_key
+from ioe_node.net.peer_id import ALPHABET, agent_of_peer_id, join_address, peer_id_of, split_address
+
+RSA_PEER_ID = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"  # a sha2-256 multihash
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_there_and_back(public_key: bytes) -> None:
+    agent = agent_key(public_key)
+    assert agent_of_peer_id(peer_id_of(agent)) == agent
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_libp2p_agrees(seed32: bytes) -> None:
+    public_key = ed25519.create_new_key_pair(seed32).public_key
+    assert peer_id_of(agent_key(public_key.to_bytes())) == str(ID.from_pubkey(public_key))
+
+
+@given(st.one_of(st.text(max_size=80), st.text(ALPHABET, max_size=80)))
+def test_any_text_gives_an_agent_or_malformed(text: str) -> None:
+    try:
+        agent = agent_of_peer_id(text)
+    except Malformed:
+        return
+    assert peer_id_of(agent) == text
+
+
+@pytest.mark.parametrize("change", [lambda t: "1" + t, lambda t: t[1:], lambda t: t + "1"])
+def test_near_misses_are_malformed(change) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(Malformed):
+        agent_of_peer_id(change(peer_id_of(agent_key(bytes(32)))))
+
+
+def test_another_kind_of_key_is_malformed() -> None:
+    with pytest.raises(Malformed):
+        agent_of_peer_id(RSA_PEER_ID)
+
+
+def test_an_address_splits_and_joins() -> None:
+    agent = agent_key(bytes(range(32)))
+    text = join_address(agent, "/ip4/192.0.2.1/tcp/4001")
+    assert text == f"/ip4/192.0.2.1/tcp/4001/p2p/{peer_id_of(agent)}"
+    assert split_address(text) == (agent, "/ip4/192.0.2.1/tcp/4001")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "/p2p/", "/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.1/tcp/1/p2p/x"]
+)
+def test_an_address_without_its_parts_is_malformed(text: str) -> None:
+    with pytest.raises(Malformed):
+        split_address(text)

@@ -1,0 +1,1 @@
+"""Who may be in a community: invitations by stewards, vouching by owners."""

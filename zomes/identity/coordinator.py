@@ -1,0 +1,52 @@
+"""Enrol a device, acknowledge an owner, list a portfolio."""
+
+from typing import Any, Literal
+
+from ioe_node.hdi import Timestamp
+from ioe_node.hdk import ActionHash, AgentPubKey, CoordinatorZome, Host
+from zomes.identity.integrity import Acknowledgement, Enrolment
+from zomes.identity.integrity import zome as integrity
+
+zome = CoordinatorZome(integrity)
+
+
+@zome.function
+async def enrol(
+    host: Host,
+    device: AgentPubKey,
+    kind: Literal["consumer", "generator", "storage", "monitor"],
+    name: str,
+) -> ActionHash:
+    """The owner's word that a device is theirs."""
+    return await host.create(Enrolment(device, kind, name, Timestamp(host.now_us())))
+
+
+@zome.function
+async def acknowledge(host: Host, owner: AgentPubKey) -> ActionHash | None:
+    """The device's word, once it can see its owner's; None until then or if it has said so."""
+    us = host.agent_info().agent
+    if await host.query(Acknowledgement, limit=1):
+        return None
+    for found in await host.query(Enrolment, author=owner):
+        if found.entry.device == us:
+            return await host.create(Acknowledgement(owner, found.hash))
+    return None
+
+
+@zome.function
+async def portfolio(host: Host, owner: AgentPubKey | None = None) -> list[dict[str, Any]]:
+    """The devices that an owner (ourselves by default) enrolled, newest first."""
+    listed = []
+    for found in await host.query(Enrolment, author=owner):
+        enrolment = found.entry
+        said = await host.query(Acknowledgement, author=enrolment.device, limit=1)
+        listed.append(
+            {
+                "device": enrolment.device,
+                "kind": enrolment.kind,
+                "name": enrolment.name,
+                "claimed_at": enrolment.claimed_at,
+                "acknowledged": bool(said and said[0].entry.enrolment == found.hash),
+            }
+        )
+    return listed

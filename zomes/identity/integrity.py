@@ -1,0 +1,61 @@
+"""Enrolments by owners, acknowledged by devices (I-032, I-041, I-107)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from ioe_node.hdi import (
+    ActionHash,
+    AgentPubKey,
+    CreateOp,
+    IntegrityZome,
+    Invalid,
+    Timestamp,
+    Valid,
+    ValidationHost,
+    Verdict,
+)
+
+NAME_CHARS_MAX = 64
+
+zome = IntegrityZome("identity")
+
+
+@zome.entry_type
+@dataclass(frozen=True)
+class Enrolment:
+    """The author owns `device`, of this kind, under this name."""
+
+    device: AgentPubKey
+    kind: Literal["consumer", "generator", "storage", "monitor"]
+    name: str
+    claimed_at: Timestamp
+
+
+@zome.entry_type
+@dataclass(frozen=True)
+class Acknowledgement:
+    """The author is a device and knows its owner, by the owner's enrolment of it."""
+
+    owner: AgentPubKey
+    enrolment: ActionHash
+
+
+@zome.validate_create
+def another_device_by_name(entry: Enrolment, op: CreateOp, host: ValidationHost) -> Verdict:
+    if entry.device == op.action.author:
+        return Invalid("an agent cannot own itself")
+    if not 1 <= len(entry.name) <= NAME_CHARS_MAX or not entry.name.isprintable():
+        return Invalid(f"a device's name has 1 to {NAME_CHARS_MAX} printable characters")
+    return Valid
+
+
+@zome.validate_create
+def the_owner_enrolled_us(entry: Acknowledgement, op: CreateOp, host: ValidationHost) -> Verdict:
+    found = host.must_get_record(entry.enrolment)
+    if found.action.author != entry.owner or not isinstance(found.entry, Enrolment):
+        return Invalid("an acknowledgement of something that is no enrolment by that owner")
+    if found.entry.device != op.action.author:
+        return Invalid("an enrolment of another device")
+    if host.must_get_previous(op, Acknowledgement) is not None:
+        return Invalid("this device has acknowledged an owner already")
+    return Valid

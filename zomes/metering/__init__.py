@@ -1,0 +1,1 @@
+"""Interval readings of devices: what was imported and exported, and when."""

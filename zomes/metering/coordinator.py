@@ -1,0 +1,93 @@
+"""Record readings; read anyone's."""
+
+from typing import Any
+
+from ioe_node.hdk import ActionHash, AgentPubKey, CoordinatorZome, Found, Host
+from zomes.metering.integrity import IntervalReading
+from zomes.metering.integrity import zome as integrity
+
+HISTORY_MAX = 10_000
+SILENT_INTERVALS_MAX = 8
+
+zome = CoordinatorZome(integrity)
+
+
+@zome.function
+async def record(host: Host, readings: list[IntervalReading]) -> list[ActionHash]:
+    """Commit interval readings, oldest first, as one bundle."""
+    hashes = [await host.create(reading) for reading in readings]
+    for reading in readings:
+        host.emit_signal(
+            {
+                "metered": reading.end,
+                "import_milli_wh": reading.import_milli_wh,
+                "export_milli_wh": reading.export_milli_wh,
+            }
+        )
+    return hashes
+
+
+@zome.function
+async def history(
+    host: Host, device: AgentPubKey | None = None, limit: int = 96
+) -> list[dict[str, Any]]:
+    """A device's readings (ours by default), newest first."""
+    found = await host.query(IntervalReading, author=device, limit=min(limit, HISTORY_MAX))
+    return [
+        {
+            "hash": each.hash,
+            "seq": each.action.action_seq,
+            "start": each.entry.start,
+            "end": each.entry.end,
+            "import_milli_wh": each.entry.import_milli_wh,
+            "export_milli_wh": each.entry.export_milli_wh,
+            "import_register_milli_wh": each.entry.import_register_milli_wh,
+            "export_register_milli_wh": each.entry.export_register_milli_wh,
+            "quality": each.entry.quality,
+            "method": each.entry.method,
+        }
+        for each in found
+    ]
+
+
+@zome.function
+async def exports(host: Host, from_seq: int, limit: int) -> list[dict[str, Any]]:
+    """Our readings that exported something, from a place on our chain on, oldest first."""
+    found = await host.query(
+        IntervalReading, limit=HISTORY_MAX, enough=lambda each: each.action.action_seq <= from_seq
+    )
+    wanted = [
+        {"hash": each.hash, "start": each.entry.start}
+        for each in reversed(found)
+        if each.entry.export_milli_wh and each.action.action_seq >= from_seq
+    ]
+    return wanted[:limit]
+
+
+@zome.function
+async def at(host: Host, start: int) -> list[dict[str, Any]]:
+    """Every meter's reading of the interval that begins at `start`, in key order.
+
+    `present` is False for a meter that was at work before and has not said anything about
+    this interval yet; one that stays silent for `SILENT_INTERVALS_MAX` is left out.
+    """
+    heard: list[tuple[AgentPubKey, Found, Found]] = []
+    for agent in await host.agents():
+        found = await host.query(
+            IntervalReading, author=agent, enough=lambda each: each.entry.start <= start
+        )
+        if found and found[-1].entry.start <= start:
+            heard.append((agent, found[0], found[-1]))
+    silent_us = SILENT_INTERVALS_MAX * host.properties.interval_us
+    newest = max((latest.entry.start for _, latest, _ in heard), default=0)
+    return [
+        {
+            "agent": agent,
+            "present": each.entry.start == start,
+            "method": each.entry.method,
+            "import_milli_wh": each.entry.import_milli_wh,
+            "export_milli_wh": each.entry.export_milli_wh,
+        }
+        for agent, latest, each in heard
+        if each.entry.start == start or newest - latest.entry.start < silent_us
+    ]
