@@ -1,9 +1,10 @@
 """How agents and devices find each other, and how a device finds its owner.
 
-Three ways to meet: `mdns` hears and tells the neighbours on the local network, `bootstrap`
-keeps dialling the addresses that the owner or the maker wrote into the configuration, and
-`announcement` is what is told: a signed, expiring card of one agent.  `pairing` is the
-conversation by which an owner who has read the code on a device takes it into the portfolio.
+What is told is an `announcement`: a signed, expiring card of one agent.  `mdns` tells it to the
+local network and hears the neighbours'; `meeting` tells it too to the addresses that the owner
+or the maker wrote into the configuration, keeps who is near, and holds both sides of
+`pairing`: the conversation by which an owner who has read the code on a device takes it into
+the portfolio.
 
 One invariant: nothing heard is believed beyond its signature.  An announcement says where an
 agent can be dialled; who answers there is proved by the transport, and whose device it is by

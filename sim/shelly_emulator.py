@@ -113,8 +113,15 @@ class Plug:
 
     def device_info(self) -> dict[str, Any]:
         return {
-            "name": None, "id": self.device_id, "mac": self._mac, "slot": 0, "model": MODEL,
-            "gen": 2, "fw_id": FIRMWARE, "ver": FIRMWARE_VERSION, "app": "PlusPlugS",
+            "name": None,
+            "id": self.device_id,
+            "mac": self._mac,
+            "slot": 0,
+            "model": MODEL,
+            "gen": 2,
+            "fw_id": FIRMWARE,
+            "ver": FIRMWARE_VERSION,
+            "app": "PlusPlugS",
             "auth_en": self.password is not None,
             "auth_domain": None if self.password is None else self.device_id,
         }
@@ -140,10 +147,17 @@ class Plug:
         if was_on != on:
             self._switched_s = now_s
             notice = {
-                "src": self.device_id, "method": "NotifyStatus",
-                "params": {"ts": float(now_s), f"switch:{switch_id}": {
-                    "id": switch_id, "output": on, "apower": self._power_w(now_s),
-                    "source": self._source}},
+                "src": self.device_id,
+                "method": "NotifyStatus",
+                "params": {
+                    "ts": float(now_s),
+                    f"switch:{switch_id}": {
+                        "id": switch_id,
+                        "output": on,
+                        "apower": self._power_w(now_s),
+                        "source": self._source,
+                    },
+                },
             }
             for channel in self.notices:
                 try:
@@ -162,14 +176,21 @@ class Plug:
         # Only whole minutes since the last switch are known apart; the others show as zero.
         minutes = [
             float(self._drawn(end_s - MINUTE_S, end_s))
-            if self._on and end_s - MINUTE_S >= self._switched_s else 0.0
+            if self._on and end_s - MINUTE_S >= self._switched_s
+            else 0.0
             for end_s in (minute_s, minute_s - MINUTE_S, minute_s - 2 * MINUTE_S)
         ]
         return {
-            "id": switch_id, "source": self._source, "output": self._on, "apower": power_w,
-            "voltage": VOLTAGE_V, "freq": 50.0, "current": round(power_w / VOLTAGE_V, 3),
+            "id": switch_id,
+            "source": self._source,
+            "output": self._on,
+            "apower": power_w,
+            "voltage": VOLTAGE_V,
+            "freq": 50.0,
+            "current": round(power_w / VOLTAGE_V, 3),
             "aenergy": {
-                "total": self._counted_milli_wh / 1000, "by_minute": minutes,
+                "total": self._counted_milli_wh / 1000,
+                "by_minute": minutes,
                 "minute_ts": minute_s,
             },
             "ret_aenergy": {"total": 0.0, "by_minute": [0.0, 0.0, 0.0], "minute_ts": minute_s},
@@ -178,8 +199,14 @@ class Plug:
 
     def _switch_config(self, switch_id: int) -> dict[str, Any]:
         return {
-            "id": switch_id, "name": None, "initial_state": "restore_last", "auto_on": False,
-            "auto_off": False, "power_limit": 2500, "voltage_limit": 280, "current_limit": 12.0,
+            "id": switch_id,
+            "name": None,
+            "initial_state": "restore_last",
+            "auto_on": False,
+            "auto_off": False,
+            "power_limit": 2500,
+            "voltage_limit": 280,
+            "current_limit": 12.0,
             "reverse": False,
         }
 
@@ -187,31 +214,52 @@ class Plug:
         now_s = self._now_s()
         clock = f"{now_s // 3600 % 24:02}:{now_s // MINUTE_S % 60:02}"
         return {
-            "mac": self._mac, "restart_required": False, "time": clock, "unixtime": now_s,
-            "uptime": now_s - self._booted_s, "ram_size": 260000, "ram_free": 120000,
-            "fs_size": 458752, "fs_free": 143360, "cfg_rev": 1, "available_updates": {},
+            "mac": self._mac,
+            "restart_required": False,
+            "time": clock,
+            "unixtime": now_s,
+            "uptime": now_s - self._booted_s,
+            "ram_size": 260000,
+            "ram_free": 120000,
+            "fs_size": 458752,
+            "fs_free": 143360,
+            "cfg_rev": 1,
+            "available_updates": {},
         }
 
     def _sys_config(self) -> dict[str, Any]:
         return {
-            "device": {"name": None, "mac": self._mac, "fw_id": FIRMWARE, "discoverable": True,
-                       "eco_mode": False, "profile": "switch"},
-            "location": {"tz": "UTC", "lat": 0.0, "lon": 0.0}, "ui_data": {}, "cfg_rev": 1,
+            "device": {
+                "name": None,
+                "mac": self._mac,
+                "fw_id": FIRMWARE,
+                "discoverable": True,
+                "eco_mode": False,
+                "profile": "switch",
+            },
+            "location": {"tz": "UTC", "lat": 0.0, "lon": 0.0},
+            "ui_data": {},
+            "cfg_rev": 1,
         }
 
     def _status(self) -> dict[str, Any]:
         switch = self._switch_status(0)
         return {
-            "ble": {}, "cloud": {"connected": False}, "mqtt": {"connected": False},
-            "switch:0": switch, "sys": self._sys_status(),
+            "ble": {},
+            "cloud": {"connected": False},
+            "mqtt": {"connected": False},
+            "switch:0": switch,
+            "sys": self._sys_status(),
             "wifi": {"sta_ip": "127.0.0.1", "status": "got ip", "ssid": "emulated", "rssi": -50},
             "ws": {"connected": False},
         }
 
     def _config(self) -> dict[str, Any]:
         return {
-            "ble": {"enable": False, "rpc": {"enable": False}}, "cloud": {"enable": False},
-            "mqtt": {"enable": False}, "switch:0": self._switch_config(0),
+            "ble": {"enable": False, "rpc": {"enable": False}},
+            "cloud": {"enable": False},
+            "mqtt": {"enable": False},
+            "switch:0": self._switch_config(0),
             "sys": self._sys_config(),
             "wifi": {"ap": {"enable": False}, "sta": {"ssid": "emulated", "enable": True}},
             "ws": {"enable": False},
@@ -222,10 +270,15 @@ class Plug:
         if params.get("dynamic_only") or not isinstance(offset, int):
             return {"components": [], "cfg_rev": 1, "offset": 0, "total": 0}
         status, config = self._status(), self._config()
-        components = [{"key": key, "status": status[key], "config": config[key]}
-                      for key in sorted(status)]
-        return {"components": components[offset:], "cfg_rev": 1, "offset": offset,
-                "total": len(components)}
+        components = [
+            {"key": key, "status": status[key], "config": config[key]} for key in sorted(status)
+        ]
+        return {
+            "components": components[offset:],
+            "cfg_rev": 1,
+            "offset": offset,
+            "total": len(components),
+        }
 
 
 def _switch(params: dict[str, Any]) -> int:
@@ -259,8 +312,13 @@ class Guard:
             del self._counts[next(iter(self._counts))]
         nonce = secrets.token_hex(16)
         self._counts[nonce] = 0
-        return {"auth_type": "digest", "nonce": nonce, "nc": 1, "realm": self.realm,
-                "algorithm": "SHA-256"}
+        return {
+            "auth_type": "digest",
+            "nonce": nonce,
+            "nc": 1,
+            "realm": self.realm,
+            "algorithm": "SHA-256",
+        }
 
     def accepts(self, fields: dict[str, Any], count: str, ha2: str) -> bool:
         """True once for each nonce and count; `count` as it was hashed, hexadecimal or decimal."""
@@ -390,8 +448,12 @@ def _respond(
 ) -> bytes:
     status, extra, payload = _route(plug, guard, request, body)
     content = json.dumps(payload).encode()
-    headers = [("Server", "ShellyHTTP/1.0.0"), ("Content-Type", "application/json"),
-               ("Content-Length", str(len(content))), *extra]
+    headers = [
+        ("Server", "ShellyHTTP/1.0.0"),
+        ("Content-Type", "application/json"),
+        ("Content-Length", str(len(content))),
+        *extra,
+    ]
     parts = (
         connection.send(h11.Response(status_code=status, headers=headers)),
         connection.send(h11.Data(content)),
@@ -416,8 +478,10 @@ def _route(
             fields, fields.get("nc", ""), sha256_hex(f"{verb}:{path}")
         ):
             asked = guard.challenge()
-            challenge = (f'Digest qop="auth", realm="{asked["realm"]}", '
-                         f'nonce="{asked["nonce"]}", algorithm=SHA-256')
+            challenge = (
+                f'Digest qop="auth", realm="{asked["realm"]}", '
+                f'nonce="{asked["nonce"]}", algorithm=SHA-256'
+            )
             return 401, [("WWW-Authenticate", challenge)], {"code": 401, "message": "auth"}
     return 200, [], answer_frame(plug, None, body) or {}
 

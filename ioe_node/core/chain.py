@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from msgspec import Struct
+
 from ioe_node.errors import ChainBroken, Malformed
 from ioe_node.model.action import (
     AGENT_ENTRY,
@@ -36,8 +38,7 @@ from ioe_node.model.signing import verify
 GENESIS_ACTIONS = 3
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(Struct, frozen=True, gc=False):
     """The newest action of a chain."""
 
     seq: int
@@ -46,8 +47,7 @@ class Head:
     closed: bool = False
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(Struct, frozen=True, gc=False):
     """An action that is not sealed yet, its hash, its bytes and its entry's bytes."""
 
     hash: ActionHash

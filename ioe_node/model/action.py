@@ -13,7 +13,6 @@ from msgspec import Meta, Struct
 from ioe_node.model.codec import Codec, encode
 from ioe_node.model.hashes import (
     ACTION,
-    AGENT,
     DNA,
     ENTRY,
     HASH_BYTES,
@@ -22,6 +21,7 @@ from ioe_node.model.hashes import (
     DnaHash,
     EntryHash,
     action_hash,
+    check_agent,
     check_hash,
 )
 
@@ -130,7 +130,6 @@ AnyAction = (
 EntryAction = Create | Update
 
 _HASH_PREFIXES = {
-    "author": AGENT,
     "prev_action": ACTION,
     "dna_hash": DNA,
     "entry_hash": ENTRY,
@@ -143,9 +142,7 @@ _HASH_PREFIXES = {
 }
 _HASH_FIELDS = {
     cls: tuple(
-        (name, _HASH_PREFIXES[name])
-        for name in cls.__struct_fields__
-        if name in _HASH_PREFIXES and name != "author"
+        (name, _HASH_PREFIXES[name]) for name in cls.__struct_fields__ if name in _HASH_PREFIXES
     )
     for cls in AnyAction.__args__
 }
@@ -155,7 +152,7 @@ _codec: Codec[AnyAction] = Codec(AnyAction, "action", ACTION_BYTES_MAX)
 def decode_action(data: bytes) -> AnyAction:
     """The action of these canonical bytes; raises `Malformed`."""
     action = _codec.decode(data)
-    check_hash(action.author, AGENT)
+    check_agent(action.author)
     for name, prefix in _HASH_FIELDS[type(action)]:
         value: Any = getattr(action, name)
         if value is not None:

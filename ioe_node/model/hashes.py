@@ -10,12 +10,15 @@ Source: Holochain's HoloHash (prefixes and the location fold), for interoperabil
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from functools import lru_cache
 from hashlib import blake2b
+from struct import Struct
 from typing import NewType
 
 from ioe_node.errors import Malformed
 
 HASH_BYTES = 39
+AGENTS_CHECKED_MAX = 1_024
 CORE = slice(3, 35)
 LOCATION = slice(35, 39)
 
@@ -45,6 +48,8 @@ KIND_OF_PREFIX = {
     EXTERNAL: "external",
     WARRANT: "warrant",
 }
+_WORDS = Struct(">4I")
+_WORD = Struct(">I")
 
 
 def core_of(data: bytes) -> bytes:
@@ -54,9 +59,8 @@ def core_of(data: bytes) -> bytes:
 
 def location_of(core: bytes) -> bytes:
     """The 4 location bytes of a 32-byte core."""
-    digest = int.from_bytes(blake2b(core, digest_size=16).digest(), "big")
-    folded = digest ^ (digest >> 64)
-    return ((folded ^ (folded >> 32)) & 0xFFFFFFFF).to_bytes(4, "big")
+    first, second, third, fourth = _WORDS.unpack(blake2b(core, digest_size=16).digest())
+    return _WORD.pack(first ^ second ^ third ^ fourth)
 
 
 def agent_key(public_key: bytes) -> AgentPubKey:
@@ -103,6 +107,12 @@ def check_hash(value: bytes, prefix: bytes) -> None:
         raise Malformed(f"expected a {KIND_OF_PREFIX[prefix]} hash of {HASH_BYTES} bytes")
     if prefix not in (ACTION, OP) and value[LOCATION] != location_of(value[CORE]):
         raise Malformed(f"the {KIND_OF_PREFIX[prefix]} hash's location bytes do not fit its core")
+
+
+@lru_cache(maxsize=AGENTS_CHECKED_MAX)
+def check_agent(value: bytes) -> None:
+    """`check_hash` for an agent, remembered: every action of a chain names the same one."""
+    check_hash(value, AGENT)
 
 
 def to_text(value: bytes) -> str:

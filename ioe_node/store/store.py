@@ -1,7 +1,7 @@
 """One SQLite file a cell: the chains held, limbo, delivery, promises, warrants.
 
-A `Store` is synchronous.  It writes on one connection and reads on another, so that a
-transaction in a worker thread is never half seen.  `sqlite3.Error` does not leave this
+A `Store` is synchronous.  It writes on one connection, one transaction at a time, and reads on
+another, so that a transaction in a worker thread is never half seen.  `sqlite3.Error` does not leave this
 module: it becomes `DiskFull` or `StoreError`.
 """
 
@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 from sqlite_utils import Database
@@ -56,6 +57,9 @@ class Store:
     def __init__(self, path: Path, synchronous: Synchronous = "NORMAL") -> None:
         self.path = path
         self._agents: dict[bytes, int] = {}
+        self._unwritten_agents: dict[bytes, int] = {}
+        self._heads: dict[bytes, Head] = {}
+        self._writing = Lock()
         with _guard(f"open {path}"):
             self._db = self._connect(path)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -82,24 +86,28 @@ class Store:
 
     @contextmanager
     def _transaction(self, what: str) -> Iterator[sqlite3.Connection]:
-        with _guard(what):
+        with self._writing, _guard(what):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db
                 self._db.execute("COMMIT")
             except BaseException:
+                self._unwritten_agents.clear()
                 with suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 raise
+            if self._unwritten_agents:
+                self._agents.update(self._unwritten_agents)
+                self._unwritten_agents.clear()
 
     def _agent_id(self, agent: AgentPubKey) -> int:
-        known = self._agents.get(agent)
+        known = self._agents.get(agent) or self._unwritten_agents.get(agent)
         if known is None:
             row = self._db.execute(
                 "INSERT INTO agent (key) VALUES (?) ON CONFLICT DO UPDATE SET key=key RETURNING id",
                 (agent,),
             ).fetchone()
-            known = self._agents[agent] = int(row[0])
+            known = self._unwritten_agents[agent] = int(row[0])
         return known
 
     # -- records ------------------------------------------------------------------------------
@@ -120,6 +128,7 @@ class Store:
             self._insert(db, records, ops, by_hash)
             db.executemany("DELETE FROM limbo WHERE hash=?", [(r.hash,) for r in records])
             db.executemany("DELETE FROM limbo WHERE id=?", [(row,) for row in dropped])
+        self._note_heads(records)
 
     def commit(
         self, records: Sequence[Record], ops: Sequence[int], by_hash: Sequence[bool]
@@ -129,6 +138,12 @@ class Store:
             self._insert(db, records, ops, by_hash)
             if records[0].proof.cosignatures:
                 db.execute("DELETE FROM promise WHERE seq=?", (records[0].action.action_seq,))
+        self._note_heads(records)
+
+    def _note_heads(self, records: Sequence[Record]) -> None:
+        newest = {record.action.author: record for record in records}
+        for author, record in newest.items():
+            self._heads[author] = head_after(record.action, record.hash)
 
     def _insert(
         self,
@@ -299,6 +314,9 @@ class Store:
 
     def head(self, author: AgentPubKey) -> Head | None:
         """The newest action of `author`'s chain as held here, or None."""
+        noted = self._heads.get(author)
+        if noted is not None:
+            return noted
         agent = self._agents.get(author)
         if agent is None:
             return None

@@ -5,6 +5,7 @@ DNA's properties name; a second, for a device, by the agent whom the first admit
 need no proof.  A voucher carries the community's seed, so none fits another community.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -86,3 +87,18 @@ def admitted(agent: AgentPubKey, proof: bytes | None, network: Network) -> Verdi
             return Invalid("an invitation whose signature does not fit")
         signer = voucher.agent
     return Valid if signer == agent else Invalid("an invitation for another agent")
+
+
+def vouch(
+    network: Network,
+    voucher: AgentPubKey,
+    own_proof: bytes | None,
+    agent: AgentPubKey,
+    role: Literal["member", "device"],
+    sign: Callable[[bytes], bytes],
+) -> bytes:
+    """A membrane proof for `agent`, signed by `voucher`, whose own proof it continues."""
+    body = Voucher(network.seed, agent, voucher, role)
+    signed = SignedVoucher(encode(body), sign(message_of(body)))
+    before = () if own_proof is None else decode_proof(own_proof)
+    return encode_proof((*before, signed))

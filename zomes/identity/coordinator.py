@@ -23,10 +23,11 @@ async def enrol(
 
 @zome.function
 async def acknowledge(host: Host, owner: AgentPubKey) -> ActionHash | None:
-    """The device's word, once it can see its owner's; None until then or if it has said so."""
+    """The device's word, once it can see its owner's; None until then."""
     us = host.agent_info().agent
-    if await host.query(Acknowledgement, limit=1):
-        return None
+    said = await host.query(Acknowledgement, limit=1)
+    if said:
+        return said[0].hash
     for found in await host.query(Enrolment, author=owner):
         if found.entry.device == us:
             return await host.create(Acknowledgement(owner, found.hash))

@@ -1,0 +1,234 @@
+"""Meeting: our card goes out, the neighbours' come in, an owner claims a device.
+
+One `Meeting` an identity and transport.  Cards travel by mDNS where there is multicast, and to
+every bootstrap address over the transport, so that a device on a quiet network is found too.
+A named address is asked for ever, with a wait that doubles to five minutes and jitters, so
+that a street after a power cut does not dial its one neighbour in step.  (I-023, I-033..I-040)
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Protocol
+
+import trio
+
+from discovery.announcement import (
+    LIFE_US,
+    Announcement,
+    Kind,
+    Nearby,
+    State,
+    open_announcement,
+    seal,
+)
+from discovery.mdns import Departed, Mdns, MdnsUnavailable
+from discovery.pairing import (
+    PAIRING_PROTOCOL,
+    AgentOfSeed,
+    Grant,
+    PairingDevice,
+    PairingOwner,
+)
+from ioe_node.clock import Clock
+from ioe_node.errors import IoeError, LocalError
+from ioe_node.model.hashes import AgentPubKey, to_text
+from ioe_node.model.signing import Signer
+
+log = logging.getLogger("ioe.meeting")
+
+MEET_PROTOCOL = "/ioe/meet/1"
+ANNOUNCE_EVERY_S = LIFE_US / 2_000_000
+BOOTSTRAP_WAIT_MIN_S = 1.0
+BOOTSTRAP_WAIT_MAX_S = 300.0
+
+
+class Carrier(Protocol):
+    """What a meeting needs of the node's transport (`ioe_node.net.transport`)."""
+
+    def addresses(self) -> tuple[str, ...]:
+        """Where we can be dialled."""
+
+    def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
+        """Where a peer can be dialled."""
+
+    async def request(
+        self, protocol: str, peer: AgentPubKey, message: bytes, timeout_s: float = ...
+    ) -> bytes:
+        """One request to one peer."""
+
+
+Handler = Callable[[AgentPubKey, bytes], Awaitable[bytes]]
+
+
+@dataclass(frozen=True)
+class Me:
+    """Who we are on this network: `kind` and `name` go on the card."""
+
+    signer: Signer
+    kind: Kind
+    state: State
+    name: str
+
+
+class Meeting:
+    """See the module docstring.
+
+    `offer(protocol, handler)` makes the transport answer a protocol that is open to everyone.
+    `notify(event)` is told of devices that appear and leave.
+    """
+
+    def __init__(
+        self,
+        me: Me,
+        carrier: Carrier,
+        offer: Callable[[str, Handler], None],
+        clock: Clock,
+        rng: Random,
+        notify: Callable[[dict[str, Any]], None],
+        interfaces: Sequence[str] = (),
+        bootstrap: Sequence[AgentPubKey] = (),
+    ) -> None:
+        self._me = me
+        self._carrier = carrier
+        self._offer = offer
+        self._clock = clock
+        self._rng = rng
+        self._notify = notify
+        self._interfaces = interfaces
+        self._bootstrap = bootstrap
+        self.nearby = Nearby()
+
+    def card(self) -> Announcement:
+        """Our own card, fresh."""
+        me = self._me
+        return seal(
+            me.signer,
+            kind=me.kind,
+            state=me.state,
+            name=me.name,
+            addresses=self._carrier.addresses(),
+            now_us=self._clock.now_us(),
+        )
+
+    def cards(self) -> list[Announcement]:
+        """Who is near now."""
+        return list(self.nearby.cards(self._clock.now_us()))
+
+    def _hear(self, card: Announcement) -> None:
+        if card.agent == self._me.signer.agent:
+            return
+        news = self.nearby.hear(card, self._clock.now_us())
+        if news in ("new", "newer"):
+            self._carrier.learn(card.agent, card.addresses)
+        if news == "new":
+            self._notify(_event("appeared", card))
+
+    def _lose(self, card: Announcement | None) -> None:
+        if card is not None:
+            self._notify(_event("left", card))
+
+    async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+        """Tell and hear until cancelled."""
+        self._offer(MEET_PROTOCOL, self._met)
+        async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
+            mdns: Mdns | None = None
+            if self._interfaces:
+                try:
+                    opened = Mdns(self._interfaces, self._clock)
+                    mdns = await stack.enter_async_context(opened)
+                    nursery.start_soon(self._listen, mdns)
+                except MdnsUnavailable as error:
+                    log.warning("%s", error)
+            for peer in self._bootstrap:
+                nursery.start_soon(self._introduce, peer)
+            task_status.started()
+            while True:
+                if mdns is not None:
+                    await mdns.update(self.card())
+                await trio.sleep(ANNOUNCE_EVERY_S)
+                for card in self.nearby.expire(self._clock.now_us()):
+                    self._lose(card)
+
+    async def _listen(self, mdns: Mdns) -> None:
+        async for item in mdns.found:
+            if isinstance(item, Departed):
+                self._lose(self.nearby.forget(item.agent))
+            else:
+                self._hear(item)
+
+    async def _met(self, peer: AgentPubKey, message: bytes) -> bytes:
+        card = open_announcement(message, self._clock.now_us())
+        if card.agent == peer:
+            self._hear(card)
+        return self.card().encoded()
+
+    async def _introduce(self, peer: AgentPubKey) -> None:
+        """Give our card to a bootstrap peer, for ever."""
+        wait_s = BOOTSTRAP_WAIT_MIN_S
+        while True:
+            try:
+                message = self.card().encoded()
+                answer = await self._carrier.request(MEET_PROTOCOL, peer, message)
+                self._hear(open_announcement(answer, self._clock.now_us()))
+                wait_s = BOOTSTRAP_WAIT_MAX_S
+            except IoeError as error:
+                log.debug("meeting %s: %s", to_text(peer)[:12], error)
+                wait_s = min(2 * wait_s, BOOTSTRAP_WAIT_MAX_S)
+            await trio.sleep(wait_s * (0.5 + self._rng.random() / 2))
+
+    def await_owner(
+        self,
+        device: PairingDevice,
+        keep: Callable[[Grant], Awaitable[None]],
+    ) -> None:
+        """Answer pairing; `keep(grant)` stores what an owner gave before it is acknowledged."""
+
+        async def handle(owner: AgentPubKey, message: bytes) -> bytes:
+            reply = device.handle(owner, message, self._clock.now_us())
+            if reply.grant is not None:
+                try:
+                    await keep(reply.grant)
+                except BaseException:
+                    device.reopen()
+                    raise
+            return reply.message
+
+        self._offer(PAIRING_PROTOCOL, handle)
+
+    async def claim(
+        self,
+        device: AgentPubKey,
+        code: str,
+        grant: Grant,
+        agent_of_seed: AgentOfSeed,
+        entropy: Callable[[int], bytes],
+    ) -> tuple[AgentPubKey, str]:
+        """Pair with a device that is near; (its agent key, its kind).
+
+        Raises `LocalError` when it is not near or the code has no code's form,
+        `PairingRefused` for a wrong code, `TransportError` when it does not answer.
+        """
+        card = self.nearby.get(device, self._clock.now_us())
+        if card is None:
+            raise LocalError("no such device is near; see 'ioe device list'")
+        owner = PairingOwner(code, device, grant, agent_of_seed, entropy)
+        ask = self._carrier.request
+        answer = await ask(PAIRING_PROTOCOL, device, owner.start())
+        enrolled = await ask(PAIRING_PROTOCOL, device, owner.finish(answer))
+        paired = owner.enrolled(enrolled)
+        self.nearby.forget(device)
+        return paired.agent, paired.kind
+
+
+def _event(what: str, card: Announcement) -> dict[str, Any]:
+    return {
+        "kind": "device",
+        "event": what,
+        "agent": card.agent,
+        "device_kind": card.kind,
+        "state": card.state,
+        "name": card.name,
+    }

@@ -1,0 +1,97 @@
+"""`ioe chain`: show it through the node; verify it straight from the disk."""
+
+import click
+
+from ioe_node.cli import client
+from ioe_node.cli.output import (
+    community_option,
+    console,
+    home_of,
+    json_option,
+    parse_agent,
+    plain,
+    short,
+    show,
+    table,
+    when,
+)
+from ioe_node.conductor.home import Home
+from ioe_node.errors import LocalError
+
+
+@click.group()
+def chain() -> None:
+    """Source chains: the signed history of an agent."""
+
+
+@chain.command("show")
+@click.argument("agent", required=False)
+@click.option("--from", "from_seq", default=0, help="First sequence number.", show_default=True)
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1_000))
+@community_option
+@json_option
+@click.pass_context
+def show_(
+    context: click.Context,
+    agent: str | None,
+    from_seq: int,
+    limit: int,
+    community: str | None,
+    as_json: bool,
+) -> None:
+    """The actions of AGENT's chain (ours by default) as held here."""
+    found = client.call(
+        home_of(context),
+        "chain_show",
+        agent=parse_agent(agent) if agent else None,
+        from_seq=from_seq,
+        limit=limit,
+        community=community,
+    )
+
+    def people() -> None:
+        rows = [
+            (
+                each["seq"],
+                each["type"],
+                each["entry_type"] or "",
+                when(each["timestamp_us"]),
+                f"{each['bundle_place'] + 1}/{each['bundle_size']}",
+                plain(each["hash"])[:13],
+            )
+            for each in found
+        ]
+        table("", ("seq", "action", "entry", "when", "bundle", "hash"), rows)
+
+    show(found, as_json, people)
+
+
+@chain.command()
+@json_option
+@click.pass_context
+def verify(context: click.Context, as_json: bool) -> None:
+    """Check every chain held here, byte by byte, from the disk alone.
+
+    Works while the node runs and while it does not.  A chain that fails is named with its
+    first bad action, and the exit code is 1.
+    """
+    from ioe_node.conductor.verify import verify_home
+
+    found = verify_home(Home(home_of(context)))
+
+    def people() -> None:
+        rows = [
+            (e["community"], short(e["agent"]), e["actions"], e["fault"] or "verified")
+            for e in found
+        ]
+        table("", ("community", "agent", "actions", "result"), rows)
+
+    show(found, as_json, people)
+    broken = [each for each in found if each["fault"]]
+    if broken:
+        raise LocalError(
+            f"{len(broken)} of {len(found)} chains do not verify; restore "
+            f"{home_of(context) / 'cells'} from a backup, or remove another agent's file rows by "
+            "joining again"
+        )
+    console.print(f"{len(found)} chains verify") if not as_json else None

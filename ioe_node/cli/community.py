@@ -1,0 +1,81 @@
+"""`ioe community`: found, invite, join."""
+
+import sys
+
+import click
+
+from ioe_node.cli import client
+from ioe_node.cli.output import (
+    community_option,
+    console,
+    home_of,
+    json_option,
+    parse_agent,
+    plain,
+    show,
+    table,
+)
+from ioe_node.errors import LocalError
+
+
+@click.group()
+def community() -> None:
+    """Communities: each a network of its own, with its own rules and members."""
+
+
+@community.command()
+@click.argument("name")
+@click.option("--dna", default="neighbourhood", show_default=True, help="Which rules.")
+@click.option(
+    "--set", "amend", multiple=True, metavar="PROPERTY=NUMBER", help="Set a property of the rules."
+)
+@click.pass_context
+def create(context: click.Context, name: str, dna: str, amend: tuple[str, ...]) -> None:
+    """Found a community NAME with ourselves as its steward."""
+    values = {}
+    for pair in amend:
+        key, sign, value = pair.partition("=")
+        if not sign or not value.lstrip("-").isdigit():
+            raise LocalError(f"--set '{pair}': write PROPERTY=NUMBER")
+        values[key] = int(value)
+    made = client.call(home_of(context), "community_create", name=name, amend=values, dna=dna)
+    console.print(f"founded {made['community']}: {plain(made['dna'])}")
+
+
+@community.command("list")
+@json_option
+@click.pass_context
+def list_(context: click.Context, as_json: bool) -> None:
+    """The communities that this node is in."""
+    found = client.call(home_of(context), "community_list")
+
+    def people() -> None:
+        rows = [
+            (e["community"], e["steward"], len(e["peers"]), e["ops_held"], plain(e["dna"]))
+            for e in found
+        ]
+        table("", ("community", "steward", "peers", "ops held", "network"), rows)
+
+    show(found, as_json, people)
+
+
+@community.command()
+@click.argument("agent")
+@community_option
+@click.pass_context
+def invite(context: click.Context, agent: str, community: str | None) -> None:
+    """Print an invitation that admits AGENT, and only AGENT; give it to them."""
+    made = client.call(
+        home_of(context), "community_invite", agent=parse_agent(agent), community=community
+    )
+    click.echo(made["invitation"])
+
+
+@community.command()
+@click.argument("invitation")
+@click.pass_context
+def join(context: click.Context, invitation: str) -> None:
+    """Join a community by an INVITATION ('-' reads it from standard input)."""
+    text = sys.stdin.read() if invitation == "-" else invitation
+    made = client.call(home_of(context), "community_join", invitation=text)
+    console.print(f"joined {made['community']}: {plain(made['dna'])}")

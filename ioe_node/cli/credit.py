@@ -1,0 +1,116 @@
+"""`ioe credit`: balances, payments and the proof that all sums to zero."""
+
+import click
+
+from ioe_node.cli import client
+from ioe_node.cli.output import (
+    community_option,
+    console,
+    credits_text,
+    home_of,
+    json_option,
+    kwh,
+    parse_agent,
+    parse_amount,
+    plain,
+    show,
+    table,
+    when,
+)
+
+
+@click.group()
+def credit() -> None:
+    """Mutual credit: one credit is one kWh, and all balances sum to zero."""
+
+
+@credit.command()
+@click.argument("agent", required=False)
+@community_option
+@json_option
+@click.pass_context
+def balance(
+    context: click.Context, agent: str | None, community: str | None, as_json: bool
+) -> None:
+    """The balance of AGENT (ours by default) and what it may still spend."""
+    who = parse_agent(agent) if agent else None
+    found = client.zome(home_of(context), community, "currency", "balance", agent=who)
+
+    def people() -> None:
+        console.print(
+            f"balance {credits_text(found['balance_micro'])}  "
+            f"spendable {credits_text(found['spendable_micro'])}  "
+            f"(credit limit {credits_text(found['credit_limit_micro'])})"
+        )
+
+    show(found, as_json, people)
+
+
+@credit.command()
+@click.argument("payee")
+@click.argument("amount")
+@click.option("--memo", default="", help="A line for both.")
+@community_option
+@click.pass_context
+def pay(context: click.Context, payee: str, amount: str, memo: str, community: str | None) -> None:
+    """Pay AMOUNT credits to the agent PAYEE; both chains take it, or neither."""
+    made = client.zome(
+        home_of(context),
+        community,
+        "currency",
+        "pay",
+        payee=parse_agent(payee),
+        amount_micro=parse_amount(amount),
+        memo=memo,
+    )
+    console.print(f"paid {amount} to {payee[:13]}: {plain(made)}")
+
+
+@credit.command()
+@click.argument("agent", required=False)
+@click.option("--limit", default=24, show_default=True, type=click.IntRange(1, 10_000))
+@community_option
+@json_option
+@click.pass_context
+def history(
+    context: click.Context, agent: str | None, limit: int, community: str | None, as_json: bool
+) -> None:
+    """Settlements of AGENT (ours by default), newest first."""
+    who = parse_agent(agent) if agent else None
+    home = home_of(context)
+    found = client.zome(home, community, "currency", "history", agent=who, limit=limit)
+
+    def people() -> None:
+        rows = [
+            (
+                when(each["timestamp_us"]),
+                plain(each["with"])[:13],
+                credits_text(each["amount_micro"]),
+                kwh(each["energy_milli_wh"]),
+                credits_text(each["balance_micro"]),
+                each["memo"],
+            )
+            for each in found
+        ]
+        table("", ("when", "with", "credits", "kWh", "balance", "memo"), rows)
+
+    show(found, as_json, people)
+
+
+@credit.command()
+@community_option
+@json_option
+@click.pass_context
+def audit(context: click.Context, community: str | None, as_json: bool) -> None:
+    """Every balance that this node knows, and their sum."""
+    found = client.zome(home_of(context), community, "currency", "audit")
+
+    def people() -> None:
+        rows = [
+            (plain(each["agent"])[:13], credits_text(each["balance_micro"]))
+            for each in found["balances"]
+        ]
+        table("", ("agent", "balance"), rows)
+        console.print(f"sum {credits_text(found['sum_micro'])}")
+
+    show(found, as_json, people)

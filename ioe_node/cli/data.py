@@ -1,0 +1,19 @@
+"""`ioe data`: the open data sets that the profile driver plays."""
+
+import click
+
+from ioe_node.cli.output import console
+
+
+@click.group()
+def data() -> None:
+    """Open data: real homes for the profile driver and the simulator."""
+
+
+@data.command()
+@click.pass_context
+def fetch(context: click.Context) -> None:
+    """Fetch the 17 real homes of a year (CityLearn 2.1.2, MIT licence) and cache them."""
+    from ioe_node.drivers.citylearn import fetch
+
+    console.print(f"in {fetch(say=console.print)}")

@@ -1,0 +1,74 @@
+"""`ioe meter`: what was metered."""
+
+import click
+
+from ioe_node.cli import client
+from ioe_node.cli.output import (
+    community_option,
+    console,
+    home_of,
+    json_option,
+    kwh,
+    parse_agent,
+    show,
+    table,
+    when,
+)
+from ioe_node.errors import LocalError
+
+
+@click.group()
+def meter() -> None:
+    """Interval readings, ours and others'.  Import is energy drawn, export energy given."""
+
+
+@meter.command()
+@json_option
+@click.pass_context
+def read(context: click.Context, as_json: bool) -> None:
+    """What the driver read last (on a device's node)."""
+    found = client.call(home_of(context), "status")
+    reading = found["reading"]
+    if reading is None:
+        why = (found["driver"] or {}).get("why") or "this node has no device"
+        raise LocalError(f"nothing read yet: {why}")
+
+    def people() -> None:
+        power = reading["power_milli_w"]
+        flow = "-" if power is None else f"{'-' if power < 0 else ''}{kwh(abs(power))} kW"
+        console.print(
+            f"{when(reading['at_us'])}  power {flow}  import {kwh(reading['import_milli_wh'])} kWh"
+            f"  export {kwh(reading['export_milli_wh'])} kWh"
+        )
+
+    show(reading, as_json, people)
+
+
+@meter.command()
+@click.argument("agent", required=False)
+@click.option("--limit", default=24, show_default=True, type=click.IntRange(1, 10_000))
+@community_option
+@json_option
+@click.pass_context
+def history(
+    context: click.Context, agent: str | None, limit: int, community: str | None, as_json: bool
+) -> None:
+    """Interval readings of AGENT (ours by default), newest first."""
+    device = parse_agent(agent) if agent else None
+    home = home_of(context)
+    found = client.zome(home, community, "metering", "history", device=device, limit=limit)
+
+    def people() -> None:
+        rows = [
+            (
+                when(each["start"]),
+                kwh(each["import_milli_wh"]),
+                kwh(each["export_milli_wh"]),
+                each["quality"],
+                each["method"],
+            )
+            for each in found
+        ]
+        table("", ("from", "kWh in", "kWh out", "quality", "verified by"), rows)
+
+    show(found, as_json, people)

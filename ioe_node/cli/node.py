@@ -1,0 +1,265 @@
+"""`ioe init`, `ioe run`, `ioe status`, `ioe signals`: the node itself."""
+
+import logging
+import os
+import secrets
+import signal
+import socket
+from collections.abc import Mapping
+from random import SystemRandom
+from typing import Any
+
+import click
+import ifaddr
+import trio
+
+from ioe_node.cli import client
+from ioe_node.cli.output import (
+    console,
+    home_of,
+    json_option,
+    plain,
+    short,
+    show,
+    table,
+    when,
+)
+from ioe_node.clock import SystemClock
+from ioe_node.conductor import keytree
+from ioe_node.conductor.home import Home
+from ioe_node.conductor.keystore import INTERACTIVE, MINIMAL, Keystore
+from ioe_node.config import DEVICE_TEMPLATE, TEMPLATE, Config, load_config, parse_config
+from ioe_node.errors import ConfigError, LocalError
+
+PASSPHRASE_VARIABLE = "IOE_PASSPHRASE"
+
+
+def _addresses() -> list[str]:
+    """Every IPv4 address of this machine that others can reach; loopback if there is none."""
+    found = [
+        str(ip.ip)
+        for adapter in ifaddr.get_adapters()
+        for ip in adapter.ips
+        if ip.is_IPv4 and not str(ip.ip).startswith("127.")
+    ]
+    return found or ["127.0.0.1"]
+
+
+def _free_port(address: str) -> int:
+    with socket.socket() as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as error:
+            raise ConfigError(f"{address} is no address of this machine: {error}") from None
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _passphrase(home: Home, confirm: bool) -> bytes:
+    if home.unlock.exists():
+        return home.unlock.read_bytes()
+    given = os.environ.get(PASSPHRASE_VARIABLE)
+    if given is not None:
+        return given.encode()
+    typed: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm)
+    return typed.encode()
+
+
+def _toml_value(text: str) -> str:
+    """An option's value as TOML: numbers and lists as they are, the rest as text."""
+    stripped = text.strip()
+    if stripped.lstrip("-").isdigit() or stripped in ("true", "false") or stripped[:1] in '["':
+        return stripped
+    return '"' + stripped.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _options(pairs: tuple[str, ...]) -> Mapping[str, str]:
+    options = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key.isidentifier():
+            raise ConfigError(f"--option '{pair}': write KEY=VALUE")
+        options[key] = _toml_value(value)
+    return options
+
+
+@click.command()
+@click.option("--role", type=click.Choice(["owner", "device"]), default="owner", show_default=True)
+@click.option("--address", help="IPv4 address to listen on.  [default: this machine's]")
+@click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 picks a free one.")
+@click.option(
+    "--kind",
+    type=click.Choice(["consumer", "generator", "storage", "monitor"]),
+    help="A device's kind.",
+)
+@click.option("--name", help="A device's name, shown to its owner.")
+@click.option(
+    "--driver",
+    default="ioe_node.drivers.profile:Profile",
+    show_default=True,
+    help="What reads the device, as package.module:NAME.",
+)
+@click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="For the driver.")
+@click.option("--recover", is_flag=True, help="Make an owner's keys again from 24 words.")
+@click.pass_context
+def init(
+    context: click.Context,
+    role: str,
+    address: str | None,
+    port: int,
+    kind: str | None,
+    name: str | None,
+    driver: str,
+    options: tuple[str, ...],
+    recover: bool,
+) -> None:
+    """Make a node: its directory, config and keys.
+
+    An owner's root key is shown once as 24 words; whoever has them has everything.  The key
+    store is sealed by a passphrase: typed, or from IOE_PASSPHRASE.  A device seals its own
+    with a random one beside it (file 'unlock'), since nobody is there to type.
+    """
+    home = Home(home_of(context))
+    if home.config.exists() or home.keystore.exists():
+        raise LocalError(f"{home.path} holds a node already; choose another --home")
+    listen = address or _addresses()[0]
+    fields = {"role": role, "listen": f"/ip4/{listen}/tcp/{port or _free_port(listen)}"}
+    text = TEMPLATE.format(mdns=listen, **fields)
+    if role == "device":
+        if kind is None or name is None:
+            raise ConfigError("a device needs --kind and --name")
+        lines = "\n".join(f"{key} = {value}" for key, value in _options(options).items())
+        text += DEVICE_TEMPLATE.format(kind=kind, name=name, driver=driver, options=lines)
+    parse_config(text, "the new config")
+    home.create()
+    _make_keys(home, role, recover)
+    home.write(home.config, text.encode())
+    console.print(f"Made a node in {home.path}.  Look at config.toml, then: ioe run")
+
+
+def _make_keys(home: Home, role: str, recover: bool) -> None:
+    if role == "device":
+        home.write(home.unlock, secrets.token_hex(32).encode())
+        made = {"enrolment": secrets.token_bytes(32)}
+        Keystore.create(home.keystore, home.unlock.read_bytes(), made, cost=MINIMAL)
+        return
+    if recover:
+        root = keytree.from_mnemonic(click.prompt("The 24 words", hide_input=True))
+    else:
+        root = keytree.new_root_seed(secrets.token_bytes)
+    passphrase = _passphrase(home, confirm=True)
+    Keystore.create(home.keystore, passphrase, {"root": root}, cost=INTERACTIVE)
+    if not recover:
+        console.print("Write these words down and keep them offline; they are shown once:\n")
+        console.print(f"  {keytree.to_mnemonic(root)}\n")
+
+
+@click.command()
+@click.option("--check-config", is_flag=True, help="Read the config, say what is wrong, stop.")
+@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@click.pass_context
+def run(context: click.Context, check_config: bool, verbose: bool) -> None:
+    """Run the node until Ctrl-C or SIGTERM."""
+    home = Home(home_of(context))
+    config = load_config(home.config)
+    if check_config:
+        _check(config)
+        console.print(f"{home.config}: good")
+        return
+    logging.basicConfig(
+        level=logging.DEBUG if verbose else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    if not verbose:
+        logging.getLogger("ioe").setLevel(logging.INFO)
+        for noisy in ("libp2p", "trio-websocket", "zeroconf"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    keystore = Keystore.open(home.keystore, _passphrase(home, confirm=False))
+    try:
+        trio.run(_run, home, config, keystore)
+    except BaseExceptionGroup as group:
+        raise _innermost(group) from group
+
+
+def _check(config: Config) -> None:
+    """Whatever the config names must load."""
+    from ioe_node.net.peer_id import split_address
+    from ioe_node.plugins import load
+
+    for name in (*config.dnas, config.discovery):
+        load(name)
+    for text in config.network.bootstrap:
+        split_address(text)
+    if config.device is not None:
+        load(config.device.driver).from_options(config.device.options)
+
+
+async def _run(home: Home, config: Config, keystore: Keystore) -> None:
+    from ioe_node.conductor.conductor import Conductor
+
+    conductor = Conductor(home, config, keystore, SystemClock(), SystemRandom())
+    async with trio.open_nursery() as nursery:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            await nursery.start(conductor.run)
+            console.print(f"ready: {conductor.role} {short(conductor.signer().agent)}")
+            if conductor.code:
+                console.print(f"pairing code: {conductor.code}")
+            async for _ in signals:
+                break
+        nursery.cancel_scope.cancel()
+    console.print("stopped")
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """The one error inside nested groups that says what happened."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+@click.command()
+@json_option
+@click.pass_context
+def status(context: click.Context, as_json: bool) -> None:
+    """Who this node is, whom it knows, and how it fares."""
+    found = client.call(home_of(context), "status")
+    show(found, as_json, lambda: _people(found))
+
+
+def _people(found: dict[str, Any]) -> None:
+    console.print(f"{found['role']} {plain(found['agent'])}")
+    for address in found["addresses"]:
+        console.print(f"  at {address}")
+    if found["code"]:
+        console.print(f"  waiting for an owner; pairing code {found['code']}")
+    if found["driver"]:
+        console.print(f"  driver {found['driver']['state']} {found['driver']['why']}")
+    for fault in found["faults"]:
+        console.print(f"  FAULT {fault}")
+    rows = [
+        (
+            each["community"],
+            len(each["peers"]),
+            each["actions"],
+            each["unpublished"],
+            each["ops_held"],
+            each["records_refused"],
+        )
+        for each in found["communities"]
+    ]
+    if rows:
+        columns = ("community", "peers", "our actions", "unpublished", "ops held", "refused")
+        table("", columns, rows)
+    for alert in found["alerts"][-5:]:
+        text = ", ".join(f"{key} {plain(alert[key])}" for key in sorted(alert) if key != "at_us")
+        console.print(f"  {when(alert['at_us'])} {text}")
+
+
+@click.command()
+@click.pass_context
+def signals(context: click.Context) -> None:
+    """Follow the node's signals, one JSON object a line, until Ctrl-C."""
+    import json
+
+    for each in client.follow(home_of(context)):
+        click.echo(json.dumps(plain(each)))

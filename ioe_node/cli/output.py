@@ -1,0 +1,106 @@
+"""What people see: tables, units, times; and the same as JSON."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from ioe_node.errors import LocalError, Malformed
+from ioe_node.hdi import AgentPubKey
+from ioe_node.model.hashes import AGENT, HASH_BYTES, from_text, to_text
+
+F = TypeVar("F", bound=Callable[..., Any])
+console = Console(highlight=False, soft_wrap=True)
+AMOUNT = re.compile(r"(\d{1,12})(?:\.(\d{1,6}))?")
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON takes it: hashes as text, other bytes as hex."""
+    if isinstance(value, bytes):
+        return to_text(value) if len(value) == HASH_BYTES and value[0] == 0x84 else value.hex()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value
+
+
+def show(value: Any, as_json: bool, people: Callable[[], None]) -> None:
+    """Print `value` as JSON, or let `people` print it."""
+    if as_json:
+        click.echo(json.dumps(plain(value), indent=2))
+    else:
+        people()
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """One table; numbers stand right."""
+    made = Table(title=title, title_justify="left")
+    for column in columns:
+        numbers = column in ("kWh in", "kWh out", "credits", "balance", "seq", "kWh")
+        made.add_column(column, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(str(cell) for cell in row))
+    console.print(made)
+
+
+def short(agent: bytes | None) -> str:
+    """The first characters of an agent's text: enough to tell neighbours apart."""
+    return to_text(agent)[:13] if agent else "-"
+
+
+def kwh(milli_wh: int) -> str:
+    """kWh with three decimals, rounded down."""
+    return f"{milli_wh // 1_000_000}.{milli_wh % 1_000_000 // 1_000:03}"
+
+
+def credits_text(micro: int) -> str:
+    """Credits with three decimals and a sign where negative; rounded towards zero."""
+    sign = "-" if micro < 0 else ""
+    return sign + kwh(abs(micro))
+
+
+def when(at_us: int) -> str:
+    """Local time."""
+    return datetime.fromtimestamp(at_us // 1_000_000).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def parse_amount(text: str) -> int:
+    """Micro-credits of a decimal text, exactly; raises `LocalError`."""
+    match = AMOUNT.fullmatch(text.strip())
+    if match is None:
+        raise LocalError(f"'{text}' is no amount; write credits with up to six decimals: 2.5")
+    whole, fraction = match.groups()
+    return int(whole) * 1_000_000 + int((fraction or "").ljust(6, "0"))
+
+
+def parse_agent(text: str) -> AgentPubKey:
+    """An agent's key of its text; raises `LocalError`."""
+    try:
+        return AgentPubKey(from_text(text, AGENT))
+    except Malformed:
+        raise LocalError(f"'{text[:60]}' is no agent key; 'ioe status' shows ours") from None
+
+
+def home_of(context: click.Context) -> Path:
+    """The node's directory, from --home."""
+    home: Path = context.find_root().obj
+    return home
+
+
+def community_of(context: click.Context) -> str | None:
+    """The --community given, if any."""
+    value: str | None = context.params.get("community")
+    return value
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+community_option = click.option(
+    "--community", metavar="NAME", help="Which community, by the beginning of its name."
+)

@@ -1,0 +1,188 @@
+"""What the control socket answers, by name: the calls that `ioe` is made of."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from ioe_node.conductor import devices
+from ioe_node.conductor.cell import Cell
+from ioe_node.conductor.conductor import Conductor
+from ioe_node.conductor.invitation import parse_invitation
+from ioe_node.errors import CallError
+from ioe_node.hdi import AgentPubKey
+from ioe_node.model.action import Create, Update
+from ioe_node.model.hashes import AGENT, check_hash
+from ioe_node.net.peer_id import join_address
+
+CHAIN_PAGE_MAX = 1_000
+
+Call = Callable[..., Awaitable[Any]]
+CALLS: dict[str, Call] = {}
+
+
+def _call(function: Call) -> Call:
+    CALLS[function.__name__] = function
+    return function
+
+
+def _community(cell: Cell) -> dict[str, Any]:
+    space = cell.space
+    head = space.store.head(space.agent)
+    count, digest = space.store.ops_digest()
+    next_seq = 0 if head is None else head.seq + 1
+    behind = {peer: next_seq - space.store.next_for(peer) for peer in space.others()}
+    counters = space.counters
+    return {
+        "community": space.rules.definition.seed,
+        "dna": space.dna,
+        "steward": space.agent in space.rules.definition.properties.stewards,
+        "peers": space.others(),
+        "actions": next_seq,
+        "unpublished": sum(max(0, each) for each in behind.values()),
+        "in_doubt": space.store.promised() is not None,
+        "ops_held": count,
+        "ops_digest": digest,
+        "ops_validated": counters.ops_validated,
+        "bundles_committed": counters.bundles_committed,
+        "records_refused": counters.records_refused,
+        "messages_refused": counters.messages_refused,
+        "last_refusals": counters.last_refusals,
+        "blocked": sorted(space.blocked),
+    }
+
+
+@_call
+async def status(conductor: Conductor) -> dict[str, Any]:
+    """Who we are, whom we know, how far the chain and its publishing are."""
+    agent = conductor.signer().agent
+    poller = conductor.poller
+    latest = poller.latest if poller else None
+    return {
+        "agent": agent,
+        "role": conductor.role,
+        "addresses": [join_address(agent, each) for each in conductor.transport.addresses()],
+        "code": conductor.code,
+        "owner": conductor.keystore.secrets.get("owner"),
+        "driver": None if poller is None else {"state": poller.state, "why": poller.why},
+        "reading": None
+        if latest is None
+        else {
+            "at_us": latest.at_us,
+            "power_milli_w": latest.power_milli_w,
+            "import_milli_wh": latest.import_milli_wh,
+            "export_milli_wh": latest.export_milli_wh,
+        },
+        "communities": [_community(conductor.cells[key]) for key in sorted(conductor.cells)],
+        "faults": sorted(conductor.faults.values()),
+        "alerts": conductor.alerts,
+    }
+
+
+@_call
+async def device_list(conductor: Conductor) -> dict[str, Any]:
+    """Devices near, and our portfolio in each community."""
+    near = [
+        {"agent": card.agent, "kind": card.kind, "state": card.state, "name": card.name}
+        for card in conductor.meeting.cards()
+        if card.kind != "owner"
+    ]
+    owned = []
+    for cell in conductor.cells.values():
+        owned += await cell.call("identity", "portfolio", {})
+    return {"near": near, "owned": owned}
+
+
+@_call
+async def device_claim(
+    conductor: Conductor,
+    device: str | bytes,
+    code: str,
+    name: str | None = None,
+    community: str | None = None,
+) -> Any:
+    """Claim a device that is near, by key or by the name that it shows."""
+    if conductor.role != "owner":
+        raise CallError("only an owner's node claims devices")
+    cards = [
+        card
+        for card in conductor.meeting.cards()
+        if card.state == "unowned" and device in (card.agent, card.name)
+    ]
+    if len(cards) != 1:
+        what = "several devices of that name are" if cards else "no such device without an owner is"
+        raise CallError(f"{what} near; see 'ioe device list' and use its key")
+    cell = conductor.cell(community)
+    return await devices.claim(conductor, cell, cards[0].agent, code, name or cards[0].name)
+
+
+@_call
+async def zome_call(
+    conductor: Conductor,
+    zome: str,
+    function: str,
+    payload: dict[str, Any],
+    community: str | None = None,
+) -> Any:
+    """Call a zome function as ourselves."""
+    return await conductor.cell(community).call(zome, function, payload)
+
+
+@_call
+async def chain_show(
+    conductor: Conductor,
+    agent: bytes | None = None,
+    from_seq: int = 0,
+    limit: int = 50,
+    community: str | None = None,
+) -> list[dict[str, Any]]:
+    """A run of a chain as held here, oldest first."""
+    space = conductor.cell(community).space
+    who = space.agent if agent is None else AgentPubKey(agent)
+    check_hash(who, AGENT)
+    shown = []
+    for record in space.store.chain(who, from_seq, min(limit, CHAIN_PAGE_MAX)):
+        action = record.action
+        shown.append(
+            {
+                "seq": action.action_seq,
+                "type": type(action).__name__,
+                "entry_type": action.entry_type if isinstance(action, Create | Update) else None,
+                "hash": record.hash,
+                "timestamp_us": action.timestamp_us,
+                "bundle_place": record.proof.index,
+                "bundle_size": record.proof.size,
+                "countersigned": bool(record.proof.cosignatures),
+            }
+        )
+    return shown
+
+
+@_call
+async def community_list(conductor: Conductor) -> list[dict[str, Any]]:
+    """The communities that we are in."""
+    return [_community(conductor.cells[key]) for key in sorted(conductor.cells)]
+
+
+@_call
+async def community_create(
+    conductor: Conductor, name: str, amend: dict[str, Any], dna: str = "neighbourhood"
+) -> dict[str, Any]:
+    """Found a community."""
+    invitation = await conductor.create_community(name, amend, dna)
+    return {"community": invitation.seed, "dna": invitation.dna_hash}
+
+
+@_call
+async def community_invite(
+    conductor: Conductor, agent: bytes, community: str | None = None
+) -> dict[str, Any]:
+    """An invitation for one agent."""
+    check_hash(agent, AGENT)
+    cell = conductor.cell(community)
+    return {"invitation": conductor.invite(cell, AgentPubKey(agent), "member").text()}
+
+
+@_call
+async def community_join(conductor: Conductor, invitation: str) -> dict[str, Any]:
+    """Join by an invitation."""
+    joined = await conductor.join(parse_invitation(invitation))
+    return {"community": joined.seed, "dna": joined.dna_hash}

@@ -1,0 +1,99 @@
+"""A cell: one DNA run by one agent, its stages wired to a store and a transport."""
+
+from collections.abc import Mapping
+from random import Random
+from typing import Any
+
+import trio
+
+from ioe_node.clock import Clock
+from ioe_node.conductor.signals import Signals
+from ioe_node.core.sys_validate import Rules
+from ioe_node.hdi import AgentPubKey
+from ioe_node.hdk import DnaDef
+from ioe_node.model.signing import Signer
+from ioe_node.net.transport import Service, Transport
+from ioe_node.store.store import Store
+from ioe_node.workflows import peers
+from ioe_node.workflows.answer import answer
+from ioe_node.workflows.call_zome import CallHost, call_zome
+from ioe_node.workflows.genesis import genesis
+from ioe_node.workflows.integration import validate_and_integrate
+from ioe_node.workflows.publish import publish
+from ioe_node.workflows.settle import Settlements
+from ioe_node.workflows.space import Space, StoreRunner
+from ioe_node.workflows.validation import Verdicts
+
+
+class Cell:
+    """One network as one agent sees it."""
+
+    def __init__(
+        self,
+        definition: DnaDef,
+        signer: Signer,
+        store: Store,
+        transport: Transport,
+        clock: Clock,
+        rng: Random,
+        run: StoreRunner,
+        membrane_proof: bytes | None,
+        signals: Signals,
+        bootstrap: tuple[AgentPubKey, ...] = (),
+    ) -> None:
+        self.space = Space(
+            rules=Rules(definition),
+            agent=signer.agent,
+            sign=signer.sign,
+            store=store,
+            transport=transport,
+            clock=clock,
+            rng=rng,
+            run=run,
+            membrane_proof=membrane_proof,
+            signal=signals.emit,
+        )
+        self.name = definition.name
+        self._settlements = Settlements(self.space)
+        self._verdicts = Verdicts(store)
+        self._bootstrap = bootstrap
+
+    async def call(
+        self,
+        zome: str,
+        function: str,
+        payload: Mapping[str, Any],
+        caller: AgentPubKey | None = None,
+        secret: bytes | None = None,
+    ) -> Any:
+        """Call a zome function; see `workflows.call_zome`."""
+        return await call_zome(
+            self.space, self._settlements, zome, function, payload, caller, secret
+        )
+
+    async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+        """Begin the chain if need be, answer the network, run every stage; until cancelled."""
+        space = self.space
+        await genesis(space)
+        peers.recall(space)
+        service = Service(
+            hello=lambda: peers.hello(space),
+            admit=lambda peer, data: peers.admit(space, peer, data),
+            handle=self._handle,
+        )
+        space.transport.offer(space.protocol, service)
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(validate_and_integrate, space, self._verdicts)
+                nursery.start_soon(publish, space)
+                nursery.start_soon(peers.exchange, space, self._bootstrap)
+                nursery.start_soon(self._settlements.resolve)
+                task_status.started()
+        finally:
+            space.transport.withdraw(space.protocol)
+
+    async def _handle(self, peer: AgentPubKey, data: bytes) -> bytes:
+        def host() -> CallHost:
+            return CallHost(self.space, self._settlements)
+
+        return await answer(self.space, self._verdicts, self._settlements, host, peer, data)

@@ -1,0 +1,130 @@
+"""This node as a device, and as an owner of devices: claiming, enrolling, metering.
+
+An owner gives a device its seed inside the pairing channel and vouches for the key that the
+seed gives; the device makes itself that key, joins, and acknowledges its owner.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from ioe_node.conductor import keytree
+from ioe_node.conductor.home import Pending, State
+from ioe_node.config import Device
+from ioe_node.drivers.poller import Poller
+from ioe_node.drivers.slicer import Interval, Slicer
+from ioe_node.errors import CallError, IoeError, LocalError
+from ioe_node.hdi import AgentPubKey
+from ioe_node.plugins import load
+from ioe_node.workflows.space import log
+
+if TYPE_CHECKING:
+    from ioe_node.conductor.cell import Cell
+    from ioe_node.conductor.conductor import Conductor
+
+ENROL_RETRY_S = 1.0
+ACKNOWLEDGE_RETRY_S = 1.0
+
+
+async def claim(
+    conductor: "Conductor", cell: "Cell", device: AgentPubKey, code: str, name: str
+) -> dict[str, Any]:
+    """Pair with a device that is near and take it into our portfolio in `cell`."""
+    home = conductor.home
+    state = home.state()
+    seed = keytree.device_seed(conductor.keystore.secrets["root"], state.next_device)
+    agent = keytree.device_agent(seed)
+    card = conductor.meeting.nearby.get(device, conductor.clock.now_us())
+    if card is None or card.state != "unowned":
+        raise CallError("no such device is near and without an owner; see 'ioe device list'")
+    invitation = conductor.invite(cell, agent, "device")
+    space = cell.space
+    pending = Pending(space.dna, agent, card.kind, name)
+    home.keep(State(state.cells, (*state.pending, pending), state.next_device + 1))
+    pairing = load("discovery.pairing:Grant")
+    grant = pairing(device_seed=seed, owner=space.agent, invitation=invitation.encoded(), name=name)
+    try:
+        await conductor.meeting.claim(device, code, grant, keytree.device_agent, os.urandom)
+    except LocalError:
+        _forget(conductor, pending)
+        raise
+    await enrol_pending(conductor)
+    return {"device": agent, "kind": card.kind, "name": name}
+
+
+def _forget(conductor: "Conductor", pending: Pending) -> None:
+    state = conductor.home.state()
+    left = tuple(each for each in state.pending if each != pending)
+    conductor.home.keep(State(state.cells, left, state.next_device))
+
+
+async def enrol_pending(conductor: "Conductor") -> None:
+    """Write on our chain what devices have taken our seed: those seen in their network."""
+    for pending in conductor.home.state().pending:
+        cell = conductor.cell_of(pending.network)
+        if cell is None or AgentPubKey(pending.device) not in cell.space.others():
+            continue
+        payload = {"device": pending.device, "kind": pending.kind, "name": pending.name}
+        await cell.call("identity", "enrol", payload)
+        _forget(conductor, pending)
+
+
+async def finish_claims(conductor: "Conductor") -> None:
+    """Enrol whatever a lost answer or a crash left open; for ever."""
+    while True:
+        try:
+            await enrol_pending(conductor)
+        except IoeError as error:
+            log.info("enrolling: %s", error)
+        await trio.sleep(ENROL_RETRY_S)
+
+
+async def acknowledge(cell: "Cell", owner: AgentPubKey) -> None:
+    """Say who owns us, once we can see that the owner says so."""
+    while True:
+        try:
+            if await cell.call("identity", "acknowledge", {"owner": owner}) is not None:
+                return
+        except IoeError as error:
+            log.info("acknowledging our owner: %s", error)
+        await trio.sleep(ACKNOWLEDGE_RETRY_S)
+
+
+async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> Poller:
+    """The poller of our machine, going on where its chain left off."""
+    newest = await cell.call("metering", "history", {"limit": 1})
+    resume = None
+    if newest:
+        last = newest[0]
+        resume = (
+            last["end"],
+            last["import_register_milli_wh"],
+            last["export_register_milli_wh"],
+        )
+    interval_us = cell.space.rules.definition.properties.interval_us
+    meter = load(device.driver).from_options(device.options)
+
+    async def record(intervals: list[Interval]) -> bool:
+        readings = [
+            {
+                "start": each.start_us,
+                "end": each.end_us,
+                "import_milli_wh": each.import_milli_wh,
+                "export_milli_wh": each.export_milli_wh,
+                "import_register_milli_wh": each.import_register_milli_wh,
+                "export_register_milli_wh": each.export_register_milli_wh,
+                "quality": each.quality,
+                "method": device.method,
+            }
+            for each in intervals
+        ]
+        try:
+            await cell.call("metering", "record", {"readings": readings})
+        except IoeError as error:
+            log.warning("readings wait: %s", error)
+            return False
+        return True
+
+    slicer = Slicer(interval_us, resume)
+    return Poller(meter, slicer, device.poll_ms / 1000, conductor.rng, record)

@@ -1,0 +1,109 @@
+"""The node's directory: one process at a time, and what it must know again after a restart.
+
+config.toml   what the owner writes        keystore    secrets, sealed
+cells.json    the communities joined       cells/      one SQLite file each
+control.json  where `ioe` finds us         lock        held by the running node
+unlock        a device's passphrase, where no person is there to type it
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from ioe_node.conductor.invitation import Invitation, decode_invitation
+from ioe_node.errors import LocalError, Malformed, StoreError
+from ioe_node.hdi import AgentPubKey
+from ioe_node.model.hashes import to_text
+
+
+class Pending(Struct, frozen=True):
+    """A device that was given its seed and that we have not enrolled on our chain yet."""
+
+    network: bytes
+    device: bytes
+    kind: str
+    name: str
+
+
+class State(Struct, frozen=True):
+    """`cells.json`: invitations as bytes, claims to finish, the next device's number."""
+
+    cells: tuple[bytes, ...] = ()
+    pending: tuple[Pending, ...] = ()
+    next_device: int = 0
+
+
+class Home:
+    """Paths and small files of one node."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.toml"
+        self.keystore = path / "keystore"
+        self.unlock = path / "unlock"
+        self.control = path / "control.json"
+
+    def create(self) -> None:
+        """Make the directory, for its owner's eyes only."""
+        try:
+            (self.path / "cells").mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+        except OSError as error:
+            raise LocalError(f"cannot make {self.path}: {error}") from None
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the directory; raises `LocalError` when another process does."""
+        descriptor = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise LocalError(f"a node already runs in {self.path}; stop it first") from None
+            yield
+        finally:
+            os.close(descriptor)
+
+    def write(self, path: Path, data: bytes) -> None:
+        """Replace a small file at once, durably, mode 0600."""
+        temporary = path.with_name(path.name + ".new")
+        try:
+            descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        except OSError as error:
+            raise StoreError(f"cannot write {path}: {error}") from None
+
+    def state(self) -> State:
+        """What `cells.json` says; an empty state before the first write."""
+        path = self.path / "cells.json"
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=State)
+        except FileNotFoundError:
+            return State()
+        except (OSError, msgspec.DecodeError) as error:
+            raise StoreError(f"{path} cannot be read: {error}; restore it from a backup") from None
+
+    def keep(self, state: State) -> None:
+        """Write `cells.json`."""
+        self.write(self.path / "cells.json", msgspec.json.encode(state))
+
+    def invitations(self) -> list[Invitation]:
+        """The communities joined."""
+        try:
+            return [decode_invitation(data) for data in self.state().cells]
+        except Malformed as error:
+            raise StoreError(f"{self.path}/cells.json: {error}; restore it") from None
+
+    def store_path(self, invitation: Invitation, agent: AgentPubKey) -> Path:
+        """The SQLite file of one cell: one network as one agent."""
+        name = f"{to_text(invitation.dna_hash)[5:25]}-{to_text(agent)[5:15]}.sqlite"
+        return self.path / "cells" / name

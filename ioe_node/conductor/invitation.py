@@ -1,0 +1,75 @@
+"""An invitation: what an agent needs to join a community, as one line of text.
+
+It names the rules (a DNA that the joiner has installed, and the hash that they must give),
+the modifiers, the proof that admits the joiner, and whom to meet first.
+"""
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from ioe_node.errors import CallError, Malformed
+from ioe_node.hdk import DnaDef, Modifiers
+from ioe_node.model.action import MEMBRANE_PROOF_BYTES_MAX, Hash39
+from ioe_node.model.codec import Codec, encode
+
+INVITATION_BYTES_MAX = 60_000
+BOOTSTRAP_MAX = 16
+PREFIX = "ioe1"
+
+
+class Invitation(Struct, frozen=True, array_like=True):
+    """See the module docstring; `bootstrap` is multiaddr text that ends in /p2p/<peer id>."""
+
+    dna_name: Annotated[str, Meta(max_length=64)]
+    dna_hash: Hash39
+    seed: Annotated[str, Meta(max_length=256)]
+    properties: Annotated[bytes, Meta(max_length=16_384)]
+    proof: Annotated[bytes, Meta(max_length=MEMBRANE_PROOF_BYTES_MAX)] | None
+    bootstrap: Annotated[
+        tuple[Annotated[str, Meta(max_length=256)], ...], Meta(max_length=BOOTSTRAP_MAX)
+    ]
+
+    def encoded(self) -> bytes:
+        """Canonical bytes."""
+        return encode(self)
+
+    def text(self) -> str:
+        """One line, to be pasted."""
+        return PREFIX + urlsafe_b64encode(encode(self)).decode().rstrip("=")
+
+    def definition(self, known: dict[str, DnaDef]) -> DnaDef:
+        """The DNA that it names, among those known here; raises `CallError`."""
+        base = known.get(self.dna_name)
+        if base is None:
+            raise CallError(
+                f"this invitation is for DNA '{self.dna_name}'; add it to 'dnas' in the config"
+            )
+        definition = base.clone(Modifiers(self.seed, self.properties))
+        if definition.hash != self.dna_hash:
+            raise CallError(
+                f"the rules of '{self.dna_name}' differ here from the community's; "
+                "install the version that it runs"
+            )
+        return definition
+
+
+_codec: Codec[Invitation] = Codec(Invitation, "invitation", INVITATION_BYTES_MAX)
+
+
+def decode_invitation(data: bytes) -> Invitation:
+    """Of canonical bytes; raises `Malformed`."""
+    return _codec.decode(data)
+
+
+def parse_invitation(text: str) -> Invitation:
+    """Of a pasted line; raises `Malformed`."""
+    body = "".join(text.split())
+    if not body.startswith(PREFIX):
+        raise Malformed(f"an invitation begins with '{PREFIX}'; paste the whole line")
+    try:
+        data = urlsafe_b64decode(body[len(PREFIX) :].encode("ascii") + b"==")
+    except ValueError:
+        raise Malformed("an invitation that is cut or mistyped; paste the whole line") from None
+    return decode_invitation(data)

@@ -1,0 +1,126 @@
+"""One commented TOML file: what this node is, where it listens, what it reads.
+
+Read into frozen dataclasses; an unknown key, a wrong type or a value out of range is refused
+with its place and what fits.  `TEMPLATE` is what `ioe init` writes.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from ioe_node.errors import ConfigError
+
+Kind = Literal["consumer", "generator", "storage", "monitor"]
+Role = Literal["owner", "device"]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
+PositiveMs = Annotated[int, Meta(ge=10, le=86_400_000)]
+
+
+class Network(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where we listen and whom we look for first."""
+
+    listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
+    bootstrap: tuple[str, ...] = ()
+    mdns: tuple[str, ...] = ()
+
+
+class Device(Struct, frozen=True, forbid_unknown_fields=True):
+    """What machine this node speaks for, and how it is read."""
+
+    kind: Kind
+    name: Annotated[str, Meta(min_length=1, max_length=48)]
+    driver: str
+    method: Literal["device", "meter", "substation"] = "device"
+    poll_ms: PositiveMs = 10_000
+    code: str = ""
+    options: dict[str, Any] = {}
+
+
+class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
+    """A zome function to call again and again."""
+
+    zome: str
+    function: str
+    every_ms: PositiveMs
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    role: Role
+    network: Network = Network()
+    device: Device | None = None
+    schedule: tuple[Schedule, ...] = ()
+    dnas: tuple[str, ...] = ("dna.neighbourhood:DNA",)
+    discovery: str = "discovery.meeting:Meeting"
+    control_port: Port = 0
+    synchronous: Literal["NORMAL", "FULL"] = "NORMAL"
+
+
+def parse_config(text: str, where: str) -> Config:
+    """The config of a TOML text; raises `ConfigError` that names the key."""
+    try:
+        config = msgspec.convert(tomllib.loads(text), Config)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not TOML: {error}") from None
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if (config.role == "device") != (config.device is not None):
+        raise ConfigError(f'{where}: role = "device" goes with a [device] table, and only it')
+    return config
+
+
+def load_config(path: Path) -> Config:
+    """Read and check one file; raises `ConfigError`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: {error}; 'ioe init' writes one") from None
+    return parse_config(text, str(path))
+
+
+TEMPLATE = """\
+# An ioe-node.  Check this file with: ioe run --check-config
+
+# "owner": a person's node; "device": a machine's.
+role = "{role}"
+
+# Rules that this node knows; an invitation names one of them.
+dnas = ["dna.neighbourhood:DNA"]
+
+# NORMAL survives a crash of the node; FULL also a power cut, at ten times the price a commit.
+synchronous = "NORMAL"
+
+[network]
+# Addresses to listen on.  Write concrete ones, not 0.0.0.0.
+listen = ["{listen}"]
+# Peers to meet first: "/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo..." (see: ioe status).
+bootstrap = []
+# Interfaces, by their IPv4 address, on which to announce and look for devices by mDNS.
+mdns = ["{mdns}"]
+"""
+
+DEVICE_TEMPLATE = """
+[device]
+# consumer, generator, storage or monitor.
+kind = "{kind}"
+name = "{name}"
+# "package.module:NAME"; ioe_node.drivers lists those that come with the node.
+driver = "{driver}"
+# Who vouches for the figures: device, meter or substation.
+method = "device"
+# How often the device is read, in milliseconds.
+poll_ms = 10000
+
+[device.options]
+{options}
+
+# Sell what the device exports, whenever somebody's reading shows an import.
+[[schedule]]
+zome = "currency"
+function = "sell"
+every_ms = 60000
+"""
