@@ -14,14 +14,13 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
-from statistics import median
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, cast
+from typing import cast
 
 import trio
 from nacl.bindings import crypto_sign, crypto_sign_keypair, crypto_sign_open
@@ -165,8 +164,11 @@ def append_limit(
         begin = perf_counter()
         for at in range(0, len(contents), bundle):
             rows = [
-                (blake2b(content, digest_size=32).digest(), crypto_sign(content, secret)[:64])
-                + (content,)
+                (
+                    blake2b(content, digest_size=32).digest(),
+                    crypto_sign(content, secret)[:64],
+                    content,
+                )
                 for content in contents[at : at + bundle]
             ]
             db.execute("BEGIN")
@@ -195,13 +197,13 @@ class Case:
     synchronous: Synchronous
     bundle: int
     entries: int
-    judged: list[float]
-    unjudged: list[float]
-    limit: list[float]
-    verified: list[float]
-    verified_limit: list[float]
-    size: list[float]
-    size_limit: list[float]
+    judged: list[float] = field(default_factory=list)
+    unjudged: list[float] = field(default_factory=list)
+    limit: list[float] = field(default_factory=list)
+    verified: list[float] = field(default_factory=list)
+    verified_limit: list[float] = field(default_factory=list)
+    size: list[float] = field(default_factory=list)
+    size_limit: list[float] = field(default_factory=list)
 
     def run(self) -> None:
         """Every measurement once, in turn."""
@@ -227,13 +229,11 @@ class Case:
 
     def lines(self) -> Iterator[Line]:
         """What the runs say."""
-        how = f"{'one-entry bundles' if self.bundle == 1 else f'bundles of {self.bundle:,}'}"
-        where = f"{how}, {self.synchronous}"
+        how = "one-entry bundles" if self.bundle == 1 else f"bundles of {self.bundle:,}"
+        where = f"append, {how}, {self.synchronous}"
         aim = APPEND_AIMS.get(self.bundle)
-        yield against_limit(f"append, {where}", "entries/s", self.judged, self.limit, aim)
-        yield against_limit(
-            f"append without rules, {where}", "entries/s", self.unjudged, self.limit
-        )
+        yield against_limit(where, "entries/s", self.judged, self.limit, aim)
+        yield against_limit(f"{where}, no rules", "entries/s", self.unjudged, self.limit, aim)
         if self.synchronous == "NORMAL":
             aim = VERIFY_AIMS.get(self.bundle)
             yield against_limit(
@@ -245,11 +245,12 @@ class Case:
 def cases(entries: int) -> list[Case]:
     """Every way to write that the bench measures."""
     made = []
-    for synchronous in ("NORMAL", "FULL"):
+    levels: tuple[Synchronous, ...] = ("NORMAL", "FULL")
+    for synchronous in levels:
         for bundle in BUNDLES:
             fsynced = synchronous == "FULL" and bundle == 1
             count = max(bundle, entries // FSYNCED_SHARE if fsynced else entries)
-            made.append(Case(cast(Synchronous, synchronous), bundle, count, *([] for _ in range(7))))
+            made.append(Case(synchronous, bundle, count))
     return made
 
 

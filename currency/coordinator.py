@@ -9,6 +9,7 @@ from currency.ledger import Account
 from ioe_node.hdk import (
     ActionHash,
     AgentPubKey,
+    Busy,
     CallError,
     CoordinatorZome,
     Found,
@@ -20,7 +21,6 @@ from ioe_node.hdk import (
 )
 
 HISTORY_MAX = 10_000
-INTERVALS_PER_SALE_MAX = 96
 SALES_PER_CALL_MAX = 64
 
 zome = CoordinatorZome(integrity)
@@ -73,7 +73,7 @@ async def sale(
     seller, buyer = parties
     found = await host.get(reading)
     if found is None:
-        raise CallError("the reading that is sold from is not here yet; try again")
+        raise Busy("the reading that is sold from is not here yet; try again")
     if buyer.agent == host.agent_info().agent:
         await _check_offer(host, found, buyer.agent, energy_milli_wh)
     amount_micro = ledger.price_of(energy_milli_wh, host.properties.price_bp)
@@ -102,7 +102,7 @@ async def _check_offer(host: Host, reading: Found, buyer: AgentPubKey, energy: i
     seller = reading.action.author
     matches = await _matches(host, reading.entry.start)
     if matches is None:
-        raise CallError("not every reading of that interval is here yet; try again")
+        raise Busy("not every reading of that interval is here yet; try again")
     if (seller, buyer, energy) not in matches:
         raise CallError("another share-out of that interval than ours")
     if buyer in await _served(host, seller, reading.hash):
@@ -140,38 +140,45 @@ async def _matches(host: Host, start: int) -> list[tuple[AgentPubKey, AgentPubKe
 async def sell(host: Host) -> dict[str, int]:
     """Sell what our readings export and others import, oldest unsold reading first.
 
-    Run it on a schedule.  Each sale is a settlement; whoever is busy or away is tried at the
-    next run, whoever declines is passed by.
+    Run it on a schedule.  Each sale is a settlement.  A reading is left for the next run while
+    a buyer is busy or away; a buyer who declines is passed by.
     """
     us = host.agent_info().agent
     _, account = await _standing(host, us)
-    readings = await host.call(
-        "metering", "exports", {"from_seq": account.reading_seq, "limit": INTERVALS_PER_SALE_MAX}
-    )
+    readings = await host.call("metering", "exports", {"from_seq": account.reading_seq})
     done = {"sold": 0, "declined": 0, "energy_milli_wh": 0}
     for reading in readings:
         matches = await _matches(host, reading["start"])
         if matches is None:
             break
         served = await _served(host, us, reading["hash"])
-        for seller, buyer, energy in matches:
-            if seller != us or buyer in served or done["sold"] >= SALES_PER_CALL_MAX:
-                continue
-            terms = {"reading": reading["hash"], "energy_milli_wh": energy}
-            try:
-                await host.countersign(buyer, "currency.sale", terms)
-            except TransportError:
-                return done
-            except (PeerError, LocalError) as error:
-                host.emit_signal({"declined": buyer, "why": str(error)})
-                done["declined"] += 1
-                if "try again" in str(error):
-                    return done
-                continue
-            host.emit_signal({"sold_to": buyer, "energy_milli_wh": energy})
-            done["sold"] += 1
-            done["energy_milli_wh"] += energy
+        ours = [(buyer, energy) for seller, buyer, energy in matches if seller == us]
+        waiting = 0
+        for buyer, energy in ours:
+            if buyer not in served:
+                waiting += not await _sell_to(host, buyer, reading["hash"], energy, done)
+        if waiting or done["sold"] >= SALES_PER_CALL_MAX:
+            break
     return done
+
+
+async def _sell_to(
+    host: Host, buyer: AgentPubKey, reading: ActionHash, energy: int, done: dict[str, int]
+) -> bool:
+    """One sale; False when the buyer must be tried again, and `done` says the rest."""
+    terms = {"reading": reading, "energy_milli_wh": energy}
+    try:
+        await host.countersign(buyer, "currency.sale", terms)
+    except TransportError:
+        return False
+    except (PeerError, LocalError) as error:
+        host.emit_signal({"declined_by": buyer, "why": str(error)})
+        done["declined"] += 1
+        return True
+    host.emit_signal({"sold_to": buyer, "energy_milli_wh": energy})
+    done["sold"] += 1
+    done["energy_milli_wh"] += energy
+    return True
 
 
 @zome.function

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import trio
 
 from discovery.announcement import (
+    ADDRESSES_MAX,
     LIFE_US,
     Announcement,
     Kind,
@@ -33,7 +34,7 @@ from discovery.pairing import (
     PairingOwner,
 )
 from ioe_node.clock import Clock
-from ioe_node.errors import IoeError, LocalError
+from ioe_node.errors import IoeError, LocalError, PairingRefused, Refused
 from ioe_node.model.hashes import AgentPubKey, to_text
 from ioe_node.model.signing import Signer
 
@@ -99,6 +100,7 @@ class Meeting:
         self._notify = notify
         self._interfaces = interfaces
         self._bootstrap = bootstrap
+        self._claiming: set[AgentPubKey] = set()
         self.nearby = Nearby()
 
     def card(self) -> Announcement:
@@ -109,7 +111,7 @@ class Meeting:
             kind=me.kind,
             state=me.state,
             name=me.name,
-            addresses=self._carrier.addresses(),
+            addresses=self._carrier.addresses()[:ADDRESSES_MAX],
             now_us=self._clock.now_us(),
         )
 
@@ -147,7 +149,10 @@ class Meeting:
             task_status.started()
             while True:
                 if mdns is not None:
-                    await mdns.update(self.card())
+                    try:
+                        await mdns.update(self.card())
+                    except MdnsUnavailable as error:
+                        log.warning("%s", error)
                 await trio.sleep(ANNOUNCE_EVERY_S)
                 for card in self.nearby.expire(self._clock.now_us()):
                     self._lose(card)
@@ -191,6 +196,9 @@ class Meeting:
             if reply.grant is not None:
                 try:
                     await keep(reply.grant)
+                except IoeError as error:
+                    device.reopen()
+                    raise PairingRefused(f"the device cannot keep the claim: {error}") from error
                 except BaseException:
                     device.reopen()
                     raise
@@ -205,20 +213,32 @@ class Meeting:
         grant: Grant,
         agent_of_seed: AgentOfSeed,
         entropy: Callable[[int], bytes],
+        promise: Callable[[], None],
     ) -> tuple[AgentPubKey, str]:
         """Pair with a device that is near; (its agent key, its kind).
 
-        Raises `LocalError` when it is not near or the code has no code's form,
-        `PairingRefused` for a wrong code, `TransportError` when it does not answer.
+        `promise()` is called once the device has proved the code and before it gets the seed:
+        from then on only a `PairingRefused` says that the device has not kept it.
+
+        Raises `LocalError` when it is not near, is being claimed already, or the code has no
+        code's form; `PairingRefused` for a wrong code and for whatever else the device refuses;
+        `TransportError` when it does not answer.
         """
-        card = self.nearby.get(device, self._clock.now_us())
-        if card is None:
+        if self.nearby.get(device, self._clock.now_us()) is None:
             raise LocalError("no such device is near; see 'ioe device list'")
+        if device in self._claiming:
+            raise LocalError("this device is being claimed already; see 'ioe device list'")
         owner = PairingOwner(code, device, grant, agent_of_seed, entropy)
         ask = self._carrier.request
-        answer = await ask(PAIRING_PROTOCOL, device, owner.start())
-        enrolled = await ask(PAIRING_PROTOCOL, device, owner.finish(answer))
-        paired = owner.enrolled(enrolled)
+        self._claiming.add(device)
+        try:
+            finish = owner.finish(await ask(PAIRING_PROTOCOL, device, owner.start()))
+            promise()
+            paired = owner.enrolled(await ask(PAIRING_PROTOCOL, device, finish))
+        except Refused as refusal:
+            raise PairingRefused(refusal.text) from None
+        finally:
+            self._claiming.discard(device)
         self.nearby.forget(device)
         return paired.agent, paired.kind
 

@@ -22,7 +22,7 @@ PositiveMs = Annotated[int, Meta(ge=10, le=86_400_000)]
 class Network(Struct, frozen=True, forbid_unknown_fields=True):
     """Where we listen and whom we look for first."""
 
-    listen: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/0",)
+    listen: Annotated[tuple[str, ...], Meta(min_length=1)] = ("/ip4/127.0.0.1/tcp/0",)
     bootstrap: tuple[str, ...] = ()
     mdns: tuple[str, ...] = ()
 
@@ -70,6 +70,8 @@ def parse_config(text: str, where: str) -> Config:
         raise ConfigError(f"{where}: {error}") from None
     if (config.role == "device") != (config.device is not None):
         raise ConfigError(f'{where}: role = "device" goes with a [device] table, and only it')
+    if config.device is not None and not config.device.name.isprintable():
+        raise ConfigError(f"{where}: device.name is shown to people: use characters that print")
     return config
 
 
@@ -107,9 +109,9 @@ DEVICE_TEMPLATE = """
 [device]
 # consumer, generator, storage or monitor.
 kind = "{kind}"
-name = "{name}"
+name = {name}
 # "package.module:NAME"; ioe_node.drivers lists those that come with the node.
-driver = "{driver}"
+driver = {driver}
 # Who vouches for the figures: device, meter or substation.
 method = "device"
 # How often the device is read, in milliseconds.

@@ -21,7 +21,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from ioe_node.errors import CallError, LocalError, PeerError, TransportError
+from ioe_node.errors import Busy, CallError, LocalError, PeerError, TransportError
 from ioe_node.hdi import (
     HDI_VERSION,
     ActionHash,
@@ -42,6 +42,7 @@ __all__ = [
     "ActionHash",
     "AgentInfo",
     "AgentPubKey",
+    "Busy",
     "CallError",
     "CoordinatorZome",
     "DnaDef",

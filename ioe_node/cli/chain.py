@@ -26,7 +26,14 @@ def chain() -> None:
 
 @chain.command("show")
 @click.argument("agent", required=False)
-@click.option("--from", "from_seq", default=0, help="First sequence number.", show_default=True)
+@click.option(
+    "--from",
+    "from_seq",
+    default=0,
+    type=click.IntRange(0, 2**32 - 1),
+    help="First sequence number.",
+    show_default=True,
+)
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1_000))
 @community_option
 @json_option
@@ -90,8 +97,8 @@ def verify(context: click.Context, as_json: bool) -> None:
     broken = [each for each in found if each["fault"]]
     if broken:
         raise LocalError(
-            f"{len(broken)} of {len(found)} chains do not verify; restore "
-            f"{home_of(context) / 'cells'} from a backup, or remove another agent's file rows by "
-            "joining again"
+            f"{len(broken)} of {len(found)} chains do not verify; stop the node, put back "
+            f"{home_of(context) / 'cells'} from a backup, and start it again"
         )
-    console.print(f"{len(found)} chains verify") if not as_json else None
+    if not as_json:
+        console.print(f"{len(found)} chains verify")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ioe_node.conductor.frames import LENGTH_BYTES, decode_body, encode_frame, length_of
-from ioe_node.errors import IoeError, TransportError
+from ioe_node.errors import IoeError, Malformed, TransportError
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 120.0
@@ -26,12 +26,20 @@ class AnswerError(IoeError):
 def _connect(home: Path) -> Iterator[tuple[socket.socket, str]]:
     try:
         found = json.loads((home / "control.json").read_text())
-        connection = socket.create_connection(("127.0.0.1", found["port"]), CONNECT_TIMEOUT_S)
-    except (OSError, ValueError, KeyError, TypeError):
+        port, token = int(found["port"]), str(found["token"])
+        connection = socket.create_connection(("127.0.0.1", port), CONNECT_TIMEOUT_S)
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         raise TransportError(f"no node runs in {home}; start it with 'ioe run'") from None
     with connection:
         connection.settimeout(ANSWER_TIMEOUT_S)
-        yield connection, found["token"]
+        try:
+            yield connection, token
+        except TimeoutError:
+            raise TransportError("the node does not answer; see its log") from None
+        except OSError as error:
+            raise TransportError(f"the node went away ({error.strerror}); see its log") from None
+        except Malformed:
+            raise TransportError(f"what answers is no node; restart the one in {home}") from None
 
 
 def _receive(connection: socket.socket) -> dict[str, Any]:
@@ -44,12 +52,7 @@ def _receive(connection: socket.socket) -> dict[str, Any]:
             data += part
         return bytes(data)
 
-    try:
-        return decode_body(take(length_of(take(LENGTH_BYTES))))
-    except TimeoutError:
-        raise TransportError("the node does not answer; see its log") from None
-    except OSError as error:
-        raise TransportError(f"the node went away: {error}") from None
+    return decode_body(take(length_of(take(LENGTH_BYTES))))
 
 
 def _ok(answer: dict[str, Any]) -> Any:

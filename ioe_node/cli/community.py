@@ -34,10 +34,11 @@ def create(context: click.Context, name: str, dna: str, amend: tuple[str, ...]) 
     """Found a community NAME with ourselves as its steward."""
     values = {}
     for pair in amend:
-        key, sign, value = pair.partition("=")
-        if not sign or not value.lstrip("-").isdigit():
-            raise LocalError(f"--set '{pair}': write PROPERTY=NUMBER")
-        values[key] = int(value)
+        key, _, value = pair.partition("=")
+        try:
+            values[key] = int(value)
+        except ValueError:
+            raise LocalError(f"--set '{pair}': write PROPERTY=NUMBER") from None
     made = client.call(home_of(context), "community_create", name=name, amend=values, dna=dna)
     console.print(f"founded {made['community']}: {plain(made['dna'])}")
 

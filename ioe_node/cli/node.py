@@ -1,10 +1,13 @@
 """`ioe init`, `ioe run`, `ioe status`, `ioe signals`: the node itself."""
 
+import json
 import logging
 import os
 import secrets
 import signal
 import socket
+import sys
+import tomllib
 from collections.abc import Mapping
 from random import SystemRandom
 from typing import Any
@@ -26,6 +29,7 @@ from ioe_node.cli.output import (
 )
 from ioe_node.clock import SystemClock
 from ioe_node.conductor import keytree
+from ioe_node.conductor.check import check
 from ioe_node.conductor.home import Home
 from ioe_node.conductor.keystore import INTERACTIVE, MINIMAL, Keystore
 from ioe_node.config import DEVICE_TEMPLATE, TEMPLATE, Config, load_config, parse_config
@@ -61,23 +65,36 @@ def _passphrase(home: Home, confirm: bool) -> bytes:
     given = os.environ.get(PASSPHRASE_VARIABLE)
     if given is not None:
         return given.encode()
-    typed: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm)
+    try:
+        typed: str = click.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm)
+    except click.Abort:
+        if sys.stdin.isatty():
+            raise
+        raise LocalError(f"nobody types a passphrase here; set {PASSPHRASE_VARIABLE}") from None
     return typed.encode()
 
 
 def _toml_value(text: str) -> str:
-    """An option's value as TOML: numbers and lists as they are, the rest as text."""
+    """An option's value as TOML: numbers, true, false, lists as they are, the rest as text."""
     stripped = text.strip()
-    if stripped.lstrip("-").isdigit() or stripped in ("true", "false") or stripped[:1] in '["':
-        return stripped
-    return '"' + stripped.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    try:
+        read = tomllib.loads(f"value = {stripped}")
+    except tomllib.TOMLDecodeError:
+        return _toml_text(stripped)
+    plain_value = len(read) == 1 and isinstance(read["value"], int | list | str)
+    return stripped if plain_value else _toml_text(stripped)
+
+
+def _toml_text(text: str) -> str:
+    """A TOML string; JSON's escapes are TOML's."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _options(pairs: tuple[str, ...]) -> Mapping[str, str]:
     options = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
-        if not sign or not key.isidentifier():
+        if not sign or not (key.isidentifier() and key.isascii()):
             raise ConfigError(f"--option '{pair}': write KEY=VALUE")
         options[key] = _toml_value(value)
     return options
@@ -126,10 +143,11 @@ def init(
     fields = {"role": role, "listen": f"/ip4/{listen}/tcp/{port or _free_port(listen)}"}
     text = TEMPLATE.format(mdns=listen, **fields)
     if role == "device":
-        if kind is None or name is None:
-            raise ConfigError("a device needs --kind and --name")
+        if kind is None or name is None or recover:
+            raise ConfigError("a device needs --kind and --name, and gets its keys from its owner")
         lines = "\n".join(f"{key} = {value}" for key, value in _options(options).items())
-        text += DEVICE_TEMPLATE.format(kind=kind, name=name, driver=driver, options=lines)
+        shown, named = _toml_text(name), _toml_text(driver)
+        text += DEVICE_TEMPLATE.format(kind=kind, name=shown, driver=named, options=lines)
     parse_config(text, "the new config")
     home.create()
     _make_keys(home, role, recover)
@@ -162,8 +180,8 @@ def run(context: click.Context, check_config: bool, verbose: bool) -> None:
     """Run the node until Ctrl-C or SIGTERM."""
     home = Home(home_of(context))
     config = load_config(home.config)
+    check(config)
     if check_config:
-        _check(config)
         console.print(f"{home.config}: good")
         return
     logging.basicConfig(
@@ -181,33 +199,26 @@ def run(context: click.Context, check_config: bool, verbose: bool) -> None:
         raise _innermost(group) from group
 
 
-def _check(config: Config) -> None:
-    """Whatever the config names must load."""
-    from ioe_node.net.peer_id import split_address
-    from ioe_node.plugins import load
-
-    for name in (*config.dnas, config.discovery):
-        load(name)
-    for text in config.network.bootstrap:
-        split_address(text)
-    if config.device is not None:
-        load(config.device.driver).from_options(config.device.options)
-
-
 async def _run(home: Home, config: Config, keystore: Keystore) -> None:
     from ioe_node.conductor.conductor import Conductor
 
     conductor = Conductor(home, config, keystore, SystemClock(), SystemRandom())
     async with trio.open_nursery() as nursery:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            await nursery.start(conductor.run)
-            console.print(f"ready: {conductor.role} {short(conductor.signer().agent)}")
-            if conductor.code:
-                console.print(f"pairing code: {conductor.code}")
-            async for _ in signals:
-                break
-        nursery.cancel_scope.cancel()
+        await nursery.start(_stop_on_signal, nursery.cancel_scope)
+        await nursery.start(conductor.run)
+        console.print(f"ready: {conductor.role} {short(conductor.signer().agent)}")
+        if conductor.code:
+            console.print(f"pairing code: {conductor.code}")
     console.print("stopped")
+
+
+async def _stop_on_signal(
+    scope: trio.CancelScope, task_status: Any = trio.TASK_STATUS_IGNORED
+) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        task_status.started()
+        async for _ in signals:
+            scope.cancel()
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -259,7 +270,5 @@ def _people(found: dict[str, Any]) -> None:
 @click.pass_context
 def signals(context: click.Context) -> None:
     """Follow the node's signals, one JSON object a line, until Ctrl-C."""
-    import json
-
     for each in client.follow(home_of(context)):
         click.echo(json.dumps(plain(each)))

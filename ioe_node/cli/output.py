@@ -16,7 +16,8 @@ from ioe_node.hdi import AgentPubKey
 from ioe_node.model.hashes import AGENT, HASH_BYTES, from_text, to_text
 
 F = TypeVar("F", bound=Callable[..., Any])
-console = Console(highlight=False, soft_wrap=True)
+# What peers write (names, memos) is text and never markup.
+console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 AMOUNT = re.compile(r"(\d{1,12})(?:\.(\d{1,6}))?")
 
 
@@ -46,8 +47,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         numbers = column in ("kWh in", "kWh out", "credits", "balance", "seq", "kWh")
         made.add_column(column, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
-        made.add_row(*(str(cell) for cell in row))
+        made.add_row(*(printable(str(cell)) for cell in row))
     console.print(made)
+
+
+def printable(text: str) -> str:
+    """`text` without what would steer the terminal; a peer may have written it."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text)
 
 
 def short(agent: bytes | None) -> str:
@@ -67,8 +73,11 @@ def credits_text(micro: int) -> str:
 
 
 def when(at_us: int) -> str:
-    """Local time."""
-    return datetime.fromtimestamp(at_us // 1_000_000).strftime("%Y-%m-%d %H:%M:%S")
+    """Local time; the bare number where no calendar reaches, as a peer may write any."""
+    try:
+        return datetime.fromtimestamp(at_us // 1_000_000).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return str(at_us)
 
 
 def parse_amount(text: str) -> int:

@@ -135,11 +135,13 @@ async def chain_show(
     community: str | None = None,
 ) -> list[dict[str, Any]]:
     """A run of a chain as held here, oldest first."""
+    if not 0 <= from_seq < 2**32 or not 1 <= limit <= CHAIN_PAGE_MAX:
+        raise CallError(f"from_seq is 0 to 2^32 - 1 and limit 1 to {CHAIN_PAGE_MAX}")
     space = conductor.cell(community).space
     who = space.agent if agent is None else AgentPubKey(agent)
     check_hash(who, AGENT)
     shown = []
-    for record in space.store.chain(who, from_seq, min(limit, CHAIN_PAGE_MAX)):
+    for record in space.store.chain(who, from_seq, limit):
         action = record.action
         shown.append(
             {

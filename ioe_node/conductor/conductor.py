@@ -7,13 +7,14 @@ identity is closed and opened again; the control socket stays.
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
 from secrets import token_hex
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
 from ioe_node.clock import Clock
 from ioe_node.conductor import devices, keytree
@@ -24,6 +25,7 @@ from ioe_node.conductor.invitation import Invitation, decode_invitation
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.signals import Signals
 from ioe_node.config import Config, Schedule
+from ioe_node.core.chain import StoredRow, verify_chain
 from ioe_node.drivers.poller import Poller
 from ioe_node.errors import CallError, IoeError, LocalError, PairingRefused
 from ioe_node.hdi import AgentPubKey, Invalid
@@ -41,6 +43,7 @@ log = logging.getLogger("ioe")
 ALERTS_MAX = 100
 REBIRTH_AFTER_S = 0.5
 CELL_RETRY_S = 10.0
+COMMUNITY_NAME_CHARS_MAX = 48
 
 OpenTransport = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[Transport]]
 
@@ -114,8 +117,8 @@ class Conductor:
         with self.home.lock():
             try:
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(serve_control, self)
                     await nursery.start(self._live)
+                    await nursery.start(serve_control, self)
                     task_status.started()
             finally:
                 self.home.control.unlink(missing_ok=True)
@@ -130,7 +133,7 @@ class Conductor:
                     self._nursery = nursery
                     await self._meet(nursery, signer)
                     for invitation in self.home.invitations() if self.role != "unowned" else ():
-                        await self._open_cell(invitation)
+                        await self._open(invitation)
                     if self.role == "owner":
                         nursery.start_soon(devices.finish_claims, self)
                     task_status.started()
@@ -138,7 +141,6 @@ class Conductor:
                     await self._reborn.wait()
                     await trio.sleep(REBIRTH_AFTER_S)
                     nursery.cancel_scope.cancel()
-            self.cells.clear()
 
     async def _meet(self, nursery: trio.Nursery, signer: Signer) -> None:
         config, device = self.config, self.config.device
@@ -217,25 +219,38 @@ class Conductor:
             raise CallError("this node is in no community; 'ioe community create' or 'join' one")
         raise CallError(f"say which community with --community: {names}")
 
-    async def _open_cell(self, invitation: Invitation) -> None:
-        """Open a cell and keep it running; a broken store is said and does not end the node."""
+    async def _open(self, invitation: Invitation) -> trio.CancelScope:
+        """Have a community kept open until the scope is cancelled; returns after the first try."""
         assert self._nursery is not None
+        tried, scope = trio.Event(), trio.CancelScope()
+        self._nursery.start_soon(self._keep_open, invitation, tried, scope)
+        await tried.wait()
+        return scope
+
+    async def _keep_open(
+        self, invitation: Invitation, tried: trio.Event, scope: trio.CancelScope
+    ) -> None:
+        """Run a cell; what closes it is said and does not end the node, and it is tried again."""
+        with scope:
+            while True:
+                try:
+                    await self._run_cell(invitation, tried)
+                except* IoeError as errors:
+                    self._fault(invitation, next(_leaves(errors)))
+                tried.set()
+                await trio.sleep(CELL_RETRY_S)
+
+    async def _run_cell(self, invitation: Invitation, opened: trio.Event) -> None:
         definition = invitation.definition(self.known)
         signer = self.signer()
         peers = [split_address(text) for text in invitation.bootstrap]
         for peer, address in peers:
             self.transport.learn(peer, (address,))
-        network = definition.hash
-        try:
-            path = self.home.store_path(invitation, signer.agent)
-            store = Store(path, self.config.synchronous)
-        except IoeError as error:
-            self._fault(network, error)
-            return
+        path = self.home.store_path(invitation, signer.agent)
         cell = Cell(
             definition,
             signer,
-            store,
+            Store(path, self.config.synchronous),
             self.transport,
             self.clock,
             self.rng,
@@ -244,30 +259,43 @@ class Conductor:
             self.signals,
             tuple(peer for peer, _ in peers),
         )
-        await self._nursery.start(self._run_cell, cell)
-
-    def _fault(self, network: bytes, error: BaseException) -> None:
-        self.faults[network] = str(error)
-        self.alert({"kind": "fault", "text": str(error)})
-        log.error("a community is closed: %s", error)
-
-    async def _run_cell(self, cell: Cell, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
-        network = cell.space.dna
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(cell.run)
-                self.cells[network] = cell
                 if self.role == "device":
                     await self._start_device(nursery, cell)
-                task_status.started()
-        except* IoeError as errors:
-            for error in errors.exceptions:
-                self._fault(network, error)
-            if network not in self.cells:
-                task_status.started()
+                self.cells[definition.hash] = cell
+                self.faults.pop(definition.hash, None)
+                nursery.start_soon(self._check_chain, cell, invitation)
+                opened.set()
         finally:
-            self.cells.pop(network, None)
+            self.cells.pop(definition.hash, None)
             cell.space.store.close()
+
+    async def _check_chain(self, cell: Cell, invitation: Invitation) -> None:
+        """Read our own chain once through, as a disk may have rotted while we were away.
+
+        A broken one is said, and the community stays open: what is whole can still be read
+        and held for others.
+        """
+        space = cell.space
+
+        def rows() -> Iterator[StoredRow]:
+            for row in space.store.rows(space.agent):
+                trio.from_thread.check_cancelled()
+                yield row
+
+        try:
+            await run_in_thread(verify_chain, rows(), space.agent, space.dna)
+        except IoeError as error:
+            self._fault(invitation, error)
+
+    def _fault(self, invitation: Invitation, error: BaseException) -> None:
+        text = f"{invitation.seed}: {error}"
+        if self.faults.get(invitation.dna_hash) != text:
+            self.faults[invitation.dna_hash] = text
+            self.alert({"kind": "fault", "text": text})
+            log.error("%s", text)
 
     async def _start_device(self, nursery: trio.Nursery, cell: Cell) -> None:
         assert self.config.device is not None
@@ -292,6 +320,10 @@ class Conductor:
         """Found a community with ourselves as its steward, and open it."""
         if self.role != "owner":
             raise CallError("only an owner's node founds communities")
+        if not 1 <= len(name) <= COMMUNITY_NAME_CHARS_MAX or not name.isprintable():
+            raise CallError(
+                f"a community's name has 1 to {COMMUNITY_NAME_CHARS_MAX} characters that print"
+            )
         base = self.known.get(dna)
         if base is None:
             raise CallError(f"DNA '{dna}' is not in the config")
@@ -312,17 +344,26 @@ class Conductor:
         )
 
     async def join(self, invitation: Invitation) -> Invitation:
-        """Join a community and keep it over restarts."""
+        """Join a community and keep it over restarts; on an error it is as if never tried."""
+        if self.role != "owner":
+            raise CallError("a device joins its owner's community when it is claimed")
         definition = invitation.definition(self.known)
-        if definition.hash in self.cells:
+        if definition.hash in [each.dna_hash for each in self.home.invitations()]:
             raise CallError("this node is in that community already")
-        await self._open_cell(invitation)
-        if definition.hash not in self.cells:
-            raise LocalError(self.faults.get(definition.hash, "the community could not be opened"))
-        state = self.home.state()
-        self.home.keep(
-            State((*state.cells, invitation.encoded()), state.pending, state.next_device)
-        )
+        for text in invitation.bootstrap:
+            split_address(text)
+        verdict = definition.admits(self.signer().agent, invitation.proof)
+        if isinstance(verdict, Invalid):
+            raise CallError(f"this community does not admit us: {verdict.reason}")
+        scope = await self._open(invitation)
+        try:
+            if definition.hash not in self.cells:
+                raise LocalError(self.faults.pop(definition.hash, "it could not be opened"))
+            state = self.home.state()
+            self.home.keep(replace(state, cells=(*state.cells, invitation.encoded())))
+        except BaseException:
+            scope.cancel()
+            raise
         return invitation
 
     def invite(self, cell: Cell, agent: AgentPubKey, role: str) -> Invitation:
@@ -342,6 +383,15 @@ class Conductor:
 
 def _plain(properties: Any) -> dict[str, Any]:
     return {name: getattr(properties, name) for name in properties.__dataclass_fields__}
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    """The errors themselves, out of the groups that nurseries wrap them in."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 async def _no_pairing(peer: AgentPubKey, message: bytes) -> bytes:

@@ -8,13 +8,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import trio
+from msgspec.structs import replace
 
 from ioe_node.conductor import keytree
-from ioe_node.conductor.home import Pending, State
+from ioe_node.conductor.home import Pending
 from ioe_node.config import Device
 from ioe_node.drivers.poller import Poller
 from ioe_node.drivers.slicer import Interval, Slicer
-from ioe_node.errors import CallError, IoeError, LocalError
+from ioe_node.errors import CallError, IoeError, PairingRefused
 from ioe_node.hdi import AgentPubKey
 from ioe_node.plugins import load
 from ioe_node.workflows.space import log
@@ -30,33 +31,44 @@ ACKNOWLEDGE_RETRY_S = 1.0
 async def claim(
     conductor: "Conductor", cell: "Cell", device: AgentPubKey, code: str, name: str
 ) -> dict[str, Any]:
-    """Pair with a device that is near and take it into our portfolio in `cell`."""
+    """Pair with a device that is near and take it into our portfolio in `cell`.
+
+    The claim is on our disk before the device gets its seed, so that whatever happens after
+    that it is finished (`finish_claims`); before that, nothing of a refused one is kept.
+    """
     home = conductor.home
-    state = home.state()
-    seed = keytree.device_seed(conductor.keystore.secrets["root"], state.next_device)
-    agent = keytree.device_agent(seed)
     card = conductor.meeting.nearby.get(device, conductor.clock.now_us())
     if card is None or card.state != "unowned":
         raise CallError("no such device is near and without an owner; see 'ioe device list'")
+    state = home.state()
+    home.keep(replace(state, next_device=state.next_device + 1))
+    seed = keytree.device_seed(conductor.keystore.secrets["root"], state.next_device)
+    agent = keytree.device_agent(seed)
     invitation = conductor.invite(cell, agent, "device")
     space = cell.space
     pending = Pending(space.dna, agent, card.kind, name)
-    home.keep(State(state.cells, (*state.pending, pending), state.next_device + 1))
     pairing = load("discovery.pairing:Grant")
     grant = pairing(device_seed=seed, owner=space.agent, invitation=invitation.encoded(), name=name)
+
+    def promise() -> None:
+        state = home.state()
+        home.keep(replace(state, pending=(*state.pending, pending)))
+
     try:
-        await conductor.meeting.claim(device, code, grant, keytree.device_agent, os.urandom)
-    except LocalError:
+        await conductor.meeting.claim(
+            device, code, grant, keytree.device_agent, os.urandom, promise
+        )
+    except PairingRefused:
         _forget(conductor, pending)
         raise
-    await enrol_pending(conductor)
     return {"device": agent, "kind": card.kind, "name": name}
 
 
 def _forget(conductor: "Conductor", pending: Pending) -> None:
     state = conductor.home.state()
-    left = tuple(each for each in state.pending if each != pending)
-    conductor.home.keep(State(state.cells, left, state.next_device))
+    if pending in state.pending:
+        left = tuple(each for each in state.pending if each != pending)
+        conductor.home.keep(replace(state, pending=left))
 
 
 async def enrol_pending(conductor: "Conductor") -> None:
@@ -65,13 +77,16 @@ async def enrol_pending(conductor: "Conductor") -> None:
         cell = conductor.cell_of(pending.network)
         if cell is None or AgentPubKey(pending.device) not in cell.space.others():
             continue
-        payload = {"device": pending.device, "kind": pending.kind, "name": pending.name}
-        await cell.call("identity", "enrol", payload)
+        # A crash after the commit leaves the claim open, though the device is enrolled.
+        enrolled = await cell.call("identity", "portfolio", {})
+        if pending.device not in [each["device"] for each in enrolled]:
+            payload = {"device": pending.device, "kind": pending.kind, "name": pending.name}
+            await cell.call("identity", "enrol", payload)
         _forget(conductor, pending)
 
 
 async def finish_claims(conductor: "Conductor") -> None:
-    """Enrol whatever a lost answer or a crash left open; for ever."""
+    """Enrol the devices that have taken our seed, now or before a crash; for ever."""
     while True:
         try:
             await enrol_pending(conductor)
@@ -105,7 +120,7 @@ async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> P
     interval_us = cell.space.rules.definition.properties.interval_us
     meter = load(device.driver).from_options(device.options)
 
-    async def record(intervals: list[Interval]) -> bool:
+    async def record(intervals: list[Interval]) -> None:
         readings = [
             {
                 "start": each.start_us,
@@ -119,12 +134,7 @@ async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> P
             }
             for each in intervals
         ]
-        try:
-            await cell.call("metering", "record", {"readings": readings})
-        except IoeError as error:
-            log.warning("readings wait: %s", error)
-            return False
-        return True
+        await cell.call("metering", "record", {"readings": readings})
 
     slicer = Slicer(interval_us, resume)
     return Poller(meter, slicer, device.poll_ms / 1000, conductor.rng, record)

@@ -17,11 +17,11 @@ def encode_frame(value: dict[str, Any]) -> bytes:
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
-def length_of(prefix: bytes) -> int:
+def length_of(prefix: bytes, bytes_max: int = FRAME_BYTES_MAX) -> int:
     """The body length that a prefix announces; raises `Malformed` past the limit."""
     length = int.from_bytes(prefix, "big")
-    if length > FRAME_BYTES_MAX:
-        raise Malformed(f"a frame of {length} bytes, at most {FRAME_BYTES_MAX}")
+    if length > bytes_max:
+        raise Malformed(f"a frame of {length} bytes, at most {bytes_max}")
     return length
 
 

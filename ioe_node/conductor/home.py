@@ -10,13 +10,14 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EDQUOT, ENOSPC
 from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 
 from ioe_node.conductor.invitation import Invitation, decode_invitation
-from ioe_node.errors import LocalError, Malformed, StoreError
+from ioe_node.errors import DiskFull, LocalError, Malformed, StoreError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.hashes import to_text
 
@@ -59,7 +60,10 @@ class Home:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the directory; raises `LocalError` when another process does."""
-        descriptor = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            descriptor = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR, 0o600)
+        except OSError as error:
+            raise LocalError(f"cannot use {self.path}: {error.strerror}") from None
         try:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -79,8 +83,18 @@ class Home:
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
+            self._sync()
         except OSError as error:
-            raise StoreError(f"cannot write {path}: {error}") from None
+            kind = DiskFull if error.errno in (ENOSPC, EDQUOT) else StoreError
+            raise kind(f"cannot write {path}: {error.strerror}; free space or mend it") from None
+
+    def _sync(self) -> None:
+        """Make a rename itself durable."""
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def state(self) -> State:
         """What `cells.json` says; an empty state before the first write."""

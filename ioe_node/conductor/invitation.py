@@ -64,12 +64,11 @@ def decode_invitation(data: bytes) -> Invitation:
 
 
 def parse_invitation(text: str) -> Invitation:
-    """Of a pasted line; raises `Malformed`."""
+    """Of a pasted line; raises `CallError`: who pastes is at this machine, and no peer."""
     body = "".join(text.split())
     if not body.startswith(PREFIX):
-        raise Malformed(f"an invitation begins with '{PREFIX}'; paste the whole line")
+        raise CallError(f"an invitation begins with '{PREFIX}'; paste the whole line")
     try:
-        data = urlsafe_b64decode(body[len(PREFIX) :].encode("ascii") + b"==")
-    except ValueError:
-        raise Malformed("an invitation that is cut or mistyped; paste the whole line") from None
-    return decode_invitation(data)
+        return decode_invitation(urlsafe_b64decode(body[len(PREFIX) :].encode("ascii") + b"=="))
+    except (ValueError, Malformed):
+        raise CallError("an invitation that is cut or mistyped; paste the whole line") from None

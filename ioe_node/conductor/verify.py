@@ -22,10 +22,14 @@ def verify_home(home: Home) -> list[dict[str, Any]]:
             except IoeError as error:
                 found.append(_row(invitation.seed, None, 0, str(error)))
                 continue
-            for author in store.authors():
-                fault, actions = _verify(store, author, DnaHash(invitation.dna_hash))
-                found.append(_row(invitation.seed, author, actions, fault))
-            store.close()
+            try:
+                for author in store.authors():
+                    fault, actions = _verify(store, author, DnaHash(invitation.dna_hash))
+                    found.append(_row(invitation.seed, author, actions, fault))
+            except IoeError as error:
+                found.append(_row(invitation.seed, None, 0, str(error)))
+            finally:
+                store.close()
     return found
 
 

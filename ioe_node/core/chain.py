@@ -6,7 +6,6 @@ hash or two an action and one signature a bundle.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 
 from msgspec import Struct
@@ -19,15 +18,14 @@ from ioe_node.model.action import (
     CloseChain,
     Create,
     Dna,
-    Update,
+    EntryAction,
     decode_action,
 )
-from ioe_node.model.hashes import ACTION, CORE, LOCATION, ActionHash, AgentPubKey, DnaHash
+from ioe_node.model.hashes import ACTION, CORE, LOCATION, ActionHash, AgentPubKey, DnaHash, core_of
 from ioe_node.model.record import (
     Proof,
     Record,
     decode_proof,
-    node_of,
     path_of,
     root_of,
     seal_message,
@@ -104,70 +102,85 @@ def head_after(action: AnyAction, hash_: ActionHash) -> Head:
     return Head(action.action_seq, hash_, action.timestamp_us, isinstance(action, CloseChain))
 
 
-StoredRow = tuple[bytes, bytes, bytes | None, int, bytes | None]
-"""(hash, action, entry or None, place in its bundle, proof or None inside a bundle)."""
+StoredRow = tuple[bytes, bytes | None, int, bytes | None]
+"""(action, entry or None, place in its bundle, proof or None inside a bundle)."""
 
 
-@dataclass
-class _Bundle:
-    """A bundle being read: its proof and the leaves seen so far."""
+class _Reading:
+    """A chain being read: its head so far, and the bundle whose signature comes next."""
 
-    proof: Proof
-    leaves: list[bytes]
-    seq: int
+    def __init__(
+        self, author: AgentPubKey, dna: DnaHash, seal_fault: Callable[[Record], str | None]
+    ) -> None:
+        self.head: Head | None = None
+        self._author = author
+        self._dna = dna
+        self._seal_fault = seal_fault
+        self._location = author[LOCATION]
+        self._proof: Proof | None = None
+        self._leaves: list[bytes] = []
 
-    def check(self, author: AgentPubKey) -> None:
-        proof, leaves = self.proof, self.leaves
-        if proof.path or proof.cosignatures:
-            root = root_of(leaves[0], proof)
-        else:
-            if len(leaves) != proof.size:
-                raise ChainBroken(f"action {self.seq}: its bundle of {proof.size} is not complete")
-            root = _root(leaves)
-        if not verify(author[CORE], seal_message(root), proof.signature):
-            raise ChainBroken(f"action {self.seq}: its bundle's signature does not fit")
+    def take(self, data: bytes, entry: bytes | None, place: int, proof: bytes | None) -> None:
+        """The next row; raises `Malformed`, or `ChainBroken` for the bundle before it."""
+        if proof is not None:
+            self.end_bundle()
+            self._proof, self._leaves = decode_proof(proof), []
+        if self._proof is None or place != self._proof.index + len(self._leaves):
+            raise Malformed("its bundle has a hole")
+        action = decode_action(data)
+        if action.author != self._author:
+            raise Malformed("another author")
+        wrong = follows(self.head, action, self._dna)
+        if wrong is not None:
+            raise Malformed(wrong)
+        core = blake2b(data, digest_size=32).digest()
+        hash_ = ActionHash(ACTION + core + self._location)
+        named = action.entry_hash[CORE] if isinstance(action, EntryAction) else None
+        if entry is not None and core_of(entry) != named:
+            raise Malformed("its entry does not hash to its name")
+        if (entry is None and named is not None) or self._proof.cosignatures:
+            fault = self._seal_fault(Record(hash_, action, data, self._proof, entry))
+            if fault is not None:
+                raise Malformed(fault)
+        self._leaves.append(core)
+        self.head = head_after(action, hash_)
+
+    def end_bundle(self) -> None:
+        """Check the signature of the bundle read last."""
+        proof, leaves = self._proof, self._leaves
+        if proof is None or self.head is None:
+            return
+        first = f"action {self.head.seq + 1 - len(leaves)}"
+        alone = bool(proof.path or proof.cosignatures)
+        if len(leaves) != (1 if alone else proof.size):
+            raise ChainBroken(f"{first}: its bundle of {proof.size} is not complete")
+        root = root_of(leaves[0], proof) if alone else tree_of(leaves)[-1][0]
+        if not verify(self._author[CORE], seal_message(root), proof.signature):
+            raise ChainBroken(f"{first}: its bundle's signature does not fit")
 
 
-def _root(leaves: list[bytes]) -> bytes:
-    while len(leaves) > 1:
-        odd = leaves[-1:] if len(leaves) % 2 else []
-        pairs = iter(leaves)
-        leaves = [node_of(left, right) for left, right in zip(pairs, pairs, strict=False)] + odd
-    return leaves[0]
+def _no_fault(_record: Record) -> None:
+    """No fault that only a DNA could see."""
 
 
-def verify_chain(rows: Iterable[StoredRow], author: AgentPubKey, dna: DnaHash) -> Head | None:
+def verify_chain(
+    rows: Iterable[StoredRow],
+    author: AgentPubKey,
+    dna: DnaHash,
+    seal_fault: Callable[[Record], str | None] = _no_fault,
+) -> Head | None:
     """Check a stored chain from its first action: hashes, links, entries, signatures.
 
-    Returns its head; raises `ChainBroken` that names the first bad action.
+    `seal_fault` (`Rules.seal_fault`) judges what takes the DNA's types: entries that are not
+    there, and other parties' signatures.  Returns the chain's head; raises `ChainBroken` that
+    names the first bad action.
     """
-    head: Head | None = None
-    bundle: _Bundle | None = None
-    location = author[LOCATION]
-    for seq, (hash_, data, entry, place, proof) in enumerate(rows):
-        core = blake2b(data, digest_size=32).digest()
-        if hash_ != ACTION + core + location:
-            raise ChainBroken(f"action {seq}: its bytes do not hash to its name")
-        try:
-            action = decode_action(data)
-            if proof is not None:
-                if bundle is not None:
-                    bundle.check(author)
-                bundle = _Bundle(decode_proof(proof), [], seq)
-        except Malformed as error:
-            raise ChainBroken(f"action {seq}: {error}") from None
-        if bundle is None or (proof is None and place != len(bundle.leaves)):
-            raise ChainBroken(f"action {seq}: its bundle has a hole")
-        bundle.leaves.append(core)
-        wrong = follows(head, action, dna)
-        if wrong or action.author != author:
-            raise ChainBroken(f"action {seq}: {wrong or 'another author'}")
-        if entry is not None and not (
-            isinstance(action, Create | Update)
-            and action.entry_hash[CORE] == blake2b(entry, digest_size=32).digest()
-        ):
-            raise ChainBroken(f"action {seq}: its entry does not hash to its name")
-        head = head_after(action, ActionHash(hash_))
-    if bundle is not None:
-        bundle.check(author)
-    return head
+    reading = _Reading(author, dna, seal_fault)
+    try:
+        for data, entry, place, proof in rows:
+            reading.take(data, entry, place, proof)
+        reading.end_bundle()
+    except (Malformed, TypeError) as error:
+        seq = 0 if reading.head is None else reading.head.seq + 1
+        raise ChainBroken(f"action {seq}: {error}") from None
+    return reading.head

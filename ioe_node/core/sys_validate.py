@@ -38,12 +38,14 @@ from ioe_node.model.action import (
     CreateLink,
     Delete,
     DeleteLink,
-    Update,
+    EntryAction,
     hash_of,
 )
 from ioe_node.model.hashes import CORE
 from ioe_node.model.record import PARTIES_MAX, Record, root_of, seal_message, tree_of
 from ioe_node.model.signing import verify
+
+FOREIGN_SEAL = "a countersigned proof where none belongs"
 
 
 class Held(Protocol):
@@ -118,7 +120,7 @@ class Rules:
     def found(self, record: Record) -> Found:
         """A record with its entry decoded (None where it has none or it is not here)."""
         action, entry = record.action, record.entry
-        if entry is None or not isinstance(action, Create | Update):
+        if entry is None or not isinstance(action, EntryAction):
             return Found(record.hash, action, None)
         declared = self.entry_types.get(action.entry_type)
         return Found(record.hash, action, declared.decode(entry) if declared else entry)
@@ -126,7 +128,7 @@ class Rules:
     def by_hash(self, action: AnyAction) -> bool:
         """Whether this action's entry is found by its hash."""
         declared = (
-            self.entry_types.get(action.entry_type) if isinstance(action, Create | Update) else None
+            self.entry_types.get(action.entry_type) if isinstance(action, EntryAction) else None
         )
         return declared is not None and declared.by_hash
 
@@ -156,27 +158,46 @@ class Rules:
         except Malformed as error:
             return Invalid(str(error))
 
+    def seal_fault(self, record: Record) -> str | None:
+        """What a stored record lacks that takes the DNA's types to see, or None.
+
+        That is a public entry that is not there, and other parties' signatures.
+        """
+        action = record.action
+        if not isinstance(action, EntryAction):
+            return FOREIGN_SEAL if record.proof.cosignatures else None
+        if record.entry is None:
+            return None if self.private(action.entry_type) else "a public entry is not there"
+        declared = self.entry_types.get(action.entry_type)
+        if declared is None or not declared.countersigned:
+            return FOREIGN_SEAL if record.proof.cosignatures else None
+        return countersign_fault(record, declared.decode(record.entry).parties)
+
     def _run(self, record: Record, held: Held, sealed: bool) -> Verdict:
         action = record.action
+        if record.proof.cosignatures and not isinstance(action, Create):
+            return Invalid(FOREIGN_SEAL)
+        if isinstance(action, EntryAction):
+            return self._entry(record, action, held, sealed)
         if isinstance(action, AgentValidationPkg):
             return self.definition.admits(action.author, action.membrane_proof)
-        if isinstance(action, Create | Update):
-            return self._entry(record, action, held, sealed)
         if isinstance(action, Delete):
             return self._delete(record, action, held)
         if isinstance(action, CreateLink | DeleteLink):
             return self._link(record, action, held)
         return Valid
 
-    def _entry(self, record: Record, action: Create | Update, held: Held, sealed: bool) -> Verdict:
+    def _entry(self, record: Record, action: EntryAction, held: Held, sealed: bool) -> Verdict:
         if action.entry_type == AGENT_ENTRY:
             right = isinstance(action, Create) and record.entry == action.author
             return Valid if right else Invalid("an agent entry that is not its author's key")
-        if self.private(action.entry_type):
-            return self._private(record, action)
         declared = self.entry_types.get(action.entry_type)
         if declared is None:
+            if self.private(action.entry_type):
+                return self._private(record, action)
             return Invalid(f"this DNA has no entry type '{action.entry_type}'")
+        if declared.private:
+            return self._private(record, action)
         if record.entry is None:
             return Invalid("a public entry that was not sent")
         entry = declared.decode(record.entry)
@@ -185,7 +206,7 @@ class Rules:
             wrong = wrong or _parties_fault(entry.parties, held)
         else:
             foreign = bool(record.proof.cosignatures)
-            wrong = "a countersigned proof where none belongs" if foreign else None
+            wrong = FOREIGN_SEAL if foreign else None
         if wrong:
             return Invalid(wrong)
         host = RuleHost(self, held)
@@ -199,7 +220,7 @@ class Rules:
         original = host.must_get_record(action.original_action)
         if not declared.update_rules:
             return Invalid(f"{declared.name} cannot be updated")
-        same = isinstance(original.action, Create | Update) and (
+        same = isinstance(original.action, EntryAction) and (
             original.action.entry_type == action.entry_type
             and original.action.entry_hash == action.original_entry
         )
@@ -208,7 +229,7 @@ class Rules:
         update = UpdateOp(action, op.hash, original.entry)
         return _first_fault(declared.update_rules, entry, update, host)
 
-    def _private(self, record: Record, action: Create | Update) -> Verdict:
+    def _private(self, record: Record, action: EntryAction) -> Verdict:
         """Private content is judged only where it is: on its author's disk."""
         if record.entry is None:
             return Valid
@@ -223,7 +244,7 @@ class Rules:
     def _delete(self, record: Record, action: Delete, held: Held) -> Verdict:
         host = RuleHost(self, held)
         target = host.must_get_record(action.deletes_action)
-        if not isinstance(target.action, Create | Update):
+        if not isinstance(target.action, EntryAction):
             return Invalid("a delete of something that is no entry")
         if target.action.entry_hash != action.deletes_entry:
             return Invalid("a delete of another entry than it says")

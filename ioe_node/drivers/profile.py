@@ -123,15 +123,22 @@ def _unreadable(text: str) -> ConfigError:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Simulated time: `start_us` at real instant `started_at_us`, then `rate` times as fast."""
+    """Simulated time: `start_us` at real instant `started_at_us`, then `rate` times as fast.
+
+    With `hours` it stands still for ever once so many simulated hours have been played.
+    """
 
     start_us: int
     started_at_us: int
     rate: int
+    hours: int | None = None
 
     def simulated_us(self, real_us: int) -> int:
         """Simulated microseconds; stands at `start_us` until the real start."""
-        return self.start_us + max(0, real_us - self.started_at_us) * self.rate
+        played_us = max(0, real_us - self.started_at_us) * self.rate
+        if self.hours is not None:
+            played_us = min(played_us, self.hours * HOUR_US)
+        return self.start_us + played_us
 
     def real_us(self, simulated_us: int) -> int:
         """The real instant at which `simulated_us` has been reached."""
@@ -229,6 +236,7 @@ class ProfileOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     day: datetime.date | Annotated[int, msgspec.Meta(ge=0, lt=HOURS_PER_YEAR)] = 0
     rate: Annotated[int, msgspec.Meta(ge=1, le=RATE_MAX)] = 1
     started_at_us: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    hours: Annotated[int, msgspec.Meta(ge=1)] | None = None
     update_minutes: Annotated[int, msgspec.Meta(ge=1, le=MINUTES_PER_DAY)] = 1
     data: str | None = None
 
@@ -257,6 +265,7 @@ class Profile:
                 start_us(parsed.day),
                 clock.now_us() if parsed.started_at_us is None else parsed.started_at_us,
                 parsed.rate,
+                parsed.hours,
             ),
             clock,
             parsed.update_minutes,

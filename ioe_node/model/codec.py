@@ -72,7 +72,10 @@ def _sorted(value: Any) -> Any:
 def pack(value: object) -> bytes:
     """Canonical bytes of a plain value; map keys sorted."""
     check_value(value)
-    packed: bytes = msgpack.packb(_sorted(value), use_bin_type=True)
+    try:
+        packed: bytes = msgpack.packb(_sorted(value), use_bin_type=True)
+    except UnicodeEncodeError:
+        raise Malformed("text with half a surrogate pair") from None
     return packed
 
 

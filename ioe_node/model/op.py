@@ -52,6 +52,22 @@ def ops_of(action: AnyAction, hash_: ActionHash, by_hash: bool) -> Iterator[tupl
         yield OpKind.DELETE_LINK, action.base
 
 
+_ALWAYS = (OpKind.CREATE_RECORD | OpKind.AGENT_ACTIVITY).value
+_CREATE_ENTRY = OpKind.CREATE_ENTRY.value
+_KINDS_OF: dict[type, int] = {
+    Update: (OpKind.UPDATE_RECORD | OpKind.UPDATE_ENTRY).value,
+    Delete: (OpKind.DELETE_RECORD | OpKind.DELETE_ENTRY).value,
+    CreateLink: OpKind.CREATE_LINK.value,
+    DeleteLink: OpKind.DELETE_LINK.value,
+}
+
+
+def all_kinds(action: AnyAction, by_hash: bool) -> int:
+    """Every kind of an action's ops, which its author holds; `ops_of` without the bases."""
+    kinds = _ALWAYS | _KINDS_OF.get(type(action), 0)
+    return kinds | _CREATE_ENTRY if by_hash and isinstance(action, Create | Update) else kinds
+
+
 def hash_of_op(kind: OpKind, action: ActionHash, basis: bytes) -> OpHash:
     """The op's own name: kind and action, at its basis' location."""
     return op_hash(pack([kind.value, action]), basis)

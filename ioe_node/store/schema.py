@@ -2,7 +2,9 @@
 
 A record's row id is `agent.id << 32 | action_seq`, so a chain is one contiguous run of the
 table's own b-tree and needs no index to be read, published or verified; a second action at
-one place is refused by the key itself.  The other indexes hold only what is looked up by them.
+one place is refused by the key itself.  A record's hash is not stored, it is what the action's
+bytes hash to: `short` is its core's first 8 bytes, enough to find it by.  The other indexes
+hold only what is looked up by them.
 """
 
 from sqlite_utils import Database, Migrations
@@ -18,14 +20,14 @@ def m001_first(db: Database) -> None:
         CREATE TABLE agent (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE);
         CREATE TABLE record (
             id INTEGER PRIMARY KEY,
-            hash BLOB NOT NULL,
+            short INTEGER NOT NULL,
             action BLOB NOT NULL,
             entry BLOB,
             place INTEGER NOT NULL,
             proof BLOB,
             ops INTEGER NOT NULL
         );
-        CREATE INDEX record_hash ON record (hash);
+        CREATE INDEX record_short ON record (short);
         CREATE TABLE entry_index (hash BLOB NOT NULL, record INTEGER NOT NULL,
             PRIMARY KEY (hash, record)) WITHOUT ROWID;
         CREATE TABLE amendment (original BLOB NOT NULL, record INTEGER NOT NULL,

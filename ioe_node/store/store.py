@@ -1,8 +1,8 @@
 """One SQLite file a cell: the chains held, limbo, delivery, promises, warrants.
 
 A `Store` is synchronous.  It writes on one connection, one transaction at a time, and reads on
-another, so that a transaction in a worker thread is never half seen.  `sqlite3.Error` does not leave this
-module: it becomes `DiskFull` or `StoreError`.
+another, so that a transaction in a worker thread is never half seen.  `sqlite3.Error` does not
+leave this module: it becomes `DiskFull` or `StoreError`.
 """
 
 import sqlite3
@@ -27,15 +27,37 @@ from ioe_node.model.action import (
     decode_action,
 )
 from ioe_node.model.codec import encode
-from ioe_node.model.hashes import CORE, ActionHash, AgentPubKey, EntryHash, action_hash
+from ioe_node.model.hashes import ActionHash, AgentPubKey, EntryHash, action_hash, core_of
 from ioe_node.model.record import Proof, Record, check_entry, decode_proof
 from ioe_node.store.schema import migrations
 
 SEQ_BITS = 32
+SEQ_MAX = 2**SEQ_BITS - 1
 BUSY_TIMEOUT_S = 5.0
 TREES_CACHED_MAX = 8
 
 Synchronous = Literal["NORMAL", "FULL"]
+
+_OF_AGENT = "WHERE id BETWEEN ? AND ?"
+
+
+def _bounds(agent: int) -> tuple[int, int]:
+    """The first and the last row id that a chain may have."""
+    return agent << SEQ_BITS, agent << SEQ_BITS | SEQ_MAX
+
+
+def short_of(hash_: bytes) -> int:
+    """The first 8 bytes of a hash's core, as the signed integer that SQLite keeps best."""
+    return int.from_bytes(hash_[3:11], "big", signed=True)
+
+
+def _fault(what: str, error: sqlite3.Error) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_FULL or "disk I/O error" in str(error):
+        return DiskFull(
+            f"the disk refused to {what} ({error}): nothing was written; free space, then retry"
+        )
+    return StoreError(f"cannot {what}: {error}")
 
 
 @contextmanager
@@ -43,12 +65,7 @@ def _guard(what: str) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", None)
-        if code == sqlite3.SQLITE_FULL or "disk I/O error" in str(error):
-            raise DiskFull(
-                f"the disk refused to {what} ({error}): nothing was written; free space, then retry"
-            ) from None
-        raise StoreError(f"cannot {what}: {error}") from None
+        raise _fault(what, error) from None
 
 
 class Store:
@@ -86,15 +103,17 @@ class Store:
 
     @contextmanager
     def _transaction(self, what: str) -> Iterator[sqlite3.Connection]:
-        with self._writing, _guard(what):
-            self._db.execute("BEGIN IMMEDIATE")
+        with self._writing:
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 self._unwritten_agents.clear()
                 with suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise _fault(what, error) from None
                 raise
             if self._unwritten_agents:
                 self._agents.update(self._unwritten_agents)
@@ -163,7 +182,7 @@ class Store:
             rows.append(
                 (
                     row,
-                    record.hash,
+                    short_of(record.hash),
                     record.action_bytes,
                     record.entry,
                     proof.index,
@@ -190,7 +209,7 @@ class Store:
             if indexes:
                 db.executemany(f"INSERT INTO {table} VALUES (?,?)", indexes)
 
-    _COLUMNS = "SELECT id, hash, action, entry, place, proof FROM record "
+    _COLUMNS = "SELECT id, action, entry, place, proof FROM record "
 
     def _read(self, where: str, parameters: tuple[object, ...]) -> list[Record]:
         with _guard("read records"):
@@ -200,7 +219,6 @@ class Store:
     def _record(
         self,
         row: int,
-        hash_: bytes,
         data: bytes,
         entry: bytes | None,
         place: int,
@@ -208,17 +226,17 @@ class Store:
     ) -> Record:
         try:
             action = decode_action(data)
-            if action_hash(data, action.author) != hash_:
-                raise Malformed("its bytes do not hash to its name")
+            if action.action_seq != row & SEQ_MAX or self._agents.get(action.author) != row >> 32:
+                raise Malformed("it stands at another action's place")
             check_entry(action, entry)
             sealed = decode_proof(proof if proof is not None else self._first_proof(row - place))
-        except Malformed as error:
+            if sealed.index != place:
+                sealed = Proof(sealed.signature, place, sealed.size)
+        except (Malformed, TypeError) as error:
             raise ChainBroken(
-                f"{self.path}: action {row & 0xFFFFFFFF}: {error}; run 'ioe chain verify'"
+                f"{self.path}: action {row & SEQ_MAX}: {error}; run 'ioe chain verify'"
             ) from None
-        if sealed.index != place:
-            sealed = Proof(sealed.signature, place, sealed.size)
-        return Record(ActionHash(hash_), action, data, sealed, entry)
+        return Record(action_hash(data, action.author), action, data, sealed, entry)
 
     def _first_proof(self, row: int) -> bytes:
         with _guard("read a proof"):
@@ -228,10 +246,11 @@ class Store:
         return bytes(found[0])
 
     def _read_leaves(self, first: int, size: int) -> tuple[bytes, ...]:
-        rows = self._reader.execute(
-            "SELECT hash FROM record WHERE id BETWEEN ? AND ?", (first, first + size - 1)
-        )
-        return tuple(row[0][CORE] for row in rows)
+        with _guard("read a bundle"):
+            rows = self._reader.execute(
+                "SELECT action FROM record WHERE id BETWEEN ? AND ?", (first, first + size - 1)
+            )
+            return tuple(core_of(data) for (data,) in rows)
 
     def alone(self, record: Record) -> Record:
         """`record` with its path, fit to travel without the rest of its bundle."""
@@ -243,8 +262,8 @@ class Store:
 
     def record(self, hash_: ActionHash) -> Record | None:
         """The record of this action, or None."""
-        found = self._read("WHERE hash=?", (hash_,))
-        return found[0] if found else None
+        found = self._read("WHERE short=?", (short_of(hash_),))
+        return next((record for record in found if record.hash == hash_), None)
 
     def record_at(self, author: AgentPubKey, seq: int) -> Record | None:
         """The record at this place of this chain, or None."""
@@ -253,12 +272,10 @@ class Store:
 
     def has(self, hash_: ActionHash) -> bool:
         """Whether this action is integrated here."""
-        with _guard("look up a record"):
-            row = self._reader.execute("SELECT 1 FROM record WHERE hash=?", (hash_,)).fetchone()
-        return row is not None
+        return self.record(hash_) is not None
 
     def chain(
-        self, author: AgentPubKey, from_seq: int = 0, limit: int = -1, newest_seq: int = 2**32 - 1
+        self, author: AgentPubKey, from_seq: int = 0, limit: int = -1, newest_seq: int = SEQ_MAX
     ) -> list[Record]:
         """A run of `author`'s chain as held here, oldest first, both ends included."""
         agent = self._agents.get(author)
@@ -320,34 +337,45 @@ class Store:
         agent = self._agents.get(author)
         if agent is None:
             return None
-        found = self._read(
-            "WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
-            (agent << SEQ_BITS, agent << SEQ_BITS | 0xFFFFFFFF),
-        )
+        found = self._read(f"{_OF_AGENT} ORDER BY id DESC LIMIT 1", _bounds(agent))
         return head_after(found[0].action, found[0].hash) if found else None
 
     def authors(self) -> list[AgentPubKey]:
-        """Every agent of whose chain something is held here."""
-        return sorted(AgentPubKey(key) for key in self._agents if self.head(AgentPubKey(key)))
+        """Every agent of whose chain something is held here, in key order."""
+        return sorted(AgentPubKey(key) for key in self._agents)
 
     def rows(self, author: AgentPubKey) -> Iterator[StoredRow]:
         """The raw rows of a chain, for `core.chain.verify_chain`."""
         agent = self._agents.get(author, 0)
         with _guard("read a chain"):
             yield from self._reader.execute(
-                "SELECT hash, action, entry, place, proof FROM record "
-                "WHERE id BETWEEN ? AND ? ORDER BY id",
-                (agent << SEQ_BITS, agent << SEQ_BITS | 0xFFFFFFFF),
+                f"SELECT action, entry, place, proof FROM record {_OF_AGENT} ORDER BY id",
+                _bounds(agent),
             )
 
     def ops_digest(self) -> tuple[int, bytes]:
         """(number of ops held, 32 bytes that two nodes share when they hold the same ones)."""
         digest, count = blake2b(digest_size=32), 0
         with _guard("digest the ops"):
-            for hash_, ops in self._reader.execute("SELECT hash, ops FROM record ORDER BY hash"):
-                digest.update(hash_ + int(ops).to_bytes(2, "big"))
-                count += int(ops).bit_count()
+            for author in self.authors():
+                digest.update(author)
+                for data, ops in self._reader.execute(
+                    f"SELECT action, ops FROM record {_OF_AGENT} ORDER BY id",
+                    _bounds(self._agents[author]),
+                ):
+                    digest.update(core_of(data) + int(ops).to_bytes(2, "big"))
+                    count += int(ops).bit_count()
         return count, digest.digest()
+
+    def check_file(self) -> None:
+        """Have SQLite check its pages and indexes; raises `StoreError` for a damaged file.
+
+        `core.chain.verify_chain` checks what the rows say; this, that no row or index is lost.
+        """
+        with _guard("check the file"):
+            found = self._reader.execute("PRAGMA integrity_check(1)").fetchone()
+        if found[0] != "ok":
+            raise StoreError(f"{self.path} is damaged: {found[0]}; restore a backup")
 
     # -- limbo --------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ from typing import Any
 import trio
 
 from ioe_node.core.chain import Draft, Head, head_after, seal
-from ioe_node.errors import CallError, RuleBroken, Unauthorised
+from ioe_node.errors import Busy, CallError, RuleBroken, Unauthorised
 from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash, Found, Missing
 from ioe_node.hdk import AgentInfo, DnaDef, LinkFound, arguments
 from ioe_node.model import capability
@@ -70,7 +70,7 @@ class CallHost:
             if head is None or head.closed:
                 raise CallError("this chain has no genesis or is closed; nothing can be written")
             if self.space.store.promised() is not None:
-                raise CallError("a settlement is in doubt; its counterparty will be asked again")
+                raise Busy("a settlement is in doubt; its counterparty will be asked again")
             self._head = head
         return self._head
 

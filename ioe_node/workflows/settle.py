@@ -156,7 +156,7 @@ class Settlements:
             raise Malformed("a draft with other parties than were proposed")
         expected = await _draft(host, space, zome, function, (ours, shared.theirs), terms)
         if expected != answer.entry:
-            raise PeerError("the counterparty drafted something else than the terms give")
+            raise Busy("the counterparty sees other accounts than we do yet; try again")
         nothing = bytes(64)
         _check(space, shared.half(nothing, nothing), sealed=False)
         promise = pack({"zome": zome, "entry": shared.entry})

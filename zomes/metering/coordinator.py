@@ -8,6 +8,8 @@ from zomes.metering.integrity import zome as integrity
 
 HISTORY_MAX = 10_000
 SILENT_INTERVALS_MAX = 8
+EXPORTS_MAX = 96
+REST_US = 2_000_000
 
 zome = CoordinatorZome(integrity)
 
@@ -51,17 +53,23 @@ async def history(
 
 
 @zome.function
-async def exports(host: Host, from_seq: int, limit: int) -> list[dict[str, Any]]:
-    """Our readings that exported something, from a place on our chain on, oldest first."""
+async def exports(host: Host, from_seq: int) -> list[dict[str, Any]]:
+    """Our readings that exported something, from a place on our chain on, oldest first.
+
+    The newest `EXPORTS_MAX` only, and none that is younger than `REST_US`: the neighbours'
+    readings of the same interval are on their way.
+    """
     found = await host.query(
-        IntervalReading, limit=HISTORY_MAX, enough=lambda each: each.action.action_seq <= from_seq
+        IntervalReading, limit=EXPORTS_MAX, enough=lambda each: each.action.action_seq <= from_seq
     )
-    wanted = [
+    rested_us = host.now_us() - REST_US
+    return [
         {"hash": each.hash, "start": each.entry.start}
         for each in reversed(found)
-        if each.entry.export_milli_wh and each.action.action_seq >= from_seq
+        if each.entry.export_milli_wh
+        and each.action.action_seq >= from_seq
+        and each.action.timestamp_us <= rested_us
     ]
-    return wanted[:limit]
 
 
 @zome.function

@@ -1,0 +1,66 @@
+"""Whatever a config names must be there and fit, before anything is started with it."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import AddressValueError, IPv4Address
+
+from ioe_node.config import Config, Device
+from ioe_node.errors import ConfigError, IoeError
+from ioe_node.hdk import DnaDef
+from ioe_node.net.peer_id import split_address
+from ioe_node.plugins import load
+
+LISTEN = re.compile(r"/ip[46]/[0-9a-fA-F.:]+/tcp/\d{1,5}")
+
+
+def check(config: Config) -> None:
+    """Raise `ConfigError` that names the key whose value cannot be used."""
+    for text in config.network.listen:
+        if not LISTEN.fullmatch(text):
+            raise ConfigError(
+                f"network.listen: '{text}' is no address like /ip4/192.0.2.7/tcp/4001"
+            )
+    for text in config.network.mdns:
+        with _naming("network.mdns"):
+            IPv4Address(text)
+    for text in config.network.bootstrap:
+        with _naming("network.bootstrap"):
+            split_address(text)
+    with _naming("discovery"):
+        load(config.discovery)
+    functions = set()
+    for name in config.dnas:
+        with _naming("dnas"):
+            dna = load(name)
+        if not isinstance(dna, DnaDef):
+            raise ConfigError(f"dnas: '{name}' is no DNA")
+        for zome in dna.zomes:
+            functions |= {(zome.coordinator.name, each) for each in zome.coordinator.functions}
+    for schedule in config.schedule:
+        if (schedule.zome, schedule.function) not in functions:
+            raise ConfigError(
+                f"schedule: no DNA here has the function {schedule.zome}.{schedule.function}"
+            )
+    if config.device is not None:
+        _check_device(config.device)
+
+
+def _check_device(device: Device) -> None:
+    if device.code:
+        with _naming("device.code"):
+            load("discovery.pairing:parse_code")(device.code)
+    with _naming("device.driver"):
+        driver = load(device.driver)
+    if not hasattr(driver, "from_options"):
+        raise ConfigError(f"device.driver: '{device.driver}' is no driver: it has no from_options")
+    with _naming("device.options"):
+        driver.from_options(device.options)
+
+
+@contextmanager
+def _naming(key: str) -> Iterator[None]:
+    try:
+        yield
+    except (IoeError, AddressValueError) as error:
+        raise ConfigError(f"{key}: {error}") from None

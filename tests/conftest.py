@@ -1,0 +1,200 @@
+"""Builders that tests of the model, the rules, the store and the zomes share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ioe_node.core.chain import Draft, Head, head_after, seal
+from ioe_node.core.sys_validate import Rules
+from ioe_node.hdi import ActionHash, AgentPubKey, Party, Timestamp, Valid, Verdict
+from ioe_node.model.action import (
+    AGENT_ENTRY,
+    AgentValidationPkg,
+    Create,
+    Dna,
+    EntryAction,
+    hash_of,
+)
+from ioe_node.model.codec import encode
+from ioe_node.model.hashes import CORE, DnaHash, dna_hash, entry_hash
+from ioe_node.model.record import Proof, Record, path_of, seal_message, tree_of
+from ioe_node.model.signing import Signer
+
+BEGIN_US = 1_700_000_100_000_000
+STEP_US = 1_000
+
+
+class Author:
+    """One agent's chain in the making: stage with `draft`, seal what is staged with `seal`."""
+
+    def __init__(self, number: int, dna: DnaHash | None = None) -> None:
+        self.signer = Signer(number.to_bytes(32, "big"))
+        self.agent: AgentPubKey = self.signer.agent
+        self.dna = dna or dna_hash(b"a test network")
+        self.head: Head | None = None
+        self.chain: list[Record] = []
+        self._staged: list[Draft] = []
+
+    def fields(self, **fields: Any) -> dict[str, Any]:
+        """The header of this chain's next action, and what is given."""
+        head = self.head
+        header = {
+            "author": self.agent,
+            "timestamp_us": BEGIN_US if head is None else head.timestamp_us + STEP_US,
+            "action_seq": 0 if head is None else head.seq + 1,
+            "prev_action": None if head is None else head.hash,
+        }
+        return {**header, **fields}
+
+    def draft(self, kind: type[Any], entry: bytes | None = None, **fields: Any) -> ActionHash:
+        """Stage one action."""
+        action = kind(**self.fields(**fields))
+        hash_, data = hash_of(action)
+        self._staged.append(Draft(hash_, action, data, entry))
+        self.head = head_after(action, hash_)
+        return hash_
+
+    def seal(self) -> list[Record]:
+        """Seal what is staged as one bundle."""
+        records = seal(self._staged, self.signer.sign)
+        self._staged = []
+        self.chain += records
+        return records
+
+    def genesis(self, membrane_proof: bytes | None = None) -> list[Record]:
+        """The first three actions, one bundle."""
+        self.draft(Dna, dna_hash=self.dna)
+        self.draft(AgentValidationPkg, membrane_proof=membrane_proof)
+        key = bytes(self.agent)
+        self.draft(Create, key, entry_type=AGENT_ENTRY, entry_hash=entry_hash(key))
+        return self.seal()
+
+    def stage_entry(self, entry: Any, entry_type: str = "") -> ActionHash:
+        """Stage a Create of a declared entry (or of bytes, with a type's name)."""
+        data = entry if isinstance(entry, bytes) else encode(entry)
+        name = entry_type or f"{type(entry).__module__.split('.')[-2]}.{type(entry).__name__}"
+        return self.draft(Create, data, entry_type=name, entry_hash=entry_hash(data))
+
+    def create(self, entry: Any, entry_type: str = "") -> Record:
+        """One entry, a bundle of its own."""
+        self.stage_entry(entry, entry_type)
+        return self.seal()[0]
+
+    def bundle(self, size: int, entry_type: str = "test.Blob") -> list[Record]:
+        """`size` creates of small distinct entries, one bundle."""
+        at = 0 if self.head is None else self.head.seq
+        for number in range(size):
+            self.stage_entry(encode({"n": at + number}), entry_type)
+        return self.seal()
+
+    def party(self, **changed: Any) -> Party:
+        """Our place in a countersigned entry that is committed next."""
+        header = self.fields()
+        named = {
+            "agent": self.agent,
+            "action_seq": header["action_seq"],
+            "prev_action": header["prev_action"],
+            "timestamp_us": Timestamp(header["timestamp_us"]),
+        }
+        return Party(**{**named, **changed})
+
+    def take(self, record: Record) -> None:
+        """Put a record that was sealed elsewhere on our chain."""
+        self.head = head_after(record.action, record.hash)
+        self.chain.append(record)
+
+
+class World:
+    """Validated records in memory: what rules read (`core.sys_validate.Held`)."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self._records: dict[ActionHash, Record] = {}
+        self._heads: dict[AgentPubKey, Head] = {}
+
+    def record(self, hash_: ActionHash) -> Record | None:
+        return self._records.get(hash_)
+
+    def record_at(self, author: AgentPubKey, seq: int) -> Record | None:
+        for record in self._records.values():
+            if (record.action.author, record.action.action_seq) == (author, seq):
+                return record
+        return None
+
+    def newest_of_type(
+        self, author: AgentPubKey, entry_type: str, before_seq: int = 2**32
+    ) -> Record | None:
+        found = [
+            record
+            for record in self._records.values()
+            if record.action.author == author
+            and isinstance(record.action, EntryAction)
+            and record.action.entry_type == entry_type
+            and record.action.action_seq < before_seq
+        ]
+        return max(found, key=lambda record: record.action.action_seq, default=None)
+
+    def judge(self, record: Record) -> Verdict:
+        """The verdict on a record that follows its author's chain as held here."""
+        return self.rules.validate(record, self._heads.get(record.action.author), self)
+
+    def keep(self, *records: Record) -> None:
+        """Judge and hold; every one must be valid."""
+        for record in records:
+            assert self.judge(record) is Valid, self.judge(record)
+            self._records[record.hash] = record
+            self._heads[record.action.author] = head_after(record.action, record.hash)
+
+
+def countersigned(entry: Any, entry_type: str, authors: list[Author]) -> list[Record]:
+    """Each party's record of a shared entry, under everybody's signature."""
+    data = encode(entry)
+    drafts = [
+        hash_of(
+            Create(
+                author=party.agent,
+                timestamp_us=party.timestamp_us,
+                action_seq=party.action_seq,
+                prev_action=party.prev_action,
+                entry_type=entry_type,
+                entry_hash=entry_hash(data),
+            )
+        )
+        for party in entry.parties
+    ]
+    levels = tree_of([hash_[CORE] for hash_, _ in drafts])
+    signatures = [author.signer.sign(seal_message(levels[-1][0])) for author in authors]
+    records = []
+    for place, (hash_, action_bytes) in enumerate(drafts):
+        others = tuple(s for at, s in enumerate(signatures) if at != place)
+        proof = Proof(signatures[place], place, len(drafts), path_of(levels, place), others)
+        party = entry.parties[place]
+        action = Create(
+            author=party.agent,
+            timestamp_us=party.timestamp_us,
+            action_seq=party.action_seq,
+            prev_action=party.prev_action,
+            entry_type=entry_type,
+            entry_hash=entry_hash(data),
+        )
+        records.append(Record(hash_, action, action_bytes, proof, data))
+    return records
+
+
+@pytest.fixture(scope="session")
+def new_author() -> type[Author]:
+    """`new_author(number, dna)`: an agent with an empty chain, its key made of the number."""
+    return Author
+
+
+@pytest.fixture(scope="session")
+def new_world() -> type[World]:
+    """`new_world(rules)`: an empty network in memory."""
+    return World
+
+
+@pytest.fixture(scope="session")
+def sign_together() -> Callable[..., list[Record]]:
+    """`sign_together(entry, entry_type, authors)`: each party's half."""
+    return countersigned

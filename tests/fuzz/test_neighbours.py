@@ -1,0 +1,296 @@
+"""Every decoder of the packages around the engine, against spoiled bytes.
+
+Zomes, invitations, announcements, the pairing conversation, and what a device answers.
+"""
+
+import copy
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from hashlib import shake_256
+from types import NoneType, UnionType
+from typing import Any
+
+import h11
+import pytest
+import trio
+from trio.testing import memory_stream_pair
+
+from discovery.announcement import open_announcement, seal
+from discovery.pairing import Entropy, Grant, PairingDevice, PairingOwner, parse_code
+from dna.neighbourhood import DNA
+from ioe_node.conductor.invitation import Invitation, parse_invitation
+from ioe_node.drivers import shelly
+from ioe_node.errors import PeerError, TransportError
+from ioe_node.hdi import Valid
+from ioe_node.hdk import Modifiers
+from ioe_node.model.codec import encode
+from ioe_node.model.hashes import ACTION, AGENT, ENTRY, AgentPubKey
+from ioe_node.model.hashes import DNA as DNA_PREFIX
+from ioe_node.model.signing import Signer
+from zomes.community import integrity as community
+
+Fuzz = Callable[..., None]
+
+NOW_US = 1_767_225_600_000_000
+ALICE = Signer(b"a" * 32)
+BOB = Signer(b"b" * 32)
+DEVICE = Signer(b"d" * 32)
+
+
+# --- zomes and DNA -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stewards:
+    """The one property that the membrane reads."""
+
+    stewards: tuple[AgentPubKey, ...]
+
+
+@dataclass(frozen=True)
+class Community:
+    """A network whose steward is Alice."""
+
+    seed: str
+    properties: Stewards
+
+
+def test_membrane_proofs(fuzz: Fuzz) -> None:
+    network = Community("fuzz", Stewards((ALICE.agent,)))
+
+    def vouch(agent: AgentPubKey, signer: Signer, role: Any) -> community.SignedVoucher:
+        voucher = community.Voucher(network.seed, agent, signer.agent, role)
+        signature = signer.sign(community.message_of(voucher))
+        return community.SignedVoucher(encode(voucher), signature)
+
+    member, plug = vouch(BOB.agent, ALICE, "member"), vouch(DEVICE.agent, BOB, "device")
+    good = [
+        community.encode_proof(vouchers)
+        for vouchers in [(member,), (member, plug), (vouch(DEVICE.agent, ALICE, "device"),)]
+    ]
+
+    def judge(data: bytes) -> None:
+        verdicts = [community.admitted(agent, data, network) for agent in (BOB.agent, DEVICE.agent)]
+        assert (Valid in verdicts) == (data in good)
+
+    fuzz(good, judge)
+
+
+def sample_of(hint: Any) -> Any:
+    """A value that an entry's field of this type hint may hold."""
+    plain = {int: 900_000_000, str: "plug", bytes: b"\x01", bool: True, NoneType: None}
+    kinds = {"AgentPubKey": AGENT, "ActionHash": ACTION, "EntryHash": ENTRY, "DnaHash": DNA_PREFIX}
+    name, origin, args = (
+        getattr(hint, "__name__", ""),
+        typing.get_origin(hint),
+        typing.get_args(hint),
+    )
+    if name in kinds:
+        return kinds[name] + BOB.agent[3:]
+    if hasattr(hint, "__supertype__"):
+        return sample_of(hint.__supertype__)
+    if is_dataclass(hint):
+        hints = typing.get_type_hints(hint)
+        made: Any = hint
+        return made(**{one.name: sample_of(hints[one.name]) for one in fields(hint)})
+    if origin is typing.Literal:
+        return args[0]
+    if origin in (UnionType, typing.Union):
+        return sample_of(args[0])
+    if origin is tuple:
+        return (sample_of(args[0]),) * 2 if args[1:] == (...,) else tuple(map(sample_of, args))
+    return plain[hint]
+
+
+@pytest.mark.parametrize("name", sorted(DNA.entry_types))
+def test_entries(fuzz: Fuzz, name: str) -> None:
+    entry_type = DNA.entry_types[name]
+    fuzz([encode(sample_of(entry_type.cls))], entry_type.decode)
+
+
+def test_invitations(fuzz: Fuzz) -> None:
+    """The text as it is pasted, and the bytes in it."""
+    own = DNA.modifiers
+    bootstrap = ("/ip4/127.0.0.1/tcp/4001/p2p/x",)
+    invitation = Invitation(DNA.name, DNA.hash, own.seed, own.properties, b"proof", bootstrap)
+
+    def judge(data: bytes) -> None:
+        opened = parse_invitation(data.decode("utf-8", "surrogateescape"))
+        opened.definition({DNA.name: DNA})
+
+    fuzz([invitation.text().encode()], judge)
+
+
+def test_properties_of_a_network(fuzz: Fuzz) -> None:
+    own = DNA.modifiers
+
+    def judge(data: bytes) -> None:
+        assert DNA.clone(Modifiers(own.seed, data)).hash
+
+    fuzz([own.properties], judge)
+
+
+# --- discovery ---------------------------------------------------------------------------------
+
+
+def test_announcements(fuzz: Fuzz) -> None:
+    cards = [
+        seal(
+            DEVICE,
+            kind="consumer",
+            state="unowned",
+            name="kitchen plug",
+            addresses=addresses,
+            now_us=NOW_US,
+        )
+        for addresses in [("/ip4/127.0.0.1/tcp/4001",), ("/ip6/::1/tcp/1", "/dns/a/tcp/2")]
+    ]
+    sealed = [card.encoded() for card in cards]
+
+    def judge(data: bytes) -> None:
+        assert open_announcement(data, NOW_US).encoded() == data
+        assert data in sealed
+
+    fuzz(sealed, judge)
+
+
+def repeatable(name: bytes) -> Entropy:
+    """Entropy that is the same in every run."""
+    count = 0
+
+    def entropy(size: int) -> bytes:
+        nonlocal count
+        count += 1
+        return shake_256(name + count.to_bytes(8, "big")).digest(size)
+
+    return entropy
+
+
+def agent_of_seed(seed: bytes) -> AgentPubKey:
+    return Signer(seed).agent
+
+
+GRANT = Grant(b"seed" * 8, ALICE.agent, b"invitation", "kitchen plug")
+
+
+def pairing() -> tuple[PairingDevice, PairingOwner]:
+    """Both ends, before the first message."""
+    code = "1234-5678"
+    return (
+        PairingDevice(code, DEVICE.agent, "consumer", agent_of_seed, repeatable(b"device")),
+        PairingOwner(code, DEVICE.agent, GRANT, agent_of_seed, repeatable(b"owner")),
+    )
+
+
+def test_pairing_on_the_device(fuzz: Fuzz) -> None:
+    """It answers any start, and gives itself only to the finish that was sealed for it."""
+    device, owner = pairing()
+    start = owner.start()
+    finish = owner.finish(device.handle(ALICE.agent, start, NOW_US).message)
+
+    def judge(data: bytes) -> None:
+        fresh = copy.copy(device)
+        reply = fresh.handle(ALICE.agent, data, NOW_US)
+        assert fresh.owned == (data == finish)
+        assert reply.grant == (GRANT if data == finish else None)
+
+    fuzz([start, finish], judge)
+
+
+def test_pairing_at_the_owner(fuzz: Fuzz) -> None:
+    device, owner = pairing()
+    start = owner.start()
+    waiting = copy.copy(owner)
+    waiting._party = copy.copy(owner._party)  # a party finishes once
+    answer = device.handle(ALICE.agent, start, NOW_US).message
+    enrolled = device.handle(ALICE.agent, owner.finish(answer), NOW_US).message
+
+    def judge(data: bytes) -> None:
+        """The reply of the first step, then of the second; nothing else may pass for either."""
+        first = copy.copy(waiting)
+        first._party = copy.copy(waiting._party)
+        if data == answer:
+            assert first.finish(data)
+            return
+        with pytest.raises(PeerError):
+            first.finish(data)
+        assert copy.copy(owner).enrolled(data).agent == agent_of_seed(GRANT.device_seed)
+        assert data == enrolled
+
+    fuzz([answer, enrolled], judge)
+
+
+def test_typed_pairing_codes(fuzz: Fuzz) -> None:
+    fuzz(
+        [b"1234-5678", b"1234 5678"],
+        lambda data: parse_code(data.decode("utf-8", "replace")),
+        tokens=["٣".encode(), "²".encode(), b"-", b"0"],
+    )
+
+
+# --- drivers -----------------------------------------------------------------------------------
+
+STATUS = b"""{"id":1,"src":"shellyplugsg3","dst":"ioe-node","result":{"switch:0":{"id":0,
+"output":true,"apower":12.34,"voltage":230.1,"aenergy":{"total":1234.567,"by_minute":[1.5,2,3],
+"minute_ts":1767225600},"ret_aenergy":{"total":0.5}},"sys":{"unixtime":1767225600}}}"""
+INFO = b"""{"id":1,"result":{"id":"shellyplugsg3-1","model":"S3PL","gen":3,"ver":"1.4.4",
+"auth_en":true}}"""
+REFUSAL = b'{"id":1,"error":{"code":-103,"message":"no such component"}}'
+NUMBERS = (b"1e9999999", b"-1e-9999999", b"NaN", b"-0", b"9" * 400, b"1e400", b"true", b"null")
+JSON = (*NUMBERS, b"{}", b"[]", b'""', b"\\ud800", b'"switch:0":', b'"total":', b'"unixtime":')
+
+
+def read(answer: shelly.Answer) -> None:
+    """As a status and as a device's own word on itself."""
+    result = shelly.decode_answer(answer)
+    if "switch:0" in result:
+        shelly.decode_status(result, 0, NOW_US)
+    else:
+        shelly.decode_device_info(result)
+
+
+def test_shelly_answers(fuzz: Fuzz) -> None:
+    fuzz(
+        [STATUS, INFO],
+        lambda data: read(shelly.Answer(200, "", data)),
+        tokens=JSON,
+        may_raise=(TransportError,),
+    )
+
+
+def test_shelly_challenges(fuzz: Fuzz) -> None:
+    challenge = b'Digest qop="auth", realm="shellyplugsg3-1", nonce="60dc2c69", algorithm=SHA-256'
+
+    def judge(data: bytes) -> None:
+        header = shelly.Digest.parse(data.decode("latin-1"), "secret").authorise("POST", "/rpc")
+        h11.Request(
+            method="POST", target="/rpc", headers=[("Host", "x"), ("Authorization", header)]
+        )
+
+    fuzz([challenge, challenge.replace(b"auth", b"auth, auth-int") + b', opaque="x"'], judge)
+
+
+def test_shelly_over_http(fuzz: Fuzz) -> None:
+    def response(status: bytes, body: bytes, extra: bytes = b"") -> bytes:
+        head = b"HTTP/1.1 %b\r\nContent-Length: %d\r\n%b\r\n" % (status, len(body), extra)
+        return head + body
+
+    chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+        len(INFO),
+        INFO,
+    )
+    request = h11.Request(method="POST", target="/rpc", headers=[("Host", "x")])
+
+    async def exchange(data: bytes) -> shelly.Answer:
+        ours, theirs = memory_stream_pair()
+        await theirs.send_all(data)
+        await theirs.send_eof()
+        return await shelly._exchange(ours, request, b"")
+
+    fuzz(
+        [response(b"200 OK", STATUS), response(b"200 OK", INFO, b"X-A: b\r\n"), chunked],
+        lambda data: read(trio.run(exchange, data)),
+        tokens=(*JSON, b"\r\n", b"HTTP/1.1 401 No\r\n", b"Content-Length: 9", b"chunked"),
+        may_raise=(TransportError,),
+    )
