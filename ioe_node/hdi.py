@@ -234,10 +234,17 @@ def _check_hashes(hint: Any, value: Any) -> None:
     elif is_dataclass(hint):
         for name, inner_hint in typing.get_type_hints(hint).items():
             _check_hashes(inner_hint, getattr(value, name))
-    elif value is not None and isinstance(hint, types.UnionType):
+    elif value is not None and typing.get_origin(hint) in (types.UnionType, typing.Union):
         for part in typing.get_args(hint):
             if part is not types.NoneType:
                 _check_hashes(part, value)
+
+
+def _names_a_hash(hint: Any) -> bool:
+    """Whether a hint has a hash anywhere in it."""
+    if isinstance(hint, type) and is_dataclass(hint):
+        return any(map(_names_a_hash, typing.get_type_hints(hint).values()))
+    return hint in _PREFIX_OF or any(map(_names_a_hash, typing.get_args(hint)))
 
 
 class EntryType:
@@ -254,15 +261,16 @@ class EntryType:
         self.create_rules: list[Callable[..., Verdict]] = []
         self.update_rules: list[Callable[..., Verdict]] = []
         self.delete_rules: list[Callable[..., Verdict]] = []
+        hints = typing.get_type_hints(cls)
         for field in fields(cls):
-            _check_hint(typing.get_type_hints(cls)[field.name], f"{self.name}.{field.name}")
-        self._hints = typing.get_type_hints(cls)
+            _check_hint(hints[field.name], f"{self.name}.{field.name}")
+        self._hashes = [(name, hint) for name, hint in hints.items() if _names_a_hash(hint)]
         self._codec: Codec[Any] = Codec(cls, self.name, ENTRY_BYTES_MAX)
 
     def decode(self, data: bytes) -> Any:
         """The entry of these canonical bytes; raises `Malformed`."""
         entry = self._codec.decode(data)
-        for name, hint in self._hints.items():
+        for name, hint in self._hashes:
             _check_hashes(hint, getattr(entry, name))
         return entry
 

@@ -228,7 +228,7 @@ class DnaDef:
         """The same rules with another seed and other properties: another network."""
         try:
             properties = msgspec.msgpack.decode(modifiers.properties, type=type(self.properties))
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
             raise LocalError(f"properties that do not fit DNA '{self.name}': {error}") from None
         return replace(self, seed=modifiers.seed, properties=properties)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ioe_node.core.authority import authorities
 from ioe_node.core.chain import verify_chain
 from ioe_node.errors import ChainBroken
-from ioe_node.hdi import AgentPubKey
+from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.hashes import to_text
 from ioe_node.model.op import ops_of
 from ioe_node.model.record import Record
@@ -98,7 +98,7 @@ def energy_sold_once(homes: Sequence[Home]) -> list[str]:
     faults = []
     for home in homes:
         rules = home.cell.space.rules
-        sold: dict[bytes, int] = {}
+        sold: dict[ActionHash, int] = {}
         for record in _settlements(home):
             entry = rules.found(record).entry
             if entry.reading is not None and entry.parties[1].agent == home.agent:

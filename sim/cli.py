@@ -93,6 +93,7 @@ def _summary(scenario: str, options: Options, result: Result, wall_s: float) -> 
         ("ops held, all nodes", f"{result.ops:,}"),
         ("kWh imported", kwh(result.imported_milli_wh)),
         ("kWh exported", kwh(result.exported_milli_wh)),
+        ("kWh that could be shared", kwh(result.shareable_milli_wh)),
         ("kWh sold", f"{kwh(result.sold_milli_wh)} in {result.sales:,} sales"),
         ("credits, sum", credits_text(result.credits_sum_micro)),
     ]

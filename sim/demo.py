@@ -38,7 +38,8 @@ from ioe_node.drivers.profile import (
     start_us,
 )
 from ioe_node.errors import IoeError, LocalError
-from sim.shelly_emulator import Plug, serve
+from sim.shelly_plug import Plug
+from sim.shelly_server import serve
 from sim.street import Node, claim, stop_all
 
 START_HOUR = 24 * 24 + 8

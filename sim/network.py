@@ -35,7 +35,10 @@ _tags = msgspec.msgpack.Decoder(_Tagged)
 
 @dataclass(frozen=True)
 class Message:
-    """A request or an answer on its way; `kind` is its name in `net.messages`, or `Failure <code>`."""
+    """A request or an answer on its way.
+
+    `kind` is its name in `net.messages`, or `Failure <code>`.
+    """
 
     sender: AgentPubKey
     receiver: AgentPubKey

@@ -46,6 +46,7 @@ class Result:
     ops: int = 0
     imported_milli_wh: int = 0
     exported_milli_wh: int = 0
+    shareable_milli_wh: int = 0
     sold_milli_wh: int = 0
     sales: int = 0
     credits_sum_micro: int = 0
@@ -79,12 +80,12 @@ class Profile:
             base_milli_w=rng.randrange(150_000, 450_000),
             evening_milli_w=rng.randrange(800_000, 2_500_000),
             evening_from_s=rng.randrange(16 * HOUR_S, 20 * HOUR_S),
-            roof_milli_w=rng.randrange(2_000_000, 6_000_000) if number % 2 else 0,
+            roof_milli_w=rng.randrange(800_000, 3_000_000) if number % 2 else 0,
         )
 
     def net_milli_w(self, at_s: int) -> int:
         """Import less export at a second of the run; the sun is a parabola from six to six."""
-        day_s = at_s % (24 * HOUR_S)
+        day_s = (EPOCH_US // US + at_s) % (24 * HOUR_S)
         evening = 0 <= day_s - self.evening_from_s < 3 * HOUR_S
         height = max(0, (day_s - SUN_UP_S) * (SUN_DOWN_S - day_s))
         sun_milli_w = self.roof_milli_w * height // (6 * HOUR_S) ** 2
@@ -100,12 +101,16 @@ class Meter:
     import_milli_wh: int = 0
     export_milli_wh: int = 0
 
+    def net_milli_wh(self, start_s: int) -> int:
+        """Import less export of one interval."""
+        milli_w = self.profile.net_milli_w(start_s + self.interval_s // 2)
+        sign = 1 if milli_w > 0 else -1
+        return sign * (abs(milli_w) * self.interval_s // HOUR_S)
+
     def read(self, start_s: int) -> dict[str, Any]:
         """The reading of the interval that began at a second of the run."""
-        milli_w = self.profile.net_milli_w(start_s + self.interval_s // 2)
-        energy_milli_wh = abs(milli_w) * self.interval_s // HOUR_S
-        imported = energy_milli_wh if milli_w > 0 else 0
-        exported = energy_milli_wh - imported
+        net_milli_wh = self.net_milli_wh(start_s)
+        imported, exported = max(0, net_milli_wh), max(0, -net_milli_wh)
         self.import_milli_wh += imported
         self.export_milli_wh += exported
         return {
@@ -135,6 +140,10 @@ async def neighbourhood(swarm: Swarm, options: Options, result: Result, progress
             progress((hour + 1) * HOUR_S)
     result.imported_milli_wh = sum(meter.import_milli_wh for meter in meters)
     result.exported_milli_wh = sum(meter.export_milli_wh for meter in meters)
+    for start_s in range(0, options.hours * HOUR_S, interval_s):
+        nets = [meter.net_milli_wh(start_s) for meter in meters]
+        imported = sum(net for net in nets if net > 0)
+        result.shareable_milli_wh += min(imported, imported - sum(nets))
 
 
 async def _live(swarm: Swarm, home: Home, meter: Meter, until_s: int, result: Result) -> None:

@@ -22,6 +22,7 @@ from dna.neighbourhood import DNA
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.signals import Signals
 from ioe_node.core.authority import authorities
+from ioe_node.errors import TransportError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.hdk import DnaDef
 from ioe_node.model.record import Record
@@ -62,6 +63,7 @@ class Home:
     starts: int = 0
     _cell: Cell | None = None
     _life: trio.CancelScope | None = None
+    _calls: dict[int, trio.CancelScope] = field(default_factory=dict)
     _ended: trio.Event = field(default_factory=trio.Event)
 
     @property
@@ -86,8 +88,24 @@ class Home:
         return self.cell.space.store
 
     async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
-        """Call a zome function as the home's own client; see `Cell.call`."""
-        return await self.cell.call(zome, function, payload)
+        """Call a zome function as the home's own client; see `Cell.call`.
+
+        Raises `TransportError` when the home is killed meanwhile.
+        """
+        with trio.CancelScope() as scope:
+            self._calls[id(scope)] = scope
+            try:
+                return await self.cell.call(zome, function, payload)
+            finally:
+                del self._calls[id(scope)]
+        raise TransportError("the home was killed during the call")
+
+    def end(self) -> None:
+        """Cancel all that it does."""
+        assert self._life is not None, f"home {self.number} was never started"
+        for scope in self._calls.values():
+            scope.cancel()
+        self._life.cancel()
 
 
 class Swarm:
@@ -140,7 +158,7 @@ class Swarm:
         home._ended = trio.Event()
         await self._nursery.start(self._live, home)
 
-    async def _live(self, home: Home, task_status: trio.TaskStatus[None]) -> None:
+    async def _live(self, home: Home, task_status: Any) -> None:
         def note(hashes: list[bytes]) -> None:
             self.trace.commit(self.clock.now_us(), home.agent, hashes)
 
@@ -171,9 +189,8 @@ class Swarm:
 
     async def kill(self, home: Home) -> None:
         """End a home where it stands: nothing is said, nothing is tidied up but its file."""
-        assert home._life is not None, f"home {home.number} was never started"
         self.network.leave(home.agent)
-        home._life.cancel()
+        home.end()
         await home._ended.wait()
 
     async def settle(self, homes: Sequence[Home] | None = None) -> bool:

@@ -10,8 +10,8 @@ from trio.testing import MockClock
 
 T = TypeVar("T")
 
-EPOCH_US = 1_767_225_600_000_000
-"""2026-01-01T00:00Z, when every run begins."""
+EPOCH_US = 1_767_261_600_000_000
+"""2026-01-01T10:00Z, when every run begins: the sun is up."""
 
 
 class VirtualClock:

@@ -1,10 +1,13 @@
 """Builders that tests of the model, the rules, the store and the zomes share."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
+from dna.neighbourhood import DNA
 from ioe_node.core.chain import Draft, Head, head_after, seal
 from ioe_node.core.sys_validate import Rules
 from ioe_node.hdi import ActionHash, AgentPubKey, Party, Timestamp, Valid, Verdict
@@ -20,7 +23,12 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import CORE, DnaHash, dna_hash, entry_hash
 from ioe_node.model.record import Proof, Record, path_of, seal_message, tree_of
 from ioe_node.model.signing import Signer
+from zomes.community.integrity import SignedVoucher, Voucher, encode_proof, message_of
 
+settings.register_profile("node", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("node")  # a busy machine is no failure
+
+STEWARD = 1
 BEGIN_US = 1_700_000_100_000_000
 STEP_US = 1_000
 
@@ -182,6 +190,53 @@ def countersigned(entry: Any, entry_type: str, authors: list[Author]) -> list[Re
     return records
 
 
+class Neighbourhood:
+    """The rules under test, a world of validated records, and vouchers for newcomers."""
+
+    def __init__(self, **properties: Any) -> None:
+        stewards = (Author(STEWARD).agent,)
+        self.dna = replace(
+            DNA, seed="test", properties=replace(DNA.properties, stewards=stewards, **properties)
+        )
+        self.rules = Rules(self.dna)
+        self.world = World(self.rules)
+        self.steward = Author(STEWARD, self.rules.hash)
+        self.world.keep(*self.steward.genesis())
+
+    def author(self, number: int) -> Author:
+        """An agent of this network without a chain."""
+        return Author(number, self.rules.hash)
+
+    def voucher(
+        self, agent: bytes, by: Author | None = None, role: Any = "member", seed: str = "test"
+    ) -> SignedVoucher:
+        """`by` (the steward) vouches for `agent`."""
+        signer = (by or self.steward).signer
+        voucher = Voucher(seed, agent, signer.agent, role)  # type: ignore[arg-type]
+        message = message_of(voucher)
+        return SignedVoucher(message[len(b"ioe/voucher/1") :], signer.sign(message))
+
+    def member(self, number: int) -> Author:
+        """An invited agent whose genesis is valid and held."""
+        member = self.author(number)
+        proof = encode_proof((self.voucher(member.agent),))
+        self.world.keep(*member.genesis(proof))
+        return member
+
+    def create(self, author: Author, entry: Any) -> Record:
+        """`author` commits an entry, which must be valid."""
+        record = author.create(entry)
+        self.world.keep(record)
+        return record
+
+    def verdict(self, author: Author, entry: Any) -> Verdict:
+        """What the rules say of an entry; the author's chain stays as it was."""
+        head, chain = author.head, list(author.chain)
+        record = author.create(entry)
+        author.head, author.chain = head, chain
+        return self.world.judge(record)
+
+
 @pytest.fixture(scope="session")
 def new_author() -> type[Author]:
     """`new_author(number, dna)`: an agent with an empty chain, its key made of the number."""
@@ -198,3 +253,15 @@ def new_world() -> type[World]:
 def sign_together() -> Callable[..., list[Record]]:
     """`sign_together(entry, entry_type, authors)`: each party's half."""
     return countersigned
+
+
+@pytest.fixture
+def found_neighbourhood() -> type[Neighbourhood]:
+    """`found_neighbourhood(**properties)`: a network in memory, with one steward."""
+    return Neighbourhood
+
+
+@pytest.fixture
+def neighbourhood() -> Neighbourhood:
+    """One with the DNA's own properties."""
+    return Neighbourhood()

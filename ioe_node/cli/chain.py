@@ -8,6 +8,7 @@ from ioe_node.cli.output import (
     console,
     home_of,
     json_option,
+    limit_option,
     parse_agent,
     plain,
     short,
@@ -34,7 +35,7 @@ def chain() -> None:
     help="First sequence number.",
     show_default=True,
 )
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 1_000))
+@limit_option(50, 1_000)
 @community_option
 @json_option
 @click.pass_context
@@ -46,7 +47,11 @@ def show_(
     community: str | None,
     as_json: bool,
 ) -> None:
-    """The actions of AGENT's chain (ours by default) as held here."""
+    """The actions of AGENT's chain (ours by default) as held here, oldest first.
+
+    \b
+      ioe chain show --from 100 --limit 20
+    """
     found = client.call(
         home_of(context),
         "chain_show",

@@ -31,7 +31,12 @@ def community() -> None:
 )
 @click.pass_context
 def create(context: click.Context, name: str, dna: str, amend: tuple[str, ...]) -> None:
-    """Found a community NAME with ourselves as its steward."""
+    """Found a community NAME with ourselves as its steward.
+
+    \b
+      ioe community create street
+      ioe community create street --set price_bp=8000 --set interval_us=900000000
+    """
     values = {}
     for pair in amend:
         key, _, value = pair.partition("=")
@@ -65,7 +70,11 @@ def list_(context: click.Context, as_json: bool) -> None:
 @community_option
 @click.pass_context
 def invite(context: click.Context, agent: str, community: str | None) -> None:
-    """Print an invitation that admits AGENT, and only AGENT; give it to them."""
+    """Print an invitation that admits AGENT, and only AGENT; give it to them.
+
+    \b
+      ioe community invite uhCAk...          (they read their key in 'ioe status')
+    """
     made = client.call(
         home_of(context), "community_invite", agent=parse_agent(agent), community=community
     )
@@ -76,7 +85,12 @@ def invite(context: click.Context, agent: str, community: str | None) -> None:
 @click.argument("invitation")
 @click.pass_context
 def join(context: click.Context, invitation: str) -> None:
-    """Join a community by an INVITATION ('-' reads it from standard input)."""
+    """Join a community by an INVITATION ('-' reads it from standard input).
+
+    \b
+      ioe community join ioe1...
+      ioe community join - < invitation.txt
+    """
     text = sys.stdin.read() if invitation == "-" else invitation
     made = client.call(home_of(context), "community_join", invitation=text)
     console.print(f"joined {made['community']}: {plain(made['dna'])}")

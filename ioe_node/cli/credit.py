@@ -10,6 +10,7 @@ from ioe_node.cli.output import (
     home_of,
     json_option,
     kwh,
+    limit_option,
     parse_agent,
     parse_amount,
     plain,
@@ -53,7 +54,11 @@ def balance(
 @community_option
 @click.pass_context
 def pay(context: click.Context, payee: str, amount: str, memo: str, community: str | None) -> None:
-    """Pay AMOUNT credits to the agent PAYEE; both chains take it, or neither."""
+    """Pay AMOUNT credits to the agent PAYEE; both chains take it, or neither.
+
+    \b
+      ioe credit pay uhCAk... 2.5 --memo "for the eggs"
+    """
     made = client.zome(
         home_of(context),
         community,
@@ -68,14 +73,14 @@ def pay(context: click.Context, payee: str, amount: str, memo: str, community: s
 
 @credit.command()
 @click.argument("agent", required=False)
-@click.option("--limit", default=24, show_default=True, type=click.IntRange(1, 10_000))
+@limit_option(24, 10_000)
 @community_option
 @json_option
 @click.pass_context
 def history(
     context: click.Context, agent: str | None, limit: int, community: str | None, as_json: bool
 ) -> None:
-    """Settlements of AGENT (ours by default), newest first."""
+    """Settlements of AGENT (ours by default), newest first, in credits and kWh."""
     who = parse_agent(agent) if agent else None
     home = home_of(context)
     found = client.zome(home, community, "currency", "history", agent=who, limit=limit)

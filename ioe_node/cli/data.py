@@ -13,7 +13,10 @@ def data() -> None:
 @data.command()
 @click.pass_context
 def fetch(context: click.Context) -> None:
-    """Fetch the 17 real homes of a year (CityLearn 2.1.2, MIT licence) and cache them."""
+    """Fetch the 17 real homes of a year (CityLearn 2.1.2, MIT licence) and cache them.
+
+    Hourly load and PV in kWh; set IOE_DATA to choose the folder.
+    """
     from ioe_node.drivers.citylearn import fetch
 
     console.print(f"in {fetch(say=console.print)}")

@@ -50,6 +50,9 @@ def claim(
 ) -> None:
     """Claim the device WHICH (its name or agent key) with the pairing CODE that it shows.
 
+    \b
+      ioe device claim roof 1234-5678 --name "south roof"
+
     The device gets its keys inside the paired channel, joins our community and acknowledges
     us as its owner.
     """

@@ -53,7 +53,7 @@ cli.add_command(data.data)
 def main() -> None:
     """Run `ioe`; an expected error is one line on stderr."""
     try:
-        cli.main(standalone_mode=False)
+        cli.main(prog_name="ioe", standalone_mode=False)
     except IoeError as error:
         click.echo(f"ioe: {error}", err=True)
         sys.exit(error.exit_code)

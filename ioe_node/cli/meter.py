@@ -9,6 +9,7 @@ from ioe_node.cli.output import (
     home_of,
     json_option,
     kwh,
+    limit_option,
     parse_agent,
     show,
     table,
@@ -26,7 +27,7 @@ def meter() -> None:
 @json_option
 @click.pass_context
 def read(context: click.Context, as_json: bool) -> None:
-    """What the driver read last (on a device's node)."""
+    """What the driver read last (on a device's node): power in kW, registers in kWh."""
     found = client.call(home_of(context), "status")
     reading = found["reading"]
     if reading is None:
@@ -46,14 +47,19 @@ def read(context: click.Context, as_json: bool) -> None:
 
 @meter.command()
 @click.argument("agent", required=False)
-@click.option("--limit", default=24, show_default=True, type=click.IntRange(1, 10_000))
+@limit_option(24, 10_000)
 @community_option
 @json_option
 @click.pass_context
 def history(
     context: click.Context, agent: str | None, limit: int, community: str | None, as_json: bool
 ) -> None:
-    """Interval readings of AGENT (ours by default), newest first."""
+    """Interval readings of AGENT (ours by default), newest first, in kWh.
+
+    \b
+      ioe meter history                      of this device
+      ioe meter history uhCAk... --limit 96  of another member's, as held here
+    """
     device = parse_agent(agent) if agent else None
     home = home_of(context)
     found = client.zome(home, community, "metering", "history", device=device, limit=limit)

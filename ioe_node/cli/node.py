@@ -101,7 +101,13 @@ def _options(pairs: tuple[str, ...]) -> Mapping[str, str]:
 
 
 @click.command()
-@click.option("--role", type=click.Choice(["owner", "device"]), default="owner", show_default=True)
+@click.option(
+    "--role",
+    type=click.Choice(["owner", "device"]),
+    default="owner",
+    show_default=True,
+    help="A person's node or a machine's.",
+)
 @click.option("--address", help="IPv4 address to listen on.  [default: this machine's]")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 picks a free one.")
 @click.option(
@@ -131,6 +137,11 @@ def init(
     recover: bool,
 ) -> None:
     """Make a node: its directory, config and keys.
+
+    \b
+      ioe init
+      ioe --home plug init --role device --kind consumer --name plug \\
+          --driver ioe_node.drivers.shelly:Shelly --option url=http://192.0.2.7
 
     An owner's root key is shown once as 24 words; whoever has them has everything.  The key
     store is sealed by a passphrase: typed, or from IOE_PASSPHRASE.  A device seals its own
@@ -177,7 +188,12 @@ def _make_keys(home: Home, role: str, recover: bool) -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Log more.")
 @click.pass_context
 def run(context: click.Context, check_config: bool, verbose: bool) -> None:
-    """Run the node until Ctrl-C or SIGTERM."""
+    """Run the node until Ctrl-C or SIGTERM.
+
+    \b
+      ioe run --check-config                 before a restart
+      IOE_PASSPHRASE=... ioe run             where nobody is there to type
+    """
     home = Home(home_of(context))
     config = load_config(home.config)
     check(config)

@@ -109,7 +109,25 @@ def community_of(context: click.Context) -> str | None:
     return value
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON: milli-Wh, milli-W, micro-credits, microseconds since 1970 UTC.",
+)
+
+
+def limit_option(default: int, most: int) -> Callable[[F], F]:
+    """How many rows a reading command shows."""
+    return click.option(
+        "--limit",
+        default=default,
+        show_default=True,
+        type=click.IntRange(1, most),
+        help="How many rows at most.",
+    )
+
+
 community_option = click.option(
     "--community", metavar="NAME", help="Which community, by the beginning of its name."
 )

@@ -24,8 +24,8 @@ from ioe_node.conductor.home import Home, State
 from ioe_node.conductor.invitation import Invitation, decode_invitation
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.signals import Signals
+from ioe_node.conductor.verify import verify_stored
 from ioe_node.config import Config, Schedule
-from ioe_node.core.chain import StoredRow, verify_chain
 from ioe_node.drivers.poller import Poller
 from ioe_node.errors import CallError, IoeError, LocalError, PairingRefused
 from ioe_node.hdi import AgentPubKey, Invalid
@@ -215,6 +215,8 @@ class Conductor:
         if len(found) == 1:
             return found[0]
         names = ", ".join(sorted(cell.space.rules.definition.seed for cell in self.cells.values()))
+        if not self.cells and self.faults:
+            raise CallError(f"closed: {'; '.join(sorted(self.faults.values()))}")
         if not self.cells:
             raise CallError("this node is in no community; 'ioe community create' or 'join' one")
         raise CallError(f"say which community with --community: {names}")
@@ -269,6 +271,7 @@ class Conductor:
                 nursery.start_soon(self._check_chain, cell, invitation)
                 opened.set()
         finally:
+            self.poller = None
             self.cells.pop(definition.hash, None)
             cell.space.store.close()
 
@@ -280,13 +283,9 @@ class Conductor:
         """
         space = cell.space
 
-        def rows() -> Iterator[StoredRow]:
-            for row in space.store.rows(space.agent):
-                trio.from_thread.check_cancelled()
-                yield row
-
+        stop = trio.from_thread.check_cancelled
         try:
-            await run_in_thread(verify_chain, rows(), space.agent, space.dna)
+            await run_in_thread(verify_stored, space.store, space.agent, space.dna, stop)
         except IoeError as error:
             self._fault(invitation, error)
 

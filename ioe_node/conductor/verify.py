@@ -1,9 +1,11 @@
 """Verify every chain in a node's directory from its files alone."""
 
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
 from ioe_node.conductor.home import Home
-from ioe_node.core.chain import verify_chain
+from ioe_node.core.chain import Head, StoredRow, verify_chain
 from ioe_node.errors import IoeError, LocalError
 from ioe_node.hdi import AgentPubKey, DnaHash
 from ioe_node.store.store import Store
@@ -33,9 +35,27 @@ def verify_home(home: Home) -> list[dict[str, Any]]:
     return found
 
 
+def verify_stored(
+    store: Store, author: AgentPubKey, dna: DnaHash, each: Callable[[], None] = lambda: None
+) -> Head | None:
+    """The head of a stored chain that verifies; raises `ChainBroken`.
+
+    `each()` is called before each row and may raise to end it.
+    """
+    # An unfinished read must not outlive the file that it reads.
+    with closing(store.rows(author)) as rows:
+
+        def watched() -> Iterator[StoredRow]:
+            for row in rows:
+                each()
+                yield row
+
+        return verify_chain(watched(), author, dna)
+
+
 def _verify(store: Store, author: AgentPubKey, dna: DnaHash) -> tuple[str | None, int]:
     try:
-        head = verify_chain(store.rows(author), author, dna)
+        head = verify_stored(store, author, dna)
     except IoeError as error:
         return str(error), 0
     return None, 0 if head is None else head.seq + 1

@@ -102,8 +102,8 @@ def head_after(action: AnyAction, hash_: ActionHash) -> Head:
     return Head(action.action_seq, hash_, action.timestamp_us, isinstance(action, CloseChain))
 
 
-StoredRow = tuple[bytes, bytes | None, int, bytes | None]
-"""(action, entry or None, place in its bundle, proof or None inside a bundle)."""
+StoredRow = tuple[int, bytes, bytes | None, int, bytes | None]
+"""(sequence, action, entry or None, place in its bundle, proof or None inside a bundle)."""
 
 
 class _Reading:
@@ -120,7 +120,9 @@ class _Reading:
         self._proof: Proof | None = None
         self._leaves: list[bytes] = []
 
-    def take(self, data: bytes, entry: bytes | None, place: int, proof: bytes | None) -> None:
+    def take(
+        self, seq: int, data: bytes, entry: bytes | None, place: int, proof: bytes | None
+    ) -> None:
         """The next row; raises `Malformed`, or `ChainBroken` for the bundle before it."""
         if proof is not None:
             self.end_bundle()
@@ -128,8 +130,8 @@ class _Reading:
         if self._proof is None or place != self._proof.index + len(self._leaves):
             raise Malformed("its bundle has a hole")
         action = decode_action(data)
-        if action.author != self._author:
-            raise Malformed("another author")
+        if action.author != self._author or action.action_seq != seq:
+            raise Malformed("an action of another author or place")
         wrong = follows(self.head, action, self._dna)
         if wrong is not None:
             raise Malformed(wrong)
@@ -177,8 +179,8 @@ def verify_chain(
     """
     reading = _Reading(author, dna, seal_fault)
     try:
-        for data, entry, place, proof in rows:
-            reading.take(data, entry, place, proof)
+        for row in rows:
+            reading.take(*row)
         reading.end_bundle()
     except (Malformed, TypeError) as error:
         seq = 0 if reading.head is None else reading.head.seq + 1

@@ -18,6 +18,7 @@ class PeerBook:
 
     us: AgentPubKey
     _infos: dict[AgentPubKey, tuple[AgentInfo, SignedInfo]] = field(default_factory=dict)
+    _agents: dict[SignedInfo, AgentPubKey] = field(default_factory=dict)
 
     def merge(self, info: AgentInfo, signed: SignedInfo) -> bool:
         """Take a checked info; True if it is news."""
@@ -25,11 +26,19 @@ class PeerBook:
         known = self._infos.get(agent)
         if agent == self.us or (known is not None and known[0].issued_us >= info.issued_us):
             return False
+        if known is not None:
+            del self._agents[known[1]]
         self._infos[agent] = (info, signed)
+        self._agents[signed] = agent
         if len(self._infos) > PEERS_MAX:
             oldest = min(self._infos.values(), key=lambda pair: pair[0].issued_us)
             del self._infos[AgentPubKey(oldest[0].agent)]
+            del self._agents[oldest[1]]
         return True
+
+    def agent_of(self, signed: SignedInfo) -> AgentPubKey | None:
+        """Whose info this is, if this very one was taken: it need not be checked again."""
+        return self._agents.get(signed)
 
     def agents(self) -> list[AgentPubKey]:
         """Everyone known, in key order."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ioe_node.core.chain import Head, follows
-from ioe_node.errors import Malformed
+from ioe_node.errors import IoeError, Malformed
 from ioe_node.hdi import (
     ActionHash,
     AgentPubKey,
@@ -79,9 +79,11 @@ class RuleHost:
         self._held = held
 
     def must_get_record(self, action: ActionHash) -> Found:
+        """One validated record; where it is not here, the verdict is Missing."""
         return self.must_get_records([action])[0]
 
     def must_get_records(self, actions: Sequence[ActionHash]) -> list[Found]:
+        """In the order asked; where some are not here, the verdict names all of those."""
         records = [self._held.record(action) for action in actions]
         missing = tuple(a for a, r in zip(actions, records, strict=True) if r is None)
         if missing:
@@ -91,6 +93,10 @@ class RuleHost:
     def must_get_previous(
         self, op: CreateOp | UpdateOp | Party, entry_type: type | str
     ) -> Found | None:
+        """The author's newest entry of the type before `op`, or None if there is none.
+
+        Missing unless the author's chain is here up to the action that `op` follows.
+        """
         if isinstance(op, Party):
             author, seq, prev = op.agent, op.action_seq, op.prev_action
         else:
@@ -272,8 +278,18 @@ class Rules:
 
 
 def _first_fault(rules: Sequence[Callable[..., Verdict]], *arguments: Any) -> Verdict:
+    """The first verdict that is not Valid.
+
+    A rule that fails on what it is given refuses it: rules are pure, so on every node alike, and
+    nobody's entry stops a node.  Our own trouble (a disk that cannot be read) is no verdict.
+    """
     for rule in rules:
-        verdict = rule(*arguments)
+        try:
+            verdict = rule(*arguments)
+        except (_Unmet, IoeError, MemoryError):
+            raise
+        except Exception as error:
+            return Invalid(f"the rule {rule.__name__} fails on it: {type(error).__name__}")
         if not isinstance(verdict, type(Valid)):
             return verdict
     return Valid

@@ -41,5 +41,6 @@ To write one (`brand.py`; `shelly.py` is a complete example):
     your own lives in your own package under the same rules.
 
 Here: `driver` the vocabulary, `slicer` readings to intervals (pure), `shelly` Shelly Gen2+ plugs,
-`profile` real homes on an accelerated clock, `citylearn` where those homes come from.
+`http_digest` HTTP for drivers that need it, `profile` real homes on an accelerated clock,
+`citylearn` where those homes come from.
 """

@@ -31,14 +31,16 @@ class Reading:
 class Meter(Protocol):
     """A device that can be read.  Raises `TransportError` (again) or `LocalError` (stop)."""
 
-    async def read(self) -> Reading: ...
+    async def read(self) -> Reading:
+        """The registers as the device has them now."""
 
 
 @runtime_checkable
 class Switch(Protocol):
     """A device whose load can be switched.  Raises as `Meter` does."""
 
-    async def set_on(self, on: bool) -> None: ...
+    async def set_on(self, on: bool) -> None:
+        """Switch the load; returns when the device has confirmed it."""
 
 
 class ReadingRefused(LocalError):

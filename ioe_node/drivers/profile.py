@@ -3,7 +3,8 @@
 Time.  The data's hour 0 is taken to be 2026-01-01T00:00Z, and its year repeats, so simulated
 instants are microseconds since 1970 like any other, 2026 or later.  (The data's own row 0 is the
 first hour of 1 August: the sun of a simulated January is that of August.)  All devices whose
-`day`, `rate` and `started_at_us` agree live at the same simulated instant.
+`day`, `rate`, `started_at_us` and `hours` agree live at the same simulated instant.  With `hours`
+time stands still, and the registers with it, once so many simulated hours have been played.
 
 Energy.  A source is a year of signed hourly net energies, import positive.  Hour energy E is
 spread evenly: after second s of the hour, floor(E * s / 3600) has flowed, so parts telescope to
@@ -153,6 +154,7 @@ class SimulatedClock:
     clock: Clock
 
     def now_us(self) -> int:
+        """Simulated microseconds since 1970."""
         return self.timeline.simulated_us(self.clock.now_us())
 
 

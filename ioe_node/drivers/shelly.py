@@ -1,19 +1,17 @@
 """Shelly Gen2+ plugs and relays: JSON-RPC 2.0 over HTTP, one `switch:<id>` component each.
 
 After the vendor's public documentation (shelly-api-docs.shelly.cloud, Gen2+: RPC protocol,
-Authentication, Switch).  A device with authentication on asks for a digest (RFC 7616, SHA-256,
-user `admin`).  HTTP is spoken with h11 over a trio stream, one connection per exchange: plugs
-have few channels, and an idle one would hold one of them.
+Authentication, Switch).  A device with authentication on asks for a digest; its one user is
+`admin`.  `http_digest` speaks HTTP, one connection per exchange: plugs have few channels, and an
+idle one would hold one of them.
 
 `aenergy` counts the energy that flowed in either direction, `ret_aenergy` the part that was
 returned, so import is their difference.  Both are in Wh with decimals; they are parsed as decimal
 text, never as floats, and rounded down to milli-Wh.
 """
 
-import hashlib
 import json
 import re
-import secrets
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,18 +19,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-import h11
 import msgspec
-import trio
 
 from ioe_node.clock import Clock, SystemClock
 from ioe_node.drivers.driver import Reading, parse_options
+from ioe_node.drivers.http_digest import UNAUTHORISED, Answer, HttpClient
 from ioe_node.errors import ConfigError, LocalError, TransportError
 
 EXCHANGE_DEADLINE_S = 10.0
-RESPONSE_BYTES_MAX = 256 * 1024
-HEADER_BYTES_MAX = 16 * 1024
-RECEIVE_BYTES = 16 * 1024
 USER = "admin"  # the only one a device has
 
 # A terawatt-hour, in Wh: no plug counts or draws so much, and no decimal gets out of hand.
@@ -41,8 +35,7 @@ UNIX_SECONDS_MAX = 10**11
 
 # RPC errors that pass: deadline exceeded, resource exhausted, unavailable.
 RPC_CODES_TO_RETRY = (-104, -108, -114, 429, 500, 503)
-HTTP_STATUS_UNAUTHORISED = 401
-HTTP_STATUS_TOO_MANY = 429
+TOO_MANY_REQUESTS = 429
 
 
 class ShellyOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,12 +69,9 @@ class Shelly:
         clock: Clock,
         deadline_s: float = EXCHANGE_DEADLINE_S,
     ) -> None:
-        self._host, self._port = host, port
+        self._http = HttpClient(host, port, USER, password, deadline_s)
         self._component_id = component_id
-        self._password = password
         self._clock = clock
-        self._deadline_s = deadline_s
-        self._digest: Digest | None = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, object], clock: Clock | None = None) -> "Shelly":
@@ -103,53 +93,26 @@ class Shelly:
         return decode_status(status, self._component_id, self._clock.now_us())
 
     async def set_on(self, on: bool) -> None:
+        """Switch the load; done when the device says so."""
         await self._call("Switch.Set", {"id": self._component_id, "on": on})
 
     async def device_info(self) -> DeviceInfo:
+        """Ask the device what it is; it answers without a password."""
         return decode_device_info(await self._call("Shelly.GetDeviceInfo", {}))
 
     async def _call(self, method: str, params: dict[str, object]) -> dict[str, object]:
         """The `result` of one RPC; raises TransportError or LocalError, naming the device."""
         frame = {"jsonrpc": "2.0", "id": 1, "src": "ioe-node", "method": method, "params": params}
-        body = json.dumps(frame).encode()
         try:
-            with trio.fail_after(self._deadline_s):
-                answer = await self._post(body)
-                if answer.status == HTTP_STATUS_UNAUTHORISED and self._password is not None:
-                    # The first request, or the device's nonce went stale: answer its challenge.
-                    self._digest = Digest.parse(answer.challenge, self._password)
-                    answer = await self._post(body)
-            return decode_answer(answer)
-        except trio.TooSlowError:
-            raise TransportError(
-                f"shelly {self._at}: no answer in {self._deadline_s:g} s"
-            ) from None
-        except OSError as failure:
-            raise TransportError(f"shelly {self._at}: cannot connect ({failure})") from failure
-        except trio.BrokenResourceError:
-            raise TransportError(f"shelly {self._at}: the connection broke") from None
+            return decode_answer(await self._post(json.dumps(frame).encode()))
         except (LocalError, TransportError) as failure:
-            raise type(failure)(f"shelly {self._at}: {failure}") from None
+            raise type(failure)(f"shelly {self._http.authority}: {failure}") from None
 
-    @property
-    def _at(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"{host}:{self._port}"
-
-    async def _post(self, body: bytes) -> "Answer":
-        headers = [
-            ("Host", self._at),
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Connection", "close"),
-        ]
-        if self._digest is not None:
-            headers.append(("Authorization", self._digest.authorise("POST", "/rpc")))
-        stream = await trio.open_tcp_stream(self._host, self._port)
-        async with stream:
-            return await _exchange(
-                stream, h11.Request(method="POST", target="/rpc", headers=headers), body
-            )
+    async def _post(self, body: bytes) -> Answer:
+        try:
+            return await self._http.post("/rpc", body)
+        except LocalError as failure:
+            raise _not_a_shelly(str(failure)) from None
 
 
 _HOST = re.compile(r"[\w.:%-]+")
@@ -172,120 +135,15 @@ def parse_url(url: str) -> tuple[str, int]:
     return host, 80 if port is None else port
 
 
-# --- HTTP --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """An HTTP response; `challenge` is its WWW-Authenticate header, or ''."""
-
-    status: int
-    challenge: str
-    body: bytes
-
-
-async def _exchange(stream: trio.abc.Stream, request: h11.Request, body: bytes) -> Answer:
-    connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=HEADER_BYTES_MAX)
-    out = (
-        connection.send(request),
-        connection.send(h11.Data(body)),
-        connection.send(h11.EndOfMessage()),
-    )
-    await stream.send_all(b"".join(part for part in out if part))
-    response: h11.Response | None = None
-    received = bytearray()
-    at_end = False
-    while True:
-        try:
-            event = connection.next_event()
-            if event is h11.NEED_DATA:
-                chunk = await stream.receive_some(RECEIVE_BYTES)
-                at_end = not chunk
-                connection.receive_data(chunk)
-        except h11.RemoteProtocolError as failure:
-            if at_end:
-                raise TransportError("the device hung up in the middle of its answer") from None
-            raise _not_a_shelly(f"its answer is not HTTP ({failure})") from None
-        if isinstance(event, h11.Response):
-            response = event
-        elif isinstance(event, h11.Data):
-            received += event.data
-            if len(received) > RESPONSE_BYTES_MAX:
-                raise _not_a_shelly(f"it sent more than {RESPONSE_BYTES_MAX} bytes")
-        elif isinstance(event, h11.EndOfMessage):
-            assert response is not None
-            challenge = dict(response.headers).get(b"www-authenticate", b"")
-            return Answer(response.status_code, challenge.decode("latin-1"), bytes(received))
-        elif isinstance(event, h11.ConnectionClosed):
-            raise TransportError("the device hung up without an answer")
-
-
-def _not_a_shelly(what: str) -> LocalError:
-    return LocalError(f"{what}: check that `url` is that of a Shelly Gen2 or later")
-
-
-# --- digest authentication (RFC 7616) ----------------------------------------------------------
-
-
-_FIELD = re.compile(r'(\w+)\s*=\s*(?:"([^"\\]*)"|([^\s",]+))')
-
-
-class Digest:
-    """Answers one challenge for as long as the device honours its nonce."""
-
-    def __init__(self, realm: str, nonce: str, opaque: str | None, password: str) -> None:
-        self._realm, self._nonce, self._opaque = realm, nonce, opaque
-        self._ha1 = sha256_hex(f"{USER}:{realm}:{password}")
-        self._uses = 0
-
-    @classmethod
-    def parse(cls, challenge: str, password: str) -> "Digest":
-        """From a WWW-Authenticate header; LocalError if it asks for anything but SHA-256, auth."""
-        fields = {name.lower(): quoted or bare for name, quoted, bare in _FIELD.findall(challenge)}
-        offered = fields.get("qop", "").replace(" ", "").split(",")
-        if (
-            not challenge.lower().startswith("digest ")
-            or fields.get("algorithm", "").upper() != "SHA-256"
-            or "auth" not in offered
-            or "nonce" not in fields
-            or not (challenge.isascii() and challenge.isprintable())
-        ):
-            raise _not_a_shelly("it asks for another authentication than digest SHA-256")
-        return cls(fields.get("realm", ""), fields["nonce"], fields.get("opaque"), password)
-
-    def authorise(self, verb: str, uri: str) -> str:
-        """The Authorization header for one request; no two are alike."""
-        self._uses += 1
-        count, client_nonce = f"{self._uses:08x}", secrets.token_hex(16)
-        response = digest_response(
-            self._ha1, self._nonce, count, client_nonce, sha256_hex(f"{verb}:{uri}")
-        )
-        header = (
-            f'Digest username="{USER}", realm="{self._realm}", nonce="{self._nonce}", '
-            f'uri="{uri}", algorithm=SHA-256, qop=auth, nc={count}, cnonce="{client_nonce}", '
-            f'response="{response}"'
-        )
-        return header if self._opaque is None else f'{header}, opaque="{self._opaque}"'
-
-
-def sha256_hex(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def digest_response(ha1: str, nonce: str, count: str, client_nonce: str, ha2: str) -> str:
-    """RFC 7616 section 3.4.1 with qop=auth."""
-    return sha256_hex(f"{ha1}:{nonce}:{count}:{client_nonce}:auth:{ha2}")
-
-
 # --- decoding (pure) ---------------------------------------------------------------------------
 
 
 def decode_answer(answer: Answer) -> dict[str, object]:
     """The RPC's `result`; TransportError where the device may yet answer, else LocalError."""
     status = answer.status
-    if status == HTTP_STATUS_UNAUTHORISED:
+    if status == UNAUTHORISED:
         raise _unauthorised()
-    if status == HTTP_STATUS_TOO_MANY or status >= 500:
+    if status == TOO_MANY_REQUESTS or status >= 500:
         raise TransportError(f"the device answered HTTP {status}")
     if status != 200:
         raise _not_a_shelly(f"it answered HTTP {status} to /rpc")
@@ -293,7 +151,7 @@ def decode_answer(answer: Answer) -> dict[str, object]:
     result, error = frame.get("result"), frame.get("error")
     if isinstance(error, dict):
         code, message = error.get("code"), error.get("message")
-        if code == HTTP_STATUS_UNAUTHORISED:
+        if code == UNAUTHORISED:
             raise _unauthorised()
         what = f"the device refused (error {code}: {str(message)[:200]!r})"
         if code in RPC_CODES_TO_RETRY:
@@ -374,7 +232,8 @@ def _quantity(fields: dict[str, object], name: str) -> Decimal | None:
     if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
         raise _not_a_shelly(f"its {name} is not a number")
     number = Decimal(value)
-    if abs(number) > QUANTITY_MAX:
+    # Compared, not computed with: the exponent of a hostile number overflows arithmetic.
+    if not -QUANTITY_MAX <= number <= QUANTITY_MAX:
         raise _not_a_shelly(f"its {name} is out of all bounds")
     return number
 
@@ -394,6 +253,10 @@ def _unauthorised() -> LocalError:
         "the device refused the password: put the right one into `password_file` (its user is "
         f"always {USER})"
     )
+
+
+def _not_a_shelly(what: str) -> LocalError:
+    return LocalError(f"{what}: check that `url` is that of a Shelly Gen2 or later")
 
 
 def _refuse_constant(name: str) -> NoReturn:

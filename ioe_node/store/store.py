@@ -6,7 +6,7 @@ leave this module: it becomes `DiskFull` or `StoreError`.
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import blake2b
@@ -38,7 +38,7 @@ TREES_CACHED_MAX = 8
 
 Synchronous = Literal["NORMAL", "FULL"]
 
-_OF_AGENT = "WHERE id BETWEEN ? AND ?"
+_OF_AGENT = "WHERE id BETWEEN ?1 AND ?2"
 
 
 def _bounds(agent: int) -> tuple[int, int]:
@@ -51,7 +51,11 @@ def short_of(hash_: bytes) -> int:
     return int.from_bytes(hash_[3:11], "big", signed=True)
 
 
-def _fault(what: str, error: sqlite3.Error) -> StoreError:
+_Refusal = (sqlite3.Error, UnicodeDecodeError)
+"""What the sqlite3 module raises; the second when a damaged file's name for a thing is no text."""
+
+
+def _fault(what: str, error: Exception) -> StoreError:
     code = getattr(error, "sqlite_errorcode", None)
     if code == sqlite3.SQLITE_FULL or "disk I/O error" in str(error):
         return DiskFull(
@@ -64,7 +68,7 @@ def _fault(what: str, error: sqlite3.Error) -> StoreError:
 def _guard(what: str) -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except _Refusal as error:
         raise _fault(what, error) from None
 
 
@@ -81,11 +85,12 @@ class Store:
             self._db = self._connect(path)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={synchronous}")
-            migrations.apply(Database(self._db))
+            self._migrate()
             self._reader = self._connect(path)
             self._reader.execute("PRAGMA query_only=1")
-            for key, row in self._db.execute("SELECT key, id FROM agent"):
-                self._agents[key] = row
+            self._agents.update(self._db.execute("SELECT key, id FROM agent"))
+            if None in self._agents.values():
+                raise StoreError(f"{path} has a damaged list of agents; restore a backup")
         self._leaves = lru_cache(maxsize=TREES_CACHED_MAX)(self._read_leaves)
 
     @staticmethod
@@ -93,6 +98,12 @@ class Store:
         return sqlite3.connect(
             path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
+
+    def _migrate(self) -> None:
+        try:
+            migrations.apply(Database(self._db))
+        except KeyError as error:
+            raise StoreError(f"{self.path} has a damaged list of migrations: {error}") from None
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
@@ -112,7 +123,7 @@ class Store:
                 self._unwritten_agents.clear()
                 with suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
+                if isinstance(error, _Refusal):
                     raise _fault(what, error) from None
                 raise
             if self._unwritten_agents:
@@ -229,9 +240,13 @@ class Store:
             if action.action_seq != row & SEQ_MAX or self._agents.get(action.author) != row >> 32:
                 raise Malformed("it stands at another action's place")
             check_entry(action, entry)
-            sealed = decode_proof(proof if proof is not None else self._first_proof(row - place))
-            if sealed.index != place:
+            if proof is not None:
+                sealed = decode_proof(proof)
+            else:
+                sealed = decode_proof(self._first_proof(row - place))
                 sealed = Proof(sealed.signature, place, sealed.size)
+            if sealed.index != place:
+                raise Malformed("its place in its bundle is another")
         except (Malformed, TypeError) as error:
             raise ChainBroken(
                 f"{self.path}: action {row & SEQ_MAX}: {error}; run 'ioe chain verify'"
@@ -344,14 +359,24 @@ class Store:
         """Every agent of whose chain something is held here, in key order."""
         return sorted(AgentPubKey(key) for key in self._agents)
 
-    def rows(self, author: AgentPubKey) -> Iterator[StoredRow]:
-        """The raw rows of a chain, for `core.chain.verify_chain`."""
-        agent = self._agents.get(author, 0)
+    def rows(self, author: AgentPubKey) -> Generator[StoredRow, None, None]:
+        """The raw rows of a chain, for `core.chain.verify_chain`; none for a stranger.
+
+        Raises `ChainBroken` for an agent that has lost every row.
+        """
+        agent = self._agents.get(author)
+        if agent is None:
+            return
         with _guard("read a chain"):
-            yield from self._reader.execute(
-                f"SELECT action, entry, place, proof FROM record {_OF_AGENT} ORDER BY id",
+            rows = self._reader.execute(
+                f"SELECT id - ?1, action, entry, place, proof FROM record {_OF_AGENT} ORDER BY id",
                 _bounds(agent),
             )
+            first = rows.fetchone()
+            if first is None:
+                raise ChainBroken(f"{self.path}: a chain that has lost its every action")
+            yield first
+            yield from rows
 
     def ops_digest(self) -> tuple[int, bytes]:
         """(number of ops held, 32 bytes that two nodes share when they hold the same ones)."""

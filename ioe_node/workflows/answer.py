@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ioe_node.errors import Malformed, PeerError
+from ioe_node.errors import Busy, Malformed, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash
 from ioe_node.hdk import Host
 from ioe_node.model.hashes import ENTRY
@@ -103,8 +103,9 @@ async def _answer(
             learn_all(space, request)
             return known_infos(space)
         case Warrants():
-            for signed in request.warrants:
-                await keep(space, signed)
+            judged = [await keep(space, signed) for signed in request.warrants]
+            if not all(judged):
+                raise Busy("what a warrant rests on is not here yet; tell it again")
             return Done()
         case Propose():
             return await settlements.on_propose(host(), peer, request)

@@ -9,8 +9,6 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import trio
-
 from ioe_node.core.chain import Draft, Head, head_after, seal
 from ioe_node.errors import Busy, CallError, RuleBroken, Unauthorised
 from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash, Found, Missing
@@ -66,13 +64,20 @@ class CallHost:
     async def _take_chain(self) -> Head:
         if self._head is None:
             await self.space.chain_lock.acquire()
-            head = self.space.store.head(self.space.agent)
-            if head is None or head.closed:
-                raise CallError("this chain has no genesis or is closed; nothing can be written")
-            if self.space.store.promised() is not None:
-                raise Busy("a settlement is in doubt; its counterparty will be asked again")
-            self._head = head
+            try:
+                self._head = self._writable_head()
+            finally:
+                if self._head is None:
+                    self.space.chain_lock.release()
         return self._head
+
+    def _writable_head(self) -> Head:
+        head = self.space.store.head(self.space.agent)
+        if head is None or head.closed:
+            raise CallError("this chain has no genesis or is closed; nothing can be written")
+        if self.space.store.promised() is not None:
+            raise Busy("a settlement is in doubt; its counterparty will be asked again")
+        return head
 
     def let_go(self) -> None:
         """Give the chain back."""
@@ -267,7 +272,7 @@ async def call_zome(
 ) -> Any:
     """Run one function for `caller` (ourselves by default) and commit what it staged.
 
-    Raises `CallError` and its kinds; then nothing was written.
+    Raises `CallError` and its kinds, or `Busy` (try again); then nothing was written.
     """
     authorise(space, caller or space.agent, secret, zome, name)
     host = CallHost(space, settlements)
@@ -306,8 +311,7 @@ async def commit(space: Space, drafts: Sequence[Draft]) -> list[Record]:
 
 
 async def keep(space: Space, records: Sequence[Record]) -> None:
-    """Write judged records of our own; not to be cancelled half way."""
+    """Write judged records of our own; a store call is never abandoned half way."""
     ops = [space.ops_held(record) for record in records]
-    with trio.CancelScope(shield=True):
-        await space.run(space.store.commit, records, ops, space.by_hash(records))
+    await space.run(space.store.commit, records, ops, space.by_hash(records))
     space.counters.bundles_committed += 1

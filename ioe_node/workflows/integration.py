@@ -20,7 +20,7 @@ from ioe_node.model.warrant import (
 from ioe_node.workflows import cascade
 from ioe_node.workflows.incoming_ops import park
 from ioe_node.workflows.space import Space, log
-from ioe_node.workflows.validation import Pass, Verdicts, judge_limbo
+from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 
 FETCHES_AT_ONCE_MAX = 64
 FETCH_AFTER_S = 0.3
@@ -37,7 +37,8 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
             after_row = found.last_row
             missing |= found.missing
             await integrate(space, verdicts, found)
-        overdue = missing & missing_before
+        overdue = (missing & missing_before) | space.wanted
+        space.wanted.clear()
         if overdue:
             await fetch(space, overdue)
         patience = RETRY_MISSING_S if overdue else FETCH_AFTER_S
@@ -77,6 +78,11 @@ async def fetch(space: Space, missing: Iterable[ActionHash]) -> None:
             if record is None or space.store.has(hash_):
                 return
             author = record.action.author
+            known = space.store.record_at(author, record.action.action_seq)
+            if known is not None:
+                fork = fork_of(space, known, record.wire())
+                await keep(space, seal_warrant(fork, space.sign))
+                return
             head = space.store.head(author)
             from_seq = 0 if head is None else head.seq + 1
             peers = space.authorities(author)
@@ -91,37 +97,47 @@ async def fetch(space: Space, missing: Iterable[ActionHash]) -> None:
             nursery.start_soon(one, hash_)
 
 
-async def keep(space: Space, signed: SignedWarrant) -> None:
+async def keep(space: Space, signed: SignedWarrant) -> bool:
     """Check a warrant's evidence and keep it; a false one convicts its own author.
 
-    Raises `Malformed` when it does not even stand by itself.  One that cannot be judged yet
-    (what came before its record is not here) is left; it will be told again.
+    Raises `Malformed` when it does not even stand by itself.  False for one that cannot be
+    judged yet: what came before its record is not here, and is fetched; it must be told again.
     """
     hash_, warrant = open_warrant(signed)
     convicted = AgentPubKey(warrant.warrantee)
     if isinstance(warrant, InvalidRecord) and warrant.accuser != space.agent:
         guilty = _breaks_a_rule(space, warrant)
         if guilty is None:
-            return
+            return False
         if not guilty:
             convicted = AgentPubKey(warrant.accuser)
     if convicted == space.agent:
         log.error("a warrant names us: %s", describe(warrant))
     elif await space.run(space.store.add_warrant, hash_, convicted, encode(signed)):
         space.blocked.add(convicted)
-        space.peers_bell.ring()
+        space.exchange_bell.ring()
+        space.validation_bell.ring()
         space.signal({"kind": "warrant", "agent": convicted, "text": describe(warrant)})
+    return True
 
 
 def _breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | None:
     """Run the rules again on a warrant's record; None when that cannot be done here yet."""
     record = open_record(warrant.record)
-    before = space.store.record_at(record.action.author, record.action.action_seq - 1)
-    if before is None and record.action.action_seq:
-        return None
-    head = None if before is None else head_after(before.action, before.hash)
+    head, previous = None, record.action.prev_action
+    if previous is not None:
+        before = space.store.record(previous)
+        if before is None:
+            space.want([previous])
+            return None
+        if before.action.author != record.action.author:
+            return True
+        head = head_after(before.action, before.hash)
     verdict = space.rules.validate(record, head, space.store)
-    return None if isinstance(verdict, Missing) else isinstance(verdict, Invalid)
+    if isinstance(verdict, Missing):
+        space.want(verdict.hashes)
+        return None
+    return isinstance(verdict, Invalid)
 
 
 def describe(warrant: Warrant) -> str:

@@ -29,6 +29,14 @@ class Overlay:
         if isinstance(action, Create | Update):
             self._of_type.setdefault((action.author, action.entry_type), []).append(record)
 
+    def take(self, trial: "Overlay") -> None:
+        """Stage all that `trial` has staged on top of us."""
+        self.records.update(trial.records)
+        self._places.update(trial._places)
+        self._heads.update(trial._heads)
+        for key, records in trial._of_type.items():
+            self._of_type.setdefault(key, []).extend(records)
+
     def head(self, author: AgentPubKey) -> Head | None:
         """The newest action of a chain."""
         return self._heads.get(author) or self.below.head(author)
@@ -66,6 +74,5 @@ def judge(
         if isinstance(verdict, Invalid | Missing):
             return record, verdict
         trial.add(record)
-    for record in records:
-        overlay.add(record)
+    overlay.take(trial)
     return None

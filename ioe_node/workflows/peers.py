@@ -1,7 +1,8 @@
 """Membership: meet the bootstrap addresses, pass on whom we know, tell warrants.
 
-Every few seconds one round: whoever is new is asked first, then one peer by lot.  In a network
-of some dozens everyone simply knows everyone.
+In rounds: whoever is new is asked first, then one peer by lot.  Rounds come every few seconds
+while there is news (a newcomer, a warrant) and grow rarer while there is none.  In a network of
+some dozens everyone simply knows everyone.
 """
 
 import trio
@@ -24,6 +25,7 @@ from ioe_node.net.messages import (
 from ioe_node.workflows.space import Space, log
 
 ROUND_S = 2.0
+ROUND_MAX_S = 30.0
 PEERS_PER_ROUND_MAX = 4
 
 infos: Codec[SignedInfo] = Codec(SignedInfo, "signed info", INFO_BYTES_MAX + 128)
@@ -68,12 +70,16 @@ async def exchange(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
     """Rounds, for ever."""
     met: set[AgentPubKey] = set()
     told: dict[AgentPubKey, int] = {}
+    pause_s = ROUND_S
     while True:
         others = space.others()
+        known_warrants = len(space.store.warrants())
         fresh = [
             peer
             for peer in dict.fromkeys([*bootstrap, *others])
-            if peer not in met and peer != space.agent and peer not in space.blocked
+            if (peer not in met or told.get(peer, 0) < known_warrants)
+            and peer != space.agent
+            and peer not in space.blocked
         ]
         chosen = fresh[:PEERS_PER_ROUND_MAX]
         if len(fresh) > PEERS_PER_ROUND_MAX:
@@ -83,7 +89,10 @@ async def exchange(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
         async with trio.open_nursery() as nursery:
             for peer in dict.fromkeys(chosen):
                 nursery.start_soon(_meet, space, peer, met, told)
-        await trio.sleep(ROUND_S * (0.5 + space.rng.random()))
+        pause_s = ROUND_S if len(fresh) > len(chosen) else min(ROUND_MAX_S, 2 * pause_s)
+        if await space.exchange_bell.wait(pause_s * (0.5 + space.rng.random())):
+            pause_s = ROUND_S
+            await trio.sleep(ROUND_S * space.rng.random())
 
 
 async def _meet(

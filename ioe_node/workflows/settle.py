@@ -33,7 +33,7 @@ from ioe_node.model.record import Proof, Record, path_of, seal_message, tree_of
 from ioe_node.model.signing import verify
 from ioe_node.net.messages import Drafted, Never, Outcome, Propose, Sign, Signed
 from ioe_node.workflows.overlay import Overlay, judge
-from ioe_node.workflows.space import Space, log
+from ioe_node.workflows.space import Bell, Space, log
 
 CHAIN_WAIT_S = 0.5
 OUTCOME_RETRY_S = 1.0
@@ -117,8 +117,16 @@ def _check(space: Space, record: Record, sealed: bool) -> None:
         return
     verdict = fault[1]
     if isinstance(verdict, Missing):
+        space.want(verdict.hashes)
         raise Busy("a settlement refers to records that are not here yet; try again")
     raise RuleBroken(verdict.reason)
+
+
+def _must_know(space: Space, other: Party) -> None:
+    """A draft is made of the other's account: raises `Busy` while its chain is not here."""
+    if not space.store.has(other.prev_action):
+        space.want([other.prev_action])
+        raise Busy("the other party's chain is not all here yet; try again")
 
 
 class Settlements:
@@ -127,6 +135,8 @@ class Settlements:
     def __init__(self, space: Space) -> None:
         self._space = space
         self._drafted: OrderedDict[EntryHash, str] = OrderedDict()
+        self._signing: set[EntryHash] = set()
+        self._promised = Bell()
 
     async def _commit(self, record: Record) -> None:
         space = self._space
@@ -154,6 +164,7 @@ class Settlements:
         shared = Shared(space, zome, answer.entry)
         if shared.ours != ours or shared.theirs.agent != counterparty:
             raise Malformed("a draft with other parties than were proposed")
+        _must_know(space, shared.theirs)
         expected = await _draft(host, space, zome, function, (ours, shared.theirs), terms)
         if expected != answer.entry:
             raise Busy("the counterparty sees other accounts than we do yet; try again")
@@ -161,6 +172,7 @@ class Settlements:
         _check(space, shared.half(nothing, nothing), sealed=False)
         promise = pack({"zome": zome, "entry": shared.entry})
         await space.run(space.store.promise, ours.action_seq, promise)
+        self._promised.ring()
         try:
             request = Sign(shared.entry, space.sign(shared.message))
             await self._conclude(shared, await space.ask(counterparty, request))
@@ -182,10 +194,11 @@ class Settlements:
     async def resolve(self) -> None:
         """Ask for the outcome of a promise left by a crash or a lost answer; for ever."""
         while True:
-            if self._space.store.promised() is not None:
+            while self._space.store.promised() is not None:
                 async with self._space.chain_lock:
                     await self._ask_outcome()
-            await trio.sleep(OUTCOME_RETRY_S)
+                await trio.sleep(OUTCOME_RETRY_S)
+            await self._promised.wait()
 
     async def _ask_outcome(self) -> None:
         """One question about the promise in doubt, if there is one; the chain is held."""
@@ -219,6 +232,7 @@ class Settlements:
             proposer, ask.action_seq, ActionHash(ask.prev_action), Timestamp(ask.timestamp_us)
         )
         ours = Party(space.agent, head.seq + 1, head.hash, Timestamp(now))
+        _must_know(space, theirs)
         terms = unpack(ask.terms)
         if not isinstance(terms, dict):
             raise Malformed("terms that are no map")
@@ -234,10 +248,18 @@ class Settlements:
 
     async def on_sign(self, proposer: AgentPubKey, ask: Sign) -> Signed:
         """Sign and commit our half, if we drafted it and still stand at its place."""
-        space = self._space
-        zome = self._drafted.pop(entry_hash(ask.entry), None)
+        entry = entry_hash(ask.entry)
+        zome = self._drafted.pop(entry, None)
         if zome is None:
-            raise PeerError("an entry that was not drafted here, or is answered already")
+            raise Busy("no draft of that entry is known here (any more); propose it again")
+        self._signing.add(entry)
+        try:
+            return await self._sign(zome, proposer, ask)
+        finally:
+            self._signing.discard(entry)
+
+    async def _sign(self, zome: str, proposer: AgentPubKey, ask: Sign) -> Signed:
+        space = self._space
         shared = Shared(space, zome, ask.entry)
         if shared.theirs.agent != proposer:
             raise PeerError("an entry of other parties")
@@ -267,6 +289,8 @@ class Settlements:
 
     def on_outcome(self, proposer: AgentPubKey, ask: Outcome) -> Signed | Never:
         """Did we sign?  Whoever hears never may rely on it: the draft is forgotten here."""
+        if ask.entry_hash in self._signing:
+            raise Busy("it is being signed just now; ask again")
         self._drafted.pop(EntryHash(ask.entry_hash), None)
         space = self._space
         for record in space.store.by_entry(EntryHash(ask.entry_hash)):

@@ -5,7 +5,7 @@ discovery (through the peer book), clock, rng, and how store calls run.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, Protocol, TypeVar
@@ -17,10 +17,10 @@ from ioe_node.core.authority import authorities
 from ioe_node.core.peer_book import PeerBook
 from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import IoeError
-from ioe_node.hdi import AgentPubKey, DnaHash
+from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
 from ioe_node.model.agent_info import SignedInfo, open_info, seal_info
 from ioe_node.model.hashes import to_text
-from ioe_node.model.op import OpKind, ops_of
+from ioe_node.model.op import all_kinds, ops_of
 from ioe_node.model.record import Record
 from ioe_node.net.messages import Answer, Request, answers, encode
 from ioe_node.net.transport import REQUEST_TIMEOUT_S, Transport
@@ -30,6 +30,7 @@ T = TypeVar("T")
 log = logging.getLogger("ioe")
 
 INFO_RENEW_US = 5 * 60 * 1_000_000
+WANTED_MAX = 64
 
 
 class StoreRunner(Protocol):
@@ -58,11 +59,13 @@ class Bell:
         """Wake whoever listens."""
         self._event.set()
 
-    async def wait(self, timeout_s: float = float("inf")) -> None:
-        """Return at the next ring, or the one missed, or after the time."""
+    async def wait(self, timeout_s: float = float("inf")) -> bool:
+        """Return at the next ring, or the one missed (True), or after the time (False)."""
         with trio.move_on_after(timeout_s):
             await self._event.wait()
+        rung = self._event.is_set()
         self._event = trio.Event()
+        return rung
 
 
 @dataclass
@@ -100,7 +103,9 @@ class Space:
     validation_bell: Bell = field(default_factory=Bell)
     publish_bells: dict[AgentPubKey, Bell] = field(default_factory=dict)
     peers_bell: Bell = field(default_factory=Bell)
+    exchange_bell: Bell = field(default_factory=Bell)
     blocked: set[AgentPubKey] = field(default_factory=set)
+    wanted: set[ActionHash] = field(default_factory=set)
     charges: dict[AgentPubKey, int] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
     _info: SignedInfo | None = None
@@ -132,12 +137,18 @@ class Space:
 
     def learn(self, signed: SignedInfo) -> AgentPubKey:
         """Take a peer's info into the book and the transport; raises `Malformed`."""
+        taken = self.peers.agent_of(signed)
+        if taken is not None:
+            return taken
         info = open_info(signed, self.dna, self.clock.now_us())
         agent = AgentPubKey(info.agent)
+        newcomer = not self.peers.addresses(agent)
         if agent not in self.blocked and self.peers.merge(info, signed):
             self.transport.learn(agent, info.addresses)
             self.store.save_peer(agent, encode(signed))
-            self.peers_bell.ring()
+            if newcomer:
+                self.peers_bell.ring()
+                self.exchange_bell.ring()
         return agent
 
     def recall_info(self, signed: SignedInfo) -> None:
@@ -156,16 +167,23 @@ class Space:
 
     def ops_held(self, record: Record) -> int:
         """The set of a record's op kinds that we are an authority for."""
-        ops = ops_of(record.action, record.hash, self.rules.by_hash(record.action))
-        held = OpKind(0)
-        for kind, basis in ops:
-            if record.action.author == self.agent or self.agent in self.authorities(basis):
-                held |= kind
-        return held.value
+        by_hash = self.rules.by_hash(record.action)
+        if record.action.author == self.agent:
+            return all_kinds(record.action, by_hash)
+        held = 0
+        for kind, basis in ops_of(record.action, record.hash, by_hash):
+            if self.agent in self.authorities(basis):
+                held |= kind.value
+        return held
 
     def by_hash(self, records: Sequence[Record]) -> list[bool]:
         """Which of these have an entry that is found by its hash."""
         return [self.rules.by_hash(record.action) for record in records]
+
+    def want(self, hashes: Iterable[ActionHash]) -> None:
+        """Have these fetched, with the chains up to them."""
+        self.wanted.update(sorted(hashes)[: WANTED_MAX - len(self.wanted)])
+        self.validation_bell.ring()
 
     def withhold(self, record: Record) -> bool:
         """Whether a record's entry is private and stays on this disk."""

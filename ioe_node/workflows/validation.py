@@ -100,12 +100,22 @@ def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: Agen
         return
     first = records[0]
     author, seq = first.action.author, first.action.action_seq
+    if author in space.blocked:
+        found.refused.append(Refused(row, first.hash, sender, "its author is warranted"))
+        return
     head = found.overlay.head(author)
     if head is not None and seq <= head.seq:
         _judge_known(space, found, row, sender, records)
         return
-    if seq != (0 if head is None else head.seq + 1) and first.action.prev_action is not None:
-        found.missing.add(first.action.prev_action)
+    # What follows an action that is not here is not yet invalid: it may be the other branch of
+    # a fork, and only the two actions at one place prove that.
+    previous = first.action.prev_action
+    if (
+        previous is not None
+        and (head is None or previous != head.hash)
+        and found.overlay.record(previous) is None
+    ):
+        found.missing.add(previous)
         return
     now_us = space.clock.now_us()
     if records[-1].action.timestamp_us > now_us + TIMESTAMP_AHEAD_US_MAX:
@@ -146,18 +156,23 @@ def _judge_known(
             found.refused.append(Refused(row, records[0].hash, sender, text))
             return
         if known.hash != record.hash:
-            fork = ChainFork(
-                action.author,
-                space.agent,
-                space.clock.now_us(),
-                _bare(space.store.alone(known).wire()),
-                _bare(travelling(record, records)),
-            )
+            fork = fork_of(space, known, travelling(record, records))
             text = f"two actions at place {action.action_seq} of one chain"
             found.refused.append(Refused(row, records[0].hash, sender, text, fork))
             return
     found.known_rows.append(row)
     found.judged.append(records[0].hash)
+
+
+def fork_of(space: Space, known: Record, other: WireRecord) -> ChainFork:
+    """The warrant of two actions at one place, of which we hold the first."""
+    return ChainFork(
+        known.action.author,
+        space.agent,
+        space.clock.now_us(),
+        _bare(space.store.alone(known).wire()),
+        _bare(other),
+    )
 
 
 def _bare(wire: WireRecord) -> WireRecord:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from math import inf
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,8 +26,6 @@ from sim.virtual_clock import EPOCH_US
 PASSPHRASE = b"of the test"
 INTERVAL_US = 1_000_000
 DRIVERS = Path(__file__).parents[1] / "cli" / "drivers"
-# A commit may take this long on a busy machine before virtual time jumps past it.
-AUTOJUMP_AFTER_S = 0.05
 
 DEVICE = """
 [device]
@@ -81,12 +80,16 @@ class Node:
     def agent(self) -> bytes:
         return self.conductor.signer().agent
 
-    async def until(self, ready: Callable[[Any], bool], what: str = "status", /, **args: Any) -> Any:
+    async def until(
+        self, ready: Callable[[Any], bool], what: str = "status", /, **args: Any
+    ) -> Any:
         """The first answer of a call that is `ready`; at most a minute of virtual time."""
         with trio.fail_after(60):
-            while not ready(found := await self.call(what, **args)):
+            while True:
+                found = await self.call(what, **args)
+                if ready(found):
+                    return found
                 await trio.sleep(0.1)
-        return found
 
 
 class Street:
@@ -138,7 +141,6 @@ class JumpingClock:
     """The node's `Clock`, from any thread, on trio's virtual time."""
 
     def __init__(self, clock: trio.testing.MockClock) -> None:
-        clock.autojump_threshold = AUTOJUMP_AFTER_S
         self._clock = clock
 
     def now_us(self) -> int:
@@ -146,13 +148,37 @@ class JumpingClock:
 
 
 @pytest.fixture
+def autojump(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
+    """Virtual time, for a test that names this among its own arguments.
+
+    It stands still while a worker thread is at work, however slow the disk is.
+    """
+    clock = trio.testing.MockClock(autojump_threshold=0)
+    run_sync = trio.to_thread.run_sync
+    at_work = 0
+
+    async def standing_still(*args: Any, **more: Any) -> Any:
+        nonlocal at_work
+        at_work += 1
+        clock.autojump_threshold = inf
+        try:
+            return await run_sync(*args, **more)
+        finally:
+            at_work -= 1
+            clock.autojump_threshold = inf if at_work else 0
+
+    monkeypatch.setattr(trio.to_thread, "run_sync", standing_still)
+    return clock
+
+
+@pytest.fixture
 def street(
     tmp_path: Path,
     nursery: trio.Nursery,
-    mock_clock: trio.testing.MockClock,
+    autojump: trio.testing.MockClock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Street:
-    clock = JumpingClock(mock_clock)
+    clock = JumpingClock(autojump)
     monkeypatch.syspath_prepend(DRIVERS)
     monkeypatch.setattr("steady_meter.SystemClock", lambda: clock)
     return Street(tmp_path, nursery, clock)

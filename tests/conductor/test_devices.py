@@ -1,6 +1,7 @@
 """Claiming: the right code, the wrong code, and a crash at each step between."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from ioe_node.errors import CallError, LocalError, PairingRefused, StoreError, T
 CODE, WRONG = "1234-5678", "1111-2222"
 
 
-async def test_a_claim_ends_in_both_words_and_a_meter_that_runs(claimed: Any) -> None:
+async def test_a_claim_ends_in_both_words_and_a_meter_that_runs(
+    claimed: Any, autojump: Any
+) -> None:
     owner, roof = await claimed()
     assert roof.conductor.role == "device"
     found = await owner.call("device_list")
@@ -30,7 +33,7 @@ async def test_a_claim_ends_in_both_words_and_a_meter_that_runs(claimed: Any) ->
     assert status["driver"] == {"state": "ok", "why": ""}
 
 
-async def test_a_wrong_code_is_refused_and_nothing_of_it_is_kept(near: Any) -> None:
+async def test_a_wrong_code_is_refused_and_nothing_of_it_is_kept(near: Any, autojump: Any) -> None:
     owner, roof = await near()
     with pytest.raises(PairingRefused, match="read it off the device again") as refused:
         await owner.call("device_claim", device="roof", code=WRONG)
@@ -42,7 +45,7 @@ async def test_a_wrong_code_is_refused_and_nothing_of_it_is_kept(near: Any) -> N
     await owner.call("device_claim", device="roof", code=CODE)
 
 
-async def test_attempts_are_limited_and_the_refusal_says_how_long(near: Any) -> None:
+async def test_attempts_are_limited_and_the_refusal_says_how_long(near: Any, autojump: Any) -> None:
     owner, roof = await near()
     for _ in range(5):
         with pytest.raises(PairingRefused, match="wrong"):
@@ -52,14 +55,16 @@ async def test_attempts_are_limited_and_the_refusal_says_how_long(near: Any) -> 
     assert roof.conductor.role == "unowned"
 
 
-async def test_an_unknown_name_says_where_to_look(near: Any) -> None:
+async def test_an_unknown_name_says_where_to_look(near: Any, autojump: Any) -> None:
     owner, _ = await near()
     for unknown in ("cellar", owner.agent):
         with pytest.raises(CallError, match="ioe device list"):
             await owner.call("device_claim", device=unknown, code=CODE)
 
 
-async def test_an_owned_device_is_not_claimed_again(claimed: Any, street: Any) -> None:
+async def test_an_owned_device_is_not_claimed_again(
+    claimed: Any, autojump: Any, street: Any
+) -> None:
     owner, roof = await claimed()
     other = await street.owner("other", b"o" * 32)
     await other.call("community_create", name="elsewhere", amend={})
@@ -70,7 +75,9 @@ async def test_an_owned_device_is_not_claimed_again(claimed: Any, street: Any) -
                 await claimant.call("device_claim", device=name, code=CODE)
 
 
-async def test_a_stale_card_of_an_owned_device_is_refused_by_name(near: Any, street: Any) -> None:
+async def test_a_stale_card_of_an_owned_device_is_refused_by_name(
+    near: Any, autojump: Any, street: Any
+) -> None:
     """Between the claim and its new life the device still answers under its first key."""
     owner, _ = await near()
     card = owner.conductor.meeting.cards()[0]
@@ -81,7 +88,7 @@ async def test_a_stale_card_of_an_owned_device_is_refused_by_name(near: Any, str
     assert len(owner.home.state().pending) == 1
 
 
-async def test_two_claims_at_once_are_one(near: Any) -> None:
+async def test_two_claims_at_once_are_one(near: Any, autojump: Any) -> None:
     owner, _ = await near()
     outcomes: list[object] = []
 
@@ -100,7 +107,9 @@ async def test_two_claims_at_once_are_one(near: Any) -> None:
     assert len(found["owned"]) == 1
 
 
-async def test_two_devices_of_one_name_are_told_apart_by_key(near: Any, street: Any) -> None:
+async def test_two_devices_of_one_name_are_told_apart_by_key(
+    near: Any, autojump: Any, street: Any
+) -> None:
     owner, _ = await near()
     twin = await street.device(folder="twin")
     await owner.until(lambda found: len(found["near"]) == 2, "device_list")
@@ -110,7 +119,9 @@ async def test_two_devices_of_one_name_are_told_apart_by_key(near: Any, street: 
     await twin.until(lambda found: found["role"] == "device")
 
 
-async def test_two_devices_claimed_at_once_get_seeds_of_their_own(near: Any, street: Any) -> None:
+async def test_two_devices_claimed_at_once_get_seeds_of_their_own(
+    near: Any, autojump: Any, street: Any
+) -> None:
     owner, _ = await near()
     await street.device("cellar")
     await owner.until(lambda found: len(found["near"]) == 2, "device_list")
@@ -121,7 +132,7 @@ async def test_two_devices_claimed_at_once_get_seeds_of_their_own(near: Any, str
     assert len({each["device"] for each in found["owned"]}) == 2
 
 
-async def test_an_owner_killed_after_the_claim_finishes_it(near: Any) -> None:
+async def test_an_owner_killed_after_the_claim_finishes_it(near: Any, autojump: Any) -> None:
     owner, roof = await near()
     await owner.call("device_claim", device="roof", code=CODE)
     owner.end()
@@ -136,7 +147,7 @@ async def test_an_owner_killed_after_the_claim_finishes_it(near: Any) -> None:
 
 
 async def test_an_owner_killed_after_enrolling_does_not_enrol_twice(
-    near: Any, monkeypatch: pytest.MonkeyPatch
+    near: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, _ = await near()
     with monkeypatch.context() as patch:
@@ -146,14 +157,12 @@ async def test_an_owner_killed_after_enrolling_does_not_enrol_twice(
         await owner.stop()
     assert len(owner.home.state().pending) == 1
     await owner.start()
-    with trio.fail_after(60):
-        while owner.home.state().pending:
-            await trio.sleep(0.1)
+    await owner.until(lambda found: not owner.home.state().pending)
     assert len((await owner.call("device_list"))["owned"]) == 1
 
 
 async def test_a_device_killed_right_after_keeping_the_grant_is_enrolled(
-    near: Any, monkeypatch: pytest.MonkeyPatch
+    near: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, roof = await near()
     replace = roof.conductor.keystore.replace
@@ -175,7 +184,7 @@ async def test_a_device_killed_right_after_keeping_the_grant_is_enrolled(
 
 
 async def test_a_device_killed_before_its_keys_are_kept_waits_for_an_owner_again(
-    near: Any, monkeypatch: pytest.MonkeyPatch
+    near: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, roof = await near()
     monkeypatch.setattr(roof.conductor.keystore, "replace", lambda secrets: roof_dies())
@@ -194,7 +203,7 @@ async def test_a_device_killed_before_its_keys_are_kept_waits_for_an_owner_again
 
 
 async def test_a_device_that_cannot_keep_its_keys_says_so_and_waits_on(
-    near: Any, monkeypatch: pytest.MonkeyPatch
+    near: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, roof = await near()
 
@@ -211,7 +220,7 @@ async def test_a_device_that_cannot_keep_its_keys_says_so_and_waits_on(
 
 
 async def test_an_owner_that_cannot_write_the_claim_gives_no_seed(
-    near: Any, monkeypatch: pytest.MonkeyPatch
+    near: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     owner, roof = await near()
     keep = Home.keep
@@ -230,8 +239,8 @@ async def test_an_owner_that_cannot_write_the_claim_gives_no_seed(
     await owner.call("device_claim", device="roof", code=CODE)
 
 
-async def test_a_device_goes_on_where_its_chain_ends(claimed: Any) -> None:
-    owner, roof = await claimed()
+async def test_a_device_goes_on_where_its_chain_ends(claimed: Any, autojump: Any) -> None:
+    _, roof = await claimed()
     history = {"zome": "metering", "function": "history", "payload": {}}
     await roof.until(bool, "zome_call", **history)
     await roof.stop()
@@ -239,7 +248,7 @@ async def test_a_device_goes_on_where_its_chain_ends(claimed: Any) -> None:
     await roof.start()
     count = len(await roof.call("zome_call", **history))
     found = await roof.until(lambda found: len(found) > count, "zome_call", **history)
-    for newer, older in zip(found, found[1:], strict=False):
+    for newer, older in pairwise(found):
         assert newer["start"] == older["end"]
         grown = newer["export_register_milli_wh"] - older["export_register_milli_wh"]
         assert grown == newer["export_milli_wh"]

@@ -105,8 +105,23 @@ def test_a_battery_fills_to_the_brim_and_empties() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "home", "home:", "home:0", "home:18", "home:+1", "home:1 ", "home:１", "pv:1",
-             "load:1*0", "load:1*10001", "battery:", "battery:1,", "home:" + "9" * 5000]
+    "text",
+    [
+        "",
+        "home",
+        "home:",
+        "home:0",
+        "home:18",
+        "home:+1",
+        "home:1 ",
+        "home:１",
+        "pv:1",
+        "load:1*0",
+        "load:1*10001",
+        "battery:",
+        "battery:1,",
+        "home:" + "9" * 5000,
+    ],
 )
 def test_a_source_that_cannot_be_read_is_quoted(text: str) -> None:
     with pytest.raises(ConfigError, match="sources"):
@@ -141,6 +156,18 @@ def test_before_the_start_time_stands() -> None:
     assert Timeline(YEAR_START_US, 1000, 60).simulated_us(10) == YEAR_START_US
 
 
+@given(st.integers(0, 10**18), st.integers(1, 86_400), st.integers(1, 8760), st.integers(0, 10**15))
+def test_time_stands_still_once_its_hours_are_played(
+    real: int, rate: int, hours: int, later: int
+) -> None:
+    endless = Timeline(YEAR_START_US, real, rate)
+    timeline = Timeline(YEAR_START_US, real, rate, hours)
+    end = YEAR_START_US + hours * HOUR_US
+    ended = timeline.real_us(end)
+    assert timeline.simulated_us(ended - 1) == endless.simulated_us(ended - 1) < end
+    assert timeline.simulated_us(ended + later) == end
+
+
 def test_days() -> None:
     assert start_us(0) == YEAR_START_US
     assert start_us(24) == start_us(datetime.date(2026, 1, 2))
@@ -159,6 +186,8 @@ def test_days() -> None:
         ({"rate": 0}, "rate"),
         ({"rate": 1.5}, "rate"),
         ({"day": "soon"}, "day"),
+        ({"hours": 0}, "hours"),
+        ({"hours": 1.5}, "hours"),
         ({"day": 8760}, "day"),
         ({"update_minutes": 7}, "update_minutes"),
     ],
@@ -175,8 +204,13 @@ def test_without_data_it_says_what_to_do(tmp_path: Path) -> None:
 
 async def test_a_reading_is_of_the_last_update(citylearn_cache: Path) -> None:
     clock = StoppedClock(10_000_000)
-    options = {"sources": ["home:1"], "day": datetime.date(2026, 6, 1), "rate": 60,
-               "started_at_us": 0, "data": str(citylearn_cache)}
+    options = {
+        "sources": ["home:1"],
+        "day": datetime.date(2026, 6, 1),
+        "rate": 60,
+        "started_at_us": 0,
+        "data": str(citylearn_cache),
+    }
     profile = Profile.from_options(options, clock)
     start = start_us(datetime.date(2026, 6, 1))
     assert (await profile.read()).at_us == start + 10 * MINUTE_US
@@ -189,6 +223,28 @@ async def test_a_reading_is_of_the_last_update(citylearn_cache: Path) -> None:
     hour = (start - YEAR_START_US) // HOUR_US
     assert first.power_milli_w == home.load_milli_wh[hour] - home.pv_milli_wh[hour]
     assert first.switched_on is None
+
+
+async def test_the_registers_stand_still_after_the_hours_of_the_option(
+    citylearn_cache: Path,
+) -> None:
+    clock = StoppedClock(0)
+    options = {
+        "sources": ["home:1"],
+        "rate": 3600,
+        "started_at_us": 0,
+        "hours": 2,
+        "data": str(citylearn_cache),
+    }
+    profile = Profile.from_options(options, clock)
+    before = await profile.read()
+    clock.at_us = 2_000_000
+    last = await profile.read()
+    assert (before.at_us, last.at_us) == (YEAR_START_US, YEAR_START_US + 2 * HOUR_US)
+    home = load_home(citylearn_cache, 1)
+    assert last.import_milli_wh - last.export_milli_wh == sum(home_source(home)[:2])
+    clock.at_us = 10**15
+    assert await profile.read() == last
 
 
 @settings(max_examples=5, deadline=None)

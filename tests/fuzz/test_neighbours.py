@@ -21,6 +21,7 @@ from discovery.pairing import Entropy, Grant, PairingDevice, PairingOwner, parse
 from dna.neighbourhood import DNA
 from ioe_node.conductor.invitation import Invitation, parse_invitation
 from ioe_node.drivers import shelly
+from ioe_node.drivers.http_digest import Answer, Digest, exchange
 from ioe_node.errors import PeerError, TransportError
 from ioe_node.hdi import Valid
 from ioe_node.hdk import Modifiers
@@ -241,7 +242,7 @@ NUMBERS = (b"1e9999999", b"-1e-9999999", b"NaN", b"-0", b"9" * 400, b"1e400", b"
 JSON = (*NUMBERS, b"{}", b"[]", b'""', b"\\ud800", b'"switch:0":', b'"total":', b'"unixtime":')
 
 
-def read(answer: shelly.Answer) -> None:
+def read(answer: Answer) -> None:
     """As a status and as a device's own word on itself."""
     result = shelly.decode_answer(answer)
     if "switch:0" in result:
@@ -253,7 +254,7 @@ def read(answer: shelly.Answer) -> None:
 def test_shelly_answers(fuzz: Fuzz) -> None:
     fuzz(
         [STATUS, INFO],
-        lambda data: read(shelly.Answer(200, "", data)),
+        lambda data: read(Answer(200, "", data)),
         tokens=JSON,
         may_raise=(TransportError,),
     )
@@ -263,7 +264,8 @@ def test_shelly_challenges(fuzz: Fuzz) -> None:
     challenge = b'Digest qop="auth", realm="shellyplugsg3-1", nonce="60dc2c69", algorithm=SHA-256'
 
     def judge(data: bytes) -> None:
-        header = shelly.Digest.parse(data.decode("latin-1"), "secret").authorise("POST", "/rpc")
+        digest = Digest.parse(data.decode("latin-1"), "admin", "secret")
+        header = digest.authorise("POST", "/rpc")
         h11.Request(
             method="POST", target="/rpc", headers=[("Host", "x"), ("Authorization", header)]
         )
@@ -282,15 +284,15 @@ def test_shelly_over_http(fuzz: Fuzz) -> None:
     )
     request = h11.Request(method="POST", target="/rpc", headers=[("Host", "x")])
 
-    async def exchange(data: bytes) -> shelly.Answer:
+    async def exchanged(data: bytes) -> Answer:
         ours, theirs = memory_stream_pair()
         await theirs.send_all(data)
         await theirs.send_eof()
-        return await shelly._exchange(ours, request, b"")
+        return await exchange(ours, request, b"")
 
     fuzz(
         [response(b"200 OK", STATUS), response(b"200 OK", INFO, b"X-A: b\r\n"), chunked],
-        lambda data: read(trio.run(exchange, data)),
+        lambda data: read(trio.run(exchanged, data)),
         tokens=(*JSON, b"\r\n", b"HTTP/1.1 401 No\r\n", b"Content-Length: 9", b"chunked"),
         may_raise=(TransportError,),
     )

@@ -103,16 +103,35 @@ def one_alone(action: AnyAction, entry: bytes | None) -> Record:
     return seal([Draft(hash_, action, data, entry)], AUTHOR.sign)[0]
 
 
-def vectors() -> dict[str, Any]:
-    """Every vector, as JSON has it: bytes in hex, hashes as text."""
-    made = actions()
-    bundle = bundle_of_three()
+def action_vector(action: AnyAction) -> dict[str, Any]:
+    """An action, its hash, and the ops that it becomes: each one's kind and basis."""
+    hash_, data = hash_of(action)
+    ops = [[kind.name, to_text(basis)] for kind, basis in ops_of(action, hash_, by_hash=True)]
+    return {"bytes": data.hex(), "hash": to_text(hash_), "ops": ops}
+
+
+def bundle_vector(bundle: list[Record]) -> dict[str, Any]:
+    """A bundle whole, and the proof of each of its records alone."""
     leaves = [record.hash[CORE] for record in bundle]
     wire = WireBundle(
         tuple(record.action_bytes for record in bundle),
         tuple(record.entry for record in bundle),
         bundle[0].proof.signature,
     )
+    proofs = [with_path(record, leaves).proof for record in bundle]
+    return {
+        "wire": encode(wire).hex(),
+        "hashes": [to_text(record.hash) for record in bundle],
+        "root": tree_of(leaves)[-1][0].hex(),
+        "paths": [[node.hex() for node in proof.path] for proof in proofs],
+        "proofs": [encode(proof).hex() for proof in proofs],
+    }
+
+
+def vectors() -> dict[str, Any]:
+    """Every vector, as JSON has it: bytes in hex, hashes as text."""
+    made = actions()
+    bundle = bundle_of_three()
     create = one_alone(made["Create"], ENTRY)
     delete = one_alone(made["Delete"], None)
     accused, accuser = AUTHOR.agent, OTHER.agent
@@ -136,26 +155,8 @@ def vectors() -> dict[str, Any]:
             "empty": pack({}).hex(),
             "sorted": pack({"b": [1, -1, 2**64 - 1, -(2**63)], "a": {"z": None, "y": b"x"}}).hex(),
         },
-        "actions": {
-            name: {
-                "bytes": encode(action).hex(),
-                "hash": to_text(hash_of(action)[0]),
-                "ops": [
-                    [kind.name, to_text(basis)]
-                    for kind, basis in ops_of(action, hash_of(action)[0], by_hash=True)
-                ],
-            }
-            for name, action in made.items()
-        },
-        "bundle": {
-            "wire": encode(wire).hex(),
-            "hashes": [to_text(record.hash) for record in bundle],
-            "root": tree_of(leaves)[-1][0].hex(),
-            "paths": [
-                [node.hex() for node in with_path(record, leaves).proof.path] for record in bundle
-            ],
-            "proofs": [encode(with_path(record, leaves).proof).hex() for record in bundle],
-        },
+        "actions": {name: action_vector(action) for name, action in made.items()},
+        "bundle": bundle_vector(bundle),
         "record": encode(create.wire()).hex(),
         "receipt": encode(seal_receipt(receipt, OTHER.sign)).hex(),
         "warrants": {

@@ -9,7 +9,8 @@ import pytest
 import trio
 
 from ioe_node.drivers.shelly import Shelly
-from sim.shelly_emulator import Plug, serve
+from sim.shelly_plug import Plug
+from sim.shelly_server import serve
 
 NOW_US = 1_767_225_600_000_000
 CLIENT = Path(__file__).with_name("aioshelly_client.py")

@@ -3,15 +3,24 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 import trio
 
+from dna.neighbourhood import DNA
+from ioe_node.clock import SystemClock
+from ioe_node.conductor.cell import Cell
+from ioe_node.conductor.signals import Signals
 from ioe_node.errors import Malformed, PeerError
 from ioe_node.model.hashes import AgentPubKey
+from ioe_node.model.signing import Signer
 from ioe_node.net.framing import (
     LINK_ID,
     Failure,
@@ -23,14 +32,28 @@ from ioe_node.net.framing import (
 from ioe_node.net.libp2p_transport import open_transport
 from ioe_node.net.peer_id import join_address, peer_id_of
 from ioe_node.net.transport import Service
+from ioe_node.store.store import Store
+from ioe_node.workflows import peers
+from ioe_node.workflows.space import run_in_thread
 
 SOURCE = Path(__file__).with_name("js_outsider")
 PROTOCOL = "/ioe/test-dna/1"
 SECRET = b"a member's secret"
+NODE_MAJOR_MIN = 20  # as the client's package.json says
+
+
+def node_major() -> int:
+    """The major version of node; 0 where there is none that tells."""
+    if shutil.which("node") is None:
+        return 0
+    told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
+    version = re.match(r"v(\d+)\.", told.stdout)
+    return int(version[1]) if version else 0
+
 
 pytestmark = pytest.mark.skipif(
-    shutil.which("node") is None or shutil.which("npm") is None,
-    reason="the js-libp2p client needs node and npm",
+    node_major() < NODE_MAJOR_MIN or shutil.which("npm") is None,
+    reason=f"the js-libp2p client needs node {NODE_MAJOR_MIN} or later, and npm",
 )
 
 
@@ -51,6 +74,42 @@ def js_outsider() -> Path:
     return home / "outsider.mjs"
 
 
+async def outsider_report(client: Path, *arguments: str) -> dict[str, Any]:
+    """What the client says that it got."""
+    with trio.fail_after(90):
+        done = await trio.run_process(
+            ["node", str(client), *arguments],
+            capture_stdout=True,
+            capture_stderr=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr.decode()
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert report["encryption"] == "/noise"
+    assert report["multiplexer"] == "/yamux/1.0.0"
+    assert "/ipfs/ping/1.0.0" in report["identifiedProtocols"]
+    assert report["pingMs"] >= 0
+    assert report["pingAfterwardsMs"] >= 0
+    return report
+
+
+def refusals_only(attempts: dict[str, Any]) -> dict[str, str]:
+    """Every attempt ended, and got nothing but a typed refusal; the texts of those."""
+    texts = {}
+    for name, attempt in attempts.items():
+        assert attempt["ended"] in ("closed", "reset")
+        reader = FrameReader()
+        reader.feed(bytes.fromhex(attempt["receivedHex"]))
+        refusal = reader.next_frame()
+        if refusal is not None:
+            assert isinstance(refusal, Failure)
+            assert (refusal.id, refusal.code) == (LINK_ID, "membrane")
+            texts[name] = refusal.text
+        assert reader.next_frame() is None
+        reader.finish()
+    return texts
+
+
 async def test_an_outsider_passes_identify_and_ping_and_gets_nothing_more(
     js_outsider: Path,
 ) -> None:
@@ -67,37 +126,48 @@ async def test_an_outsider_passes_identify_and_ping_and_gets_nothing_more(
     async with open_transport(os.urandom(32), "/ip4/127.0.0.1/tcp/0") as transport:
         transport.offer(PROTOCOL, Service(hello=lambda: SECRET, admit=admit, handle=handle))
         address = join_address(transport.agent, transport.addresses()[0])
-        with trio.fail_after(60):
-            done = await trio.run_process(
-                ["node", str(js_outsider), address, PROTOCOL],
-                capture_stdout=True,
-                capture_stderr=True,
-                check=False,
-            )
-        assert done.returncode == 0, done.stderr.decode()
-        report = json.loads(done.stdout)
+        report = await outsider_report(js_outsider, address, PROTOCOL)
         charges = sum(transport.charges.values())
-        peer_id = peer_id_of(transport.agent)
+        assert report["remotePeer"] == peer_id_of(transport.agent)
 
-    assert report["encryption"] == "/noise"
-    assert report["multiplexer"] == "/yamux/1.0.0"
-    assert report["remotePeer"] == peer_id
-    assert "/ipfs/ping/1.0.0" in report["identifiedProtocols"]
-    assert report["pingMs"] >= 0
-    assert report["pingAfterwardsMs"] >= 0
-
-    attempts = report["attempts"]
-    assert {one["ended"] for one in attempts.values()} <= {"closed", "reset"}
-    for name in ("nothing", "garbage", "requestWithoutHello"):
-        assert attempts[name]["receivedHex"] == ""
-    reader = FrameReader()
-    reader.feed(bytes.fromhex(attempts["bogusHello"]["receivedHex"]))
-    assert reader.next_frame() == Failure(LINK_ID, "membrane", "no membrane proof")
-    assert reader.next_frame() is None
-    reader.finish()
-    assert SECRET.hex() not in done.stdout.decode()
+    assert refusals_only(report["attempts"]) == {"bogusHello": "no membrane proof"}
     assert handled == []
     assert charges == 3  # saying nothing is no offence
+
+
+async def test_an_outsider_gets_nothing_from_a_community(js_outsider: Path, tmp_path: Path) -> None:
+    """A real cell with a member's data; a member's opening message, stolen, opens nothing."""
+    steward = Signer(os.urandom(32))
+    definition = replace(
+        DNA, seed="closed", properties=replace(DNA.properties, stewards=(steward.agent,))
+    )
+    async with open_transport(steward.seed, "/ip4/127.0.0.1/tcp/0") as transport:
+        signals = Signals()
+        store = Store(tmp_path / "cell.sqlite")
+        cell = Cell(
+            definition,
+            steward,
+            store,
+            transport,
+            SystemClock(),
+            Random(1),
+            run_in_thread,
+            None,
+            signals,
+        )
+        async with trio.open_nursery() as nursery:
+            await nursery.start(cell.run)
+            address = join_address(transport.agent, transport.addresses()[0])
+            stolen = peers.hello(cell.space).hex()
+            report = await outsider_report(js_outsider, address, cell.space.protocol, stolen)
+            known = cell.space.others()
+            nursery.cancel_scope.cancel()
+        store.close()
+
+    texts = refusals_only(report["attempts"])
+    assert set(texts) == {"bogusHello", "stolenHello"}
+    assert "no invitation" in texts["stolenHello"]
+    assert known == []
 
 
 def test_the_frames_that_the_client_sends_are_what_it_says() -> None:

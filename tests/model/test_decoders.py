@@ -106,8 +106,10 @@ def test_any_bytes_are_malformed_at_worst(doors: Any, data: Any, junk: bytes) ->
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.text(max_size=4) | st.integers(0, 9), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text(max_size=4) | st.integers(0, 9), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -125,7 +127,9 @@ def test_any_msgpack_is_malformed_at_worst(doors: Any, data: Any, value: Any) ->
         return
 
 
-@pytest.mark.parametrize("short", [b"\x07", b"\xcc\x07", b"\xcd\x00\x07", b"\xd3" + bytes(7) + b"\7"])
+@pytest.mark.parametrize(
+    "short", [b"\x07", b"\xcc\x07", b"\xcd\x00\x07", b"\xd3" + bytes(7) + b"\7"]
+)
 def test_an_integer_has_one_form(golden: Any, short: bytes) -> None:
     data = bytes.fromhex(golden["actions"]["Create"]["bytes"])
     other = data.replace(b"\xaaaction_seq\x07", b"\xaaaction_seq" + short)
@@ -160,14 +164,20 @@ def test_what_is_too_long_is_refused_unread() -> None:
 
 
 def test_depth_is_bounded() -> None:
-    for deep in (b"\x91" * 17 + b"\xc0", b"\x91" * 100_000 + b"\xc0", b"\x81\xa1a" * 5_000 + b"\xc0"):
+    for deep in (
+        b"\x91" * 17 + b"\xc0",
+        b"\x91" * 100_000 + b"\xc0",
+        b"\x81\xa1a" * 5_000 + b"\xc0",
+    ):
         with pytest.raises(Malformed):
             unpack(deep)
         with pytest.raises(Malformed):
             decode_action(deep)
 
 
-@pytest.mark.parametrize("value", [1.5, float("nan"), {1: 2}, 2**64, -(2**63) - 1, object(), "\ud800"])
+@pytest.mark.parametrize(
+    "value", [1.5, float("nan"), {1: 2}, 2**64, -(2**63) - 1, object(), "\ud800"]
+)
 def test_what_cannot_be_packed(value: object) -> None:
     with pytest.raises(Malformed):
         pack({"a": [value]})

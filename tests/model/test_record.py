@@ -136,9 +136,7 @@ def test_entries_belong_to_their_actions(new_author: Any) -> None:
     for entry in (b"", b"another", record.entry + b"\0"):
         with pytest.raises(Malformed, match="hash"):
             open_record(WireRecord(record.action_bytes, record.proof, entry))
-    author.draft(
-        Delete, deletes_action=record.hash, deletes_entry=entry_hash(record.entry)
-    )
+    author.draft(Delete, deletes_action=record.hash, deletes_entry=entry_hash(record.entry))
     delete = author.seal()[0]
     with pytest.raises(Malformed, match="carries no entry"):
         open_record(WireRecord(delete.action_bytes, delete.proof, b"x"))

@@ -1,7 +1,9 @@
 // An outsider from another implementation: dials a node, passes what libp2p offers to anyone,
 // then tries a network's protocol without the membrane's proof.  Prints one line of JSON.
 //
-//   node outsider.mjs MULTIADDR PROTOCOL
+//   node outsider.mjs MULTIADDR PROTOCOL [STOLEN]
+//
+// STOLEN is the hex of a member's own opening message, overheard and played again.
 
 // libp2p 3 wants this of Node 22; the rest of it runs on Node 20.
 Promise.withResolvers ??= function () {
@@ -20,7 +22,7 @@ const { multiaddr } = await import('@multiformats/multiaddr')
 
 const PATIENCE_MS = 8000 // longer than a node waits for a hello
 
-const [address, protocol] = process.argv.slice(2)
+const [address, protocol, stolen] = process.argv.slice(2)
 
 function frame (payload) {
   const bytes = Buffer.alloc(4 + payload.length)
@@ -35,6 +37,11 @@ const attempts = {
   garbage: Buffer.from('GET / HTTP/1.1\r\nHost: somewhere\r\n\r\n'),
   bogusHello: frame([0x92, 0x00, 0xc4, bogus.length, ...bogus]),
   requestWithoutHello: frame([0x93, 0x01, 0x01, 0xc4, 0x04, ...Buffer.from('give')])
+}
+if (stolen !== undefined) {
+  const hello = Buffer.from(stolen, 'hex')
+  const size = hello.length < 256 ? [0xc4, hello.length] : [0xc5, hello.length >> 8, hello.length & 255]
+  attempts.stolenHello = frame([0x92, 0x00, ...size, ...hello])
 }
 
 async function attempt (node, bytes) {
@@ -61,7 +68,8 @@ const node = await createLibp2p({
   transports: [tcp()],
   connectionEncrypters: [noise()],
   streamMuxers: [yamux()],
-  services: { identify: identify(), ping: ping() }
+  // Asked for below, by hand: two at once would be one too many.
+  services: { identify: identify({ runOnConnectionOpen: false }), ping: ping() }
 })
 const connection = await node.dial(multiaddr(address))
 const identified = await node.services.identify.identify(connection)

@@ -1,0 +1,152 @@
+"""Every command: its help teaches, its reading is also JSON, its errors are one line."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import pytest
+
+from ioe_node.cli.main import cli
+
+READING = {
+    "status",
+    "device list",
+    "meter read",
+    "meter history",
+    "credit balance",
+    "credit history",
+    "credit audit",
+    "chain show",
+    "chain verify",
+    "community list",
+}
+ACTING = {
+    "init",
+    "run",
+    "device claim",
+    "credit pay",
+    "community create",
+    "community invite",
+    "community join",
+    "data fetch",
+}
+# It is JSON lines and nothing else.
+STREAMING = {"signals"}
+
+
+def commands(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, (*words, name))
+        else:
+            yield " ".join((*words, name)), command
+
+
+ALL = dict(commands(cli))
+
+
+def test_every_command_is_told_apart_here() -> None:
+    assert set(ALL) == READING | ACTING | STREAMING
+
+
+@pytest.mark.parametrize("name", sorted(READING))
+def test_a_reading_command_has_json(name: str) -> None:
+    assert "--json" in [flag for option in ALL[name].params for flag in option.opts]
+
+
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_help_teaches(ioe: Any, name: str) -> None:
+    shown = ioe(*name.split(), "--help").out
+    command = ALL[name]
+    assert len(command.help) > 20
+    for option in command.params:
+        if isinstance(option, click.Option) and option.name != "help":
+            assert option.help, f"{name} {option.opts} says nothing"
+        else:
+            assert (option.metavar or option.name.upper()) in command.help, f"{name}: {option.name}"
+    units = ("kWh", "credit", "second", "JSON", "  ioe ")
+    assert any(each in shown for each in units), f"{name}: no example, no unit"
+
+
+@pytest.mark.parametrize("group", ["device", "meter", "credit", "chain", "community", "data"])
+def test_a_group_lists_its_verbs(ioe: Any, group: str) -> None:
+    shown = ioe(group, "--help").out
+    for name in ALL:
+        if name.startswith(f"{group} "):
+            assert name.split()[1] in shown
+
+
+def test_the_first_help_shows_first_steps_and_exit_codes(ioe: Any) -> None:
+    shown = ioe("--help").out
+    for word in ("ioe init", "ioe run", "ioe device claim", "Exit codes", "IOE_HOME"):
+        assert word in shown
+    assert ioe("--version").out.strip().startswith("ioe")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("nothing",),
+        ("--nothing",),
+        ("device",),
+        ("device", "claim"),
+        ("credit", "pay", "x"),
+        ("meter", "history", "--limit", "0"),
+        ("meter", "history", "--limit", "many"),
+        ("chain", "show", "--from", "-1"),
+        ("init", "--role", "boss"),
+        ("init", "--port", "70000"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2(ioe: Any, words: tuple[str, ...]) -> None:
+    ioe(*words, code=2)
+
+
+AGENT = "uhCAkWCsAgoKkkfwyJAglj30xX_GLLV-3BXuFy436a2SqpcEwyBzm"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("status",),
+        ("device", "list"),
+        ("device", "claim", "roof", "1234-5678"),
+        ("meter", "read"),
+        ("meter", "history"),
+        ("credit", "balance"),
+        ("credit", "history"),
+        ("credit", "audit"),
+        ("chain", "show"),
+        ("community", "list"),
+        ("community", "create", "street"),
+        ("community", "join", "ioe1x"),
+        ("signals",),
+    ],
+)
+def test_without_a_node_every_command_says_so(ioe: Any, words: tuple[str, ...]) -> None:
+    said = ioe(*words, code=4)
+    assert said.err.startswith("ioe: no node runs in ")
+    assert said.err.rstrip().endswith("start it with 'ioe run'")
+    assert said.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("credit", "pay", "nobody", "1"), "'nobody' is no agent key"),
+        (("meter", "history", "uhCAk"), "'uhCAk' is no agent key"),
+        (("credit", "pay", AGENT[:-1] + "\n", "1"), "is no agent key"),
+        (("community", "create", "x", "--set", "price_bp"), "PROPERTY=NUMBER"),
+        (("community", "create", "x", "--set", "price_bp=²"), "PROPERTY=NUMBER"),
+        (("community", "create", "x", "--set", "price_bp=--1"), "PROPERTY=NUMBER"),
+        (("chain", "verify"), "holds no node"),
+        (("run",), "ioe init"),
+        (("run", "--check-config"), "ioe init"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_1(
+    ioe: Any, words: tuple[str, ...], named: str
+) -> None:
+    said = ioe(*words, code=1)
+    assert named in said.err
+    assert said.err.startswith("ioe: ")

@@ -1,0 +1,204 @@
+"""`ioe init` and `ioe run`: keys, the config, and a process that starts and stops cleanly."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ioe_node.cli.node import PASSPHRASE_VARIABLE
+from ioe_node.conductor import keytree
+from ioe_node.conductor.keystore import Keystore
+
+DEVICE = ("init", "--role", "device", "--kind", "generator", "--address", "127.0.0.1")
+STEADY = ("--driver", "steady_meter:Steady", "--option", "power_milli_w=-1000")
+STOP_MAX_S = 2.0
+
+
+def words_of(text: str) -> str:
+    (line,) = re.findall(r"^  ((?:[a-z]+ ){23}[a-z]+)$", text, re.MULTILINE)
+    return str(line)
+
+
+def root_of(home: Path) -> bytes:
+    return Keystore.open(home / "keystore", b"of the test").secrets["root"]
+
+
+def test_an_owner_is_made_once_and_its_words_make_it_again(
+    ioe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = words_of(ioe("init", "--address", "127.0.0.1").out)
+    assert "already" in ioe("init", code=1).err
+    monkeypatch.setattr("click.prompt", lambda *_, **__: f"  {words.upper()} ")
+    said = ioe("init", "--recover", "--address", "127.0.0.1", home="again")
+    assert words not in said.out
+    root = root_of(tmp_path / "owner")
+    assert root_of(tmp_path / "again") == root
+    assert keytree.to_mnemonic(root) == words
+
+
+def test_a_word_that_is_wrong_is_named_and_nothing_is_made(
+    ioe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("click.prompt", lambda *_, **__: "abandn " * 24)
+    said = ioe("init", "--recover", "--address", "127.0.0.1", code=1)
+    assert "did you mean 'abandon'" in said.err
+    assert not (tmp_path / "owner" / "keystore").exists()
+    monkeypatch.undo()
+
+
+def test_a_device_seals_its_own(ioe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(PASSPHRASE_VARIABLE)
+    ioe(*DEVICE, "--name", "roof", *STEADY, home="roof")
+    home = tmp_path / "roof"
+    secrets = Keystore.open(home / "keystore", (home / "unlock").read_bytes()).secrets
+    assert set(secrets) == {"enrolment"}
+    assert {each.stat().st_mode & 0o777 for each in home.iterdir() if each.is_file()} == {0o600}
+
+
+@pytest.mark.parametrize("name", ['a "b" \\c', "Dach süd 🏠", "'''", "{kind}"])
+def test_a_name_and_options_come_through_as_typed(
+    ioe: Any, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(Path(__file__).parent / "drivers")
+    ioe(*DEVICE, "--name", name, *STEADY, home="roof")
+    assert "good" in ioe("run", "--check-config", home="roof").out
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("7", 7),
+        ("-7", -7),
+        ("true", True),
+        ("007", "007"),
+        ("roof", "roof"),
+        ('["home:1"]', ["home:1"]),
+        ('"quoted"', "quoted"),
+        ('a"b', 'a"b'),
+        ("1.5", "1.5"),
+        ("1\nkind = 2", "1\nkind = 2"),
+        ("²", "²"),
+        ("\x7f\x00", "\x7f\x00"),
+        ("", ""),
+    ],
+)
+def test_an_option_is_a_number_a_list_or_text(text: str, value: object) -> None:
+    import tomllib
+
+    from ioe_node.cli.node import _options
+
+    ((key, written),) = _options((f"key={text}",)).items()
+    assert tomllib.loads(f"{key} = {written}") == {"key": value}
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (DEVICE, "--name"),
+        ((*DEVICE, "--name", "x" * 49), "$.device.name"),
+        ((*DEVICE, "--name", "roof", "--recover"), "from its owner"),
+        ((*DEVICE, "--name", "roof", "--option", "x"), "KEY=VALUE"),
+        ((*DEVICE, "--name", "roof", "--option", "a b=1"), "KEY=VALUE"),
+        (("init", "--address", "192.0.2.7"), "no address of this machine"),
+    ],
+)
+def test_what_cannot_be_made_leaves_nothing(
+    ioe: Any, tmp_path: Path, words: tuple[str, ...], named: str
+) -> None:
+    assert named in ioe(*words, code=1).err
+    assert not (tmp_path / "owner").exists()
+
+
+def test_a_typo_in_the_config_is_one_line(ioe: Any, tmp_path: Path) -> None:
+    ioe("init", "--address", "127.0.0.1")
+    path = tmp_path / "owner" / "config.toml"
+    assert "good" in ioe("run", "--check-config").out
+    path.write_text(path.read_text().replace("bootstrap", "bootstrp"))
+    for words in (("run", "--check-config"), ("run",)):
+        said = ioe(*words, code=1)
+        assert "bootstrp" in said.err
+        assert said.err.count("\n") == 1
+
+
+def test_a_wrong_passphrase_is_one_line(ioe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    ioe("init", "--address", "127.0.0.1")
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, "of another test")
+    said = ioe("run", code=1)
+    assert "the passphrase does not open" in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_state_that_cannot_be_read_is_one_line(ioe: Any, tmp_path: Path) -> None:
+    ioe("init", "--address", "127.0.0.1")
+    (tmp_path / "owner" / "cells.json").write_bytes(b'{"cells": ["AAAA"')
+    for words in (("run",), ("chain", "verify")):
+        said = ioe(*words, code=1)
+        assert "cells.json" in said.err
+        assert "restore it" in said.err
+        assert [line for line in said.err.splitlines() if line.startswith("ioe: ")] == [
+            said.err.splitlines()[-1]
+        ]
+        assert "Traceback" not in said.err
+
+
+def test_where_nobody_types_the_variable_is_named(ioe: Any, tmp_path: Path) -> None:
+    ioe("init", "--address", "127.0.0.1")
+    environment = {key: value for key, value in os.environ.items() if key != PASSPHRASE_VARIABLE}
+    command = [sys.executable, "-W", "ignore", "-m", "ioe_node.cli.main"]
+    done = subprocess.run(
+        [*command, "--home", str(tmp_path / "owner"), "run"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        env=environment,
+        check=False,
+        start_new_session=True,
+    )
+    assert done.returncode == 1
+    assert b"set IOE_PASSPHRASE" in done.stderr.splitlines()[-1]
+
+
+def test_one_process_through_its_life(ioe: Any, daemon: Any, tmp_path: Path) -> None:
+    """Signals, a second one on its directory, kill -9 and what it leaves behind."""
+    ioe("init", "--address", "127.0.0.1")
+    home = tmp_path / "owner"
+    node = daemon("owner").wait_ready()
+    agent = json.loads(ioe("status", "--json").out)["agent"]
+    second = ioe("run", code=1)
+    assert "already runs" in second.err
+    assert json.loads(ioe("status", "--json").out)["agent"] == agent
+    for number in (signal.SIGTERM, signal.SIGINT):
+        code, took_s = node.signal(number)
+        assert code == 0, node.said()
+        assert took_s < STOP_MAX_S
+        assert node.said().splitlines()[-1] == "stopped"
+        assert "Traceback" not in node.said()
+        assert not (home / "control.json").exists()
+        assert "no node runs" in ioe("status", code=4).err
+        node.restart()
+    ioe("community", "create", "street")
+    actions = json.loads(ioe("chain", "show", "--json").out)
+    assert len(actions) == 3
+    code, _ = node.signal(signal.SIGKILL)
+    assert code == -signal.SIGKILL
+    assert (home / "control.json").exists(), "nobody was there to remove it"
+    assert "no node runs" in ioe("status", code=4).err
+    assert "1 chains verify" in ioe("chain", "verify").out
+    node.restart()
+    assert json.loads(ioe("chain", "show", "--json").out) == actions
+    assert json.loads(ioe("status", "--json").out)["faults"] == []
+    assert "uhCAk" in ioe("status").out
+
+
+def test_a_signal_while_starting_stops_it_too(ioe: Any, daemon: Any) -> None:
+    ioe("init", "--address", "127.0.0.1")
+    node = daemon("owner")
+    node.wait_for((node.home / "lock").exists)
+    code, took_s = node.signal(signal.SIGTERM)
+    assert code == 0, node.said()
+    assert took_s < STOP_MAX_S

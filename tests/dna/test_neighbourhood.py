@@ -1,0 +1,57 @@
+"""The neighbourhood's name covers what makes its rules; a clone is another network."""
+
+from dataclasses import replace
+
+import pytest
+
+from dna.neighbourhood import DNA, Properties
+from ioe_node.errors import LocalError
+from ioe_node.hdk import Modifiers
+from ioe_node.model.codec import encode
+from ioe_node.model.hashes import agent_key
+
+STEWARD = agent_key(bytes(32))
+
+
+def test_its_zomes_and_types() -> None:
+    assert [zome.integrity.name for zome in DNA.zomes] == [
+        "community",
+        "identity",
+        "metering",
+        "currency",
+    ]
+    assert sorted(DNA.entry_types) == [
+        "currency.Settlement",
+        "identity.Acknowledgement",
+        "identity.Enrolment",
+        "metering.IntervalReading",
+    ]
+    assert DNA.entry_types["currency.Settlement"].countersigned
+    assert not DNA.entry_types["metering.IntervalReading"].by_hash
+
+
+def test_every_property_and_the_seed_make_another_network() -> None:
+    names = {DNA.hash, replace(DNA, seed="x").hash}
+    for changed in (
+        {"stewards": (STEWARD,)},
+        {"interval_us": 1},
+        {"price_bp": 1},
+        {"credit_limit_micro": 1},
+        {"power_milli_w_max": 1},
+    ):
+        names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
+    assert len(names) == 7
+    assert replace(DNA, name="only a name").hash == DNA.hash
+
+
+def test_a_clone_is_made_again_from_its_modifiers() -> None:
+    properties = replace(Properties(), stewards=(STEWARD,), price_bp=2_500)
+    clone = DNA.clone(Modifiers("our street", encode(properties)))
+    assert clone.properties == properties
+    assert DNA.clone(clone.modifiers).hash == clone.hash != DNA.hash
+
+
+@pytest.mark.parametrize("properties", [b"", b"\xc1", b"\x80\x80", encode({"price_bp": "dear"})])
+def test_properties_that_do_not_fit(properties: bytes) -> None:
+    with pytest.raises(LocalError, match="neighbourhood"):
+        DNA.clone(Modifiers("x", properties))

@@ -1,0 +1,158 @@
+"""Messages between agents: each comes back, and nothing else is taken."""
+
+from contextlib import suppress
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ioe_node.errors import Malformed
+from ioe_node.model.agent_info import SignedInfo
+from ioe_node.model.codec import Codec
+from ioe_node.model.record import ENTRY_BYTES_MAX
+from ioe_node.model.signing import Signer
+from ioe_node.model.warrant import SignedReceipt, SignedWarrant
+from ioe_node.net import messages
+from ioe_node.net.messages import (
+    HELLO_BYTES_MAX,
+    PEERS_PER_MESSAGE_MAX,
+    Activity,
+    Chain,
+    Done,
+    Drafted,
+    Get,
+    Held,
+    Hello,
+    Links,
+    Never,
+    Outcome,
+    Peers,
+    Propose,
+    Publish,
+    Records,
+    Sign,
+    Signed,
+    Warrants,
+    answers,
+    encode,
+    hellos,
+    requests,
+)
+
+HASH = bytes(Signer(b"a" * 32).agent)
+SIGNATURE = b"s" * 64
+INFO = SignedInfo(b"info", SIGNATURE)
+REQUESTS: list[msgspec.Struct] = [
+    Publish(()),
+    Get(HASH),
+    Activity(HASH, 7),
+    Links(HASH),
+    Peers((INFO,)),
+    Warrants((SignedWarrant(b"warrant", SIGNATURE),)),
+    Propose("currency", "sale", b"\x80", 3, HASH, 1_700_000_000_000_000),
+    Sign(b"entry", SIGNATURE),
+    Outcome(HASH),
+]
+ANSWERS: list[msgspec.Struct] = [
+    Held(SignedReceipt(b"receipt", SIGNATURE)),
+    Records(()),
+    Chain((), True),
+    Peers(()),
+    Drafted(b"entry"),
+    Signed(SIGNATURE),
+    Never(),
+    Done(),
+]
+HELLO = Hello(INFO, b"proof")
+
+
+def test_every_kind_is_sampled_here() -> None:
+    """A kind that is added is added above."""
+    kinds = {
+        each
+        for each in vars(messages).values()
+        if isinstance(each, type) and each.__module__ == messages.__name__
+    }
+    assert kinds == {type(each) for each in (*REQUESTS, *ANSWERS, HELLO)}
+
+
+@pytest.mark.parametrize("message", REQUESTS, ids=lambda each: type(each).__name__)
+def test_a_request_comes_back(message: msgspec.Struct) -> None:
+    assert requests.decode(encode(message)) == message
+
+
+@pytest.mark.parametrize("message", ANSWERS, ids=lambda each: type(each).__name__)
+def test_an_answer_comes_back(message: msgspec.Struct) -> None:
+    assert answers.decode(encode(message)) == message
+
+
+def test_a_hello_comes_back_and_is_neither_request_nor_answer() -> None:
+    data = encode(HELLO)
+    assert hellos.decode(data) == HELLO
+    for codec in (requests, answers):
+        with pytest.raises(Malformed):
+            codec.decode(data)
+
+
+def test_an_answer_is_no_request_and_the_other_way_round() -> None:
+    for codec, wrong in ((requests, ANSWERS), (answers, REQUESTS)):
+        for message in wrong:
+            if not isinstance(message, Peers):
+                with pytest.raises(Malformed):
+                    codec.decode(encode(message))
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Get(HASH[:-1]),
+        Get(HASH + b"x"),
+        Activity(HASH, -1),
+        Activity(HASH, 2**32),
+        Peers((INFO,) * (PEERS_PER_MESSAGE_MAX + 1)),
+        Peers((SignedInfo(b"", SIGNATURE[1:]),)),
+        Sign(bytes(ENTRY_BYTES_MAX + 1), SIGNATURE),
+        Propose("z" * 129, "f", b"", 0, HASH, 0),
+        Propose("z", "f", bytes(65_537), 0, HASH, 0),
+        Propose("z", "f", b"", -1, HASH, 0),
+    ],
+)
+def test_what_is_past_a_limit_is_malformed(message: msgspec.Struct) -> None:
+    with pytest.raises(Malformed):
+        requests.decode(encode(message))
+
+
+def test_an_oversize_hello_is_malformed() -> None:
+    with pytest.raises(Malformed, match="at most"):
+        hellos.decode(bytes(HELLO_BYTES_MAX + 1))
+
+
+CODECS: list[Codec[msgspec.Struct]] = [requests, answers, hellos]  # type: ignore[list-item]
+SAMPLES = [encode(each) for each in (*REQUESTS, *ANSWERS, HELLO)]
+
+
+@given(st.sampled_from(CODECS), st.binary(max_size=200))
+def test_any_bytes_are_a_message_or_malformed(codec: Codec[msgspec.Struct], data: bytes) -> None:
+    with suppress(Malformed):
+        assert encode(codec.decode(data)) == data
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(CODECS), st.sampled_from(SAMPLES), st.data())
+def test_a_changed_message_is_another_or_malformed(
+    codec: Codec[msgspec.Struct], sample: bytes, data: st.DataObject
+) -> None:
+    """Flip a bit, cut, repeat or append: one value has one encoding."""
+    place = data.draw(st.integers(0, 8 * len(sample) - 1))
+    byte, bit = divmod(place, 8)
+    flipped = bytearray(sample)
+    flipped[byte] ^= 1 << bit
+    for changed in (
+        bytes(flipped),
+        sample[:byte],
+        sample + sample[byte:],
+        sample[:byte] + sample[byte:] * 2,
+    ):
+        with suppress(Malformed):
+            assert encode(codec.decode(changed)) == changed

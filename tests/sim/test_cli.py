@@ -1,0 +1,34 @@
+"""`ioe-sim`: what it prints, and its exit codes."""
+
+import pytest
+from click.testing import CliRunner
+
+from sim import checkers
+from sim.cli import cli
+
+SHORT = ["run", "neighbourhood", "--nodes", "2", "--hours", "1", "--seed", "3"]
+
+
+def test_the_scenarios_are_listed() -> None:
+    done = CliRunner().invoke(cli, ["list"])
+    assert done.exit_code == 0
+    assert done.output.startswith("neighbourhood: ")
+
+
+def test_a_run_that_passes_is_summed_up() -> None:
+    done = CliRunner().invoke(cli, SHORT)
+    assert done.exit_code == 0, done.output
+    assert "kWh sold" in done.output
+    assert "credits sum to zero" in done.output
+
+
+def test_a_run_that_fails_says_its_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(checkers.CHECKERS, "credits sum to zero", lambda homes: ["they do not"])
+    done = CliRunner().invoke(cli, SHORT)
+    assert done.exit_code == 1
+    assert "they do not" in done.output
+    assert "--seed 3" in done.output
+
+
+def test_an_unknown_scenario_is_wrong_usage() -> None:
+    assert CliRunner().invoke(cli, ["run", "nowhere"]).exit_code == 2
