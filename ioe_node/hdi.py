@@ -191,7 +191,7 @@ class ValidationHost(Protocol):
 def decode(shape: Any, data: bytes) -> Any:
     """The canonical bytes of any shape (proofs, tokens); raises `Malformed`."""
     value = Codec[Any](shape, getattr(shape, "__name__", "value"), ENTRY_BYTES_MAX).decode(data)
-    _check_hashes(shape, value)
+    check_hashes(shape, value)
     return value
 
 
@@ -210,9 +210,11 @@ _PREFIX_OF = {
 
 
 def _check_hint(hint: Any, where: str) -> None:
-    """Raise TypeError for a field that has no canonical form (floats above all)."""
+    """Raise TypeError for a field that has no canonical form: floats, sets, maps, anything."""
     if hint is float:
         raise TypeError(f"{where} is a float; use an integer with its unit in the name")
+    if {hint, typing.get_origin(hint)} & {set, frozenset, dict, list, Any, object}:
+        raise TypeError(f"{where} has no fixed order or shape; use a tuple or a dataclass")
     if isinstance(hint, type) and is_dataclass(hint):
         for name, inner in typing.get_type_hints(hint).items():
             _check_hint(inner, f"{where}.{name}")
@@ -221,7 +223,7 @@ def _check_hint(hint: Any, where: str) -> None:
             _check_hint(inner, where)
 
 
-def _check_hashes(hint: Any, value: Any) -> None:
+def check_hashes(hint: Any, value: Any) -> None:
     """Raise Malformed unless every hash in `value` is of the kind that its hint names."""
     prefix = _PREFIX_OF.get(hint)
     if prefix is not None:
@@ -230,14 +232,14 @@ def _check_hashes(hint: Any, value: Any) -> None:
         args = typing.get_args(hint)
         inner = args[:1] * len(value) if len(args) == 2 and args[1] is ... else args
         for part, item in zip(inner or (), value, strict=False):
-            _check_hashes(part, item)
+            check_hashes(part, item)
     elif is_dataclass(hint):
         for name, inner_hint in typing.get_type_hints(hint).items():
-            _check_hashes(inner_hint, getattr(value, name))
+            check_hashes(inner_hint, getattr(value, name))
     elif value is not None and typing.get_origin(hint) in (types.UnionType, typing.Union):
         for part in typing.get_args(hint):
             if part is not types.NoneType:
-                _check_hashes(part, value)
+                check_hashes(part, value)
 
 
 def _names_a_hash(hint: Any) -> bool:
@@ -271,7 +273,7 @@ class EntryType:
         """The entry of these canonical bytes; raises `Malformed`."""
         entry = self._codec.decode(data)
         for name, hint in self._hashes:
-            _check_hashes(hint, getattr(entry, name))
+            check_hashes(hint, getattr(entry, name))
         return entry
 
 

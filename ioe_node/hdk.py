@@ -21,7 +21,14 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from ioe_node.errors import Busy, CallError, LocalError, PeerError, TransportError
+from ioe_node.errors import (
+    Busy,
+    CallError,
+    LocalError,
+    Malformed,
+    PeerError,
+    TransportError,
+)
 from ioe_node.hdi import (
     HDI_VERSION,
     ActionHash,
@@ -34,7 +41,9 @@ from ioe_node.hdi import (
     Party,
     Valid,
     Verdict,
+    check_hashes,
 )
+from ioe_node.model.capability import CapClaim, CapGrant
 from ioe_node.model.codec import encode, pack
 from ioe_node.model.hashes import dna_hash
 
@@ -44,6 +53,8 @@ __all__ = [
     "AgentPubKey",
     "Busy",
     "CallError",
+    "CapClaim",
+    "CapGrant",
     "CoordinatorZome",
     "DnaDef",
     "DnaHash",
@@ -89,7 +100,7 @@ class Host(Protocol):
         """The node's clock."""
 
     async def create(self, entry: Any) -> ActionHash:
-        """Stage a new entry of a declared type."""
+        """Stage a new entry: of a declared type, or a `CapGrant` or `CapClaim`."""
 
     async def update(self, original: ActionHash, entry: Any) -> ActionHash:
         """Stage an entry that replaces `original`."""
@@ -186,10 +197,10 @@ def arguments(
     for parameter in parameters:
         if parameter.name in payload:
             try:
-                made[parameter.name] = msgspec.convert(
-                    payload[parameter.name], hints[parameter.name]
-                )
-            except msgspec.ValidationError as error:
+                hint = hints[parameter.name]
+                made[parameter.name] = msgspec.convert(payload[parameter.name], hint)
+                check_hashes(hint, made[parameter.name])
+            except (msgspec.ValidationError, Malformed) as error:
                 raise CallError(f"{function.__name__}: '{parameter.name}': {error}") from None
         elif parameter.default is inspect.Parameter.empty:
             raise CallError(f"{function.__name__} needs '{parameter.name}'")

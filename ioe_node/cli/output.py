@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from ioe_node.errors import LocalError, Malformed
@@ -18,6 +19,7 @@ from ioe_node.model.hashes import AGENT, HASH_BYTES, from_text, to_text
 F = TypeVar("F", bound=Callable[..., Any])
 # What peers write (names, memos) is text and never markup.
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+TABLE_CHARS_MAX = 1_000
 AMOUNT = re.compile(r"(\d{1,12})(?:\.(\d{1,6}))?")
 
 
@@ -41,14 +43,16 @@ def show(value: Any, as_json: bool, people: Callable[[], None]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """One table; numbers stand right."""
+    """One table, as wide as it is: a key that is folded cannot be copied; numbers stand right."""
     made = Table(title=title, title_justify="left")
     for column in columns:
         numbers = column in ("kWh in", "kWh out", "credits", "balance", "seq", "kWh")
-        made.add_column(column, justify="right" if numbers else "left", overflow="fold")
+        made.add_column(column, justify="right" if numbers else "left", no_wrap=True)
     for row in rows:
         made.add_row(*(printable(str(cell)) for cell in row))
-    console.print(made)
+    whole = console.options.update(max_width=TABLE_CHARS_MAX)
+    width = Measurement.get(console, whole, made).maximum
+    console.print(made, width=width, crop=False)
 
 
 def printable(text: str) -> str:

@@ -15,6 +15,7 @@ from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash, Found, Missing
 from ioe_node.hdk import AgentInfo, DnaDef, LinkFound, arguments
 from ioe_node.model import capability
 from ioe_node.model.action import (
+    CAP_CLAIM_ENTRY,
     CAP_GRANT_ENTRY,
     AnyAction,
     Create,
@@ -40,6 +41,10 @@ from ioe_node.workflows.space import Space
 
 CALL_DEPTH_MAX = 8
 PLACEHOLDER = Proof(bytes(64))
+_CAPABILITIES: dict[type[Any], str] = {
+    capability.CapGrant: CAP_GRANT_ENTRY,
+    capability.CapClaim: CAP_CLAIM_ENTRY,
+}
 
 
 class CallHost:
@@ -105,14 +110,13 @@ class CallHost:
         return hash_
 
     def _encode(self, entry: Any) -> tuple[str, bytes, EntryHash]:
-        if isinstance(entry, capability.CapGrant):
-            name = CAP_GRANT_ENTRY
-        else:
-            try:
-                name = self.space.rules.name_of(type(entry))
-            except KeyError:
-                raise CallError(f"{type(entry).__name__} is no entry type of this DNA") from None
-        data = encode(entry)
+        try:
+            name = _CAPABILITIES.get(type(entry)) or self.space.rules.name_of(type(entry))
+            data = encode(entry)
+        except KeyError:
+            raise CallError(f"{type(entry).__name__} is no entry type of this DNA") from None
+        except (TypeError, ValueError, OverflowError) as error:
+            raise CallError(f"{type(entry).__name__} cannot be encoded: {error}") from None
         if len(data) > ENTRY_BYTES_MAX:
             raise CallError(f"an entry of {len(data)} bytes, at most {ENTRY_BYTES_MAX}")
         return name, data, entry_hash(data)

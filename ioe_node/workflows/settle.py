@@ -106,7 +106,11 @@ async def _draft(
     for each in space.rules.definition.zomes:
         draft = each.coordinator.drafts.get(function)
         if each.coordinator.name == zome and draft is not None:
-            return encode(await draft(host, parties, **arguments(draft, terms, skip=2)))
+            entry = await draft(host, parties, **arguments(draft, terms, skip=2))
+            try:
+                return encode(entry)
+            except (TypeError, ValueError, OverflowError) as error:
+                raise CallError(f"terms that make no entry: {error}") from None
     raise CallError(f"zome '{zome}' has no draft '{function}'")
 
 
@@ -140,9 +144,8 @@ class Settlements:
 
     async def _commit(self, record: Record) -> None:
         space = self._space
-        with trio.CancelScope(shield=True):
-            ops = [space.ops_held(record)]
-            await space.run(space.store.commit, [record], ops, space.by_hash([record]))
+        ops = [space.ops_held(record)]
+        await space.run(space.store.commit, [record], ops, space.by_hash([record]))
         space.counters.bundles_committed += 1
         space.ring_publish()
         space.signal({"kind": "settled", "hash": record.hash})
@@ -157,7 +160,11 @@ class Settlements:
         zome, _, function = name.partition(".")
         now = max(space.clock.now_us(), head.timestamp_us)
         ours = Party(space.agent, head.seq + 1, head.hash, Timestamp(now))
-        proposal = Propose(zome, function, pack(dict(terms)), ours.action_seq, head.hash, now)
+        try:
+            packed = pack(dict(terms))
+        except Malformed as error:
+            raise CallError(f"terms that cannot be sent: {error}") from None
+        proposal = Propose(zome, function, packed, ours.action_seq, head.hash, now)
         answer = await space.ask(counterparty, proposal)
         if not isinstance(answer, Drafted):
             raise Malformed("a proposal answered by something else than a draft")

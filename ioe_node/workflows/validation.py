@@ -36,8 +36,14 @@ class Verdicts:
 
     async def wait(self, first: ActionHash) -> None:
         """Until the parcel that begins with this action is judged."""
-        if not self._store.has(first) and first not in self._refused:
-            await self._waiting.setdefault(first, trio.Event()).wait()
+        if self._store.has(first) or first in self._refused:
+            return
+        event = self._waiting.setdefault(first, trio.Event())
+        try:
+            await event.wait()
+        finally:
+            if self._waiting.get(first) is event and not event.statistics().tasks_waiting:
+                del self._waiting[first]
 
     def refused(self, first: ActionHash) -> bool:
         """Whether the parcel was refused here of late."""
