@@ -22,6 +22,7 @@ from ioe_node.hdk import (
 
 HISTORY_MAX = 10_000
 SALES_PER_CALL_MAX = 64
+PATIENCE_INTERVALS = 16
 
 zome = CoordinatorZome(integrity)
 
@@ -104,7 +105,7 @@ async def _check_offer(host: Host, reading: Found, buyer: AgentPubKey, energy: i
     if matches is None:
         raise Busy("not every reading of that interval is here yet; try again")
     if (seller, buyer, energy) not in matches:
-        raise CallError("another share-out of that interval than ours")
+        raise Busy("another share-out of that interval than ours; try again")
     if buyer in await _served(host, seller, reading.hash):
         raise CallError("this energy is bought already")
 
@@ -120,8 +121,7 @@ async def _served(host: Host, seller: AgentPubKey, reading: ActionHash) -> set[A
 async def _matches(host: Host, start: int) -> list[tuple[AgentPubKey, AgentPubKey, int]] | None:
     """(seller, buyer, milli-Wh) of one interval; None while a trader's reading is still out.
 
-    Devices trade; a substation's meter only watches.  A device that has been silent for
-    `SILENT_INTERVALS_MAX` while others went on is left out.
+    Devices trade; a substation's meter only watches.
     """
     readings = await host.call("metering", "at", {"start": start})
     if not all(each["present"] for each in readings):
@@ -141,7 +141,7 @@ async def sell(host: Host) -> dict[str, int]:
     """Sell what our readings export and others import, oldest unsold reading first.
 
     Run it on a schedule.  Each sale is a settlement.  A reading is left for the next run while
-    a buyer is busy or away; a buyer who declines is passed by.
+    a buyer is busy or away, for `PATIENCE_INTERVALS`; a buyer who declines is passed by.
     """
     us = host.agent_info().agent
     _, account = await _standing(host, us)
@@ -157,7 +157,8 @@ async def sell(host: Host) -> dict[str, int]:
         for buyer, energy in ours:
             if buyer not in served:
                 waiting += not await _sell_to(host, buyer, reading["hash"], energy, done)
-        if waiting or done["sold"] >= SALES_PER_CALL_MAX:
+        patient = reading["age"] < PATIENCE_INTERVALS
+        if (waiting and patient) or done["sold"] >= SALES_PER_CALL_MAX:
             break
     return done
 

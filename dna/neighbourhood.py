@@ -12,6 +12,8 @@ import zomes.identity.coordinator
 import zomes.metering.coordinator
 from ioe_node.hdk import AgentPubKey, DnaDef, Zome
 
+SECOND_US = 1_000_000
+
 
 @dataclass(frozen=True)
 class Properties:
@@ -28,6 +30,13 @@ class Properties:
     price_bp: int = 10_000
     credit_limit_micro: int = 100_000_000
     power_milli_w_max: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        """Refuse what no community can run on; `ValueError` says what."""
+        if self.interval_us <= 0 or self.interval_us % SECOND_US:
+            raise ValueError("interval_us is a whole number of seconds, in microseconds")
+        if min(self.price_bp, self.credit_limit_micro, self.power_milli_w_max) < 0:
+            raise ValueError("price_bp, credit_limit_micro and power_milli_w_max are not negative")
 
 
 def _zome(module: object) -> Zome:

@@ -33,7 +33,8 @@ def chains_verify(homes: Sequence[Home]) -> list[str]:
     for home in homes:
         for author in home.store.authors():
             try:
-                verify_chain(home.store.rows(author), author, home.cell.space.dna)
+                rules = home.cell.space.rules
+                verify_chain(home.store.rows(author), author, rules.hash, rules.seal_fault)
             except ChainBroken as error:
                 faults.append(f"home {home.number}, chain of {_name(author)}: {error}")
     return faults

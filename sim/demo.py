@@ -24,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from currency.ledger import share_out
+from dna.neighbourhood import DNA as NEIGHBOURHOOD
 from ioe_node.cli.output import credits_text, kwh, short
 from ioe_node.clock import SystemClock
 from ioe_node.conductor.home import Home
@@ -212,21 +213,27 @@ async def kill_at_random(street: Street, kills: int, rng: Random) -> list[str]:
 
 
 async def settle_down(street: Street) -> dict[str, dict[str, Any]]:
-    """Wait until every node holds the same ops and nothing is under way; their statuses."""
+    """Wait until all is sold, every node holds the same ops and nothing is under way.
+
+    Gives up after `CONVERGE_TIMEOUT_S`; the checks then say what is missing.  Returns every
+    node's status.
+    """
     found: dict[str, dict[str, Any]] = {}
     quiet = 0
     last: set[bytes] = set()
     with trio.move_on_after(CONVERGE_TIMEOUT_S):
         while quiet < 3:
+            await trio.sleep(1)
             found = {node.name: await node.ready() for node in street.nodes}
             communities = [each["communities"][0] for each in found.values()]
             digests = {each["ops_digest"] for each in communities}
             done = len(digests) == 1 and not any(
                 each["unpublished"] or each["in_doubt"] for each in communities
             )
-            quiet = quiet + 1 if done and digests == last else 0
+            quiet = (
+                quiet + 1 if done and digests == last and (await share_check(street)).good else 0
+            )
             last = digests
-            await trio.sleep(1)
     return found
 
 
@@ -323,7 +330,8 @@ def refusal_check(statuses: dict[str, dict[str, Any]]) -> Check:
 
 def chain_check(street: Street) -> Check:
     """Every chain in every node's files verifies, byte by byte."""
-    rows = [row for node in street.nodes for row in verify_home(Home(node.home))]
+    known = {NEIGHBOURHOOD.name: NEIGHBOURHOOD}
+    rows = [row for node in street.nodes for row in verify_home(Home(node.home), known)]
     faults = [row["fault"] for row in rows if row["fault"]]
     actions = sum(row["actions"] for row in rows)
     figures = f"{len(rows)} chains, {actions} actions, faults {faults}"

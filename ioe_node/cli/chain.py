@@ -87,9 +87,12 @@ def verify(context: click.Context, as_json: bool) -> None:
     Works while the node runs and while it does not.  A chain that fails is named with its
     first bad action, and the exit code is 1.
     """
+    from ioe_node.conductor.invitation import known_dnas
     from ioe_node.conductor.verify import verify_home
+    from ioe_node.config import load_config
 
-    found = verify_home(Home(home_of(context)))
+    home = Home(home_of(context))
+    found = verify_home(home, known_dnas(load_config(home.config).dnas))
 
     def people() -> None:
         rows = [

@@ -52,7 +52,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         made.add_row(*(printable(str(cell)) for cell in row))
     whole = console.options.update(max_width=TABLE_CHARS_MAX)
     width = Measurement.get(console, whole, made).maximum
-    console.print(made, width=width, crop=False)
+    Console(width=width, highlight=False, markup=False, emoji=False).print(made)
 
 
 def printable(text: str) -> str:

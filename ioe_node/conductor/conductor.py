@@ -21,7 +21,7 @@ from ioe_node.conductor import devices, keytree
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home, State
-from ioe_node.conductor.invitation import Invitation, decode_invitation
+from ioe_node.conductor.invitation import Invitation, decode_invitation, known_dnas
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.signals import Signals
 from ioe_node.conductor.verify import verify_stored
@@ -85,7 +85,7 @@ class Conductor:
         self._open_transport = open_transport
         self._reborn = trio.Event()
         self._nursery: trio.Nursery | None = None
-        self.known: dict[str, DnaDef] = {dna.name: dna for dna in map(load, config.dnas)}
+        self.known = known_dnas(config.dnas)
 
     # -- who we are ---------------------------------------------------------------------------
 
@@ -285,7 +285,7 @@ class Conductor:
 
         stop = trio.from_thread.check_cancelled
         try:
-            await run_in_thread(verify_stored, space.store, space.agent, space.dna, stop)
+            await run_in_thread(verify_stored, space.store, space.agent, space.rules, stop)
         except IoeError as error:
             self._fault(invitation, error)
 

@@ -5,6 +5,7 @@ the modifiers, the proof that admits the joiner, and whom to meet first.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Iterable
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -13,6 +14,7 @@ from ioe_node.errors import CallError, Malformed
 from ioe_node.hdk import DnaDef, Modifiers
 from ioe_node.model.action import MEMBRANE_PROOF_BYTES_MAX, Hash39
 from ioe_node.model.codec import Codec, encode
+from ioe_node.plugins import load
 
 INVITATION_BYTES_MAX = 60_000
 BOOTSTRAP_MAX = 16
@@ -53,6 +55,11 @@ class Invitation(Struct, frozen=True, array_like=True):
                 "install the version that it runs"
             )
         return definition
+
+
+def known_dnas(names: Iterable[str]) -> dict[str, DnaDef]:
+    """The DNAs of a config's dotted names, by their own names; raises `ConfigError`."""
+    return {dna.name: dna for dna in map(load, names)}
 
 
 _codec: Codec[Invitation] = Codec(Invitation, "invitation", INVITATION_BYTES_MAX)

@@ -2,17 +2,23 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 from ioe_node.conductor.home import Home
 from ioe_node.core.chain import Head, StoredRow, verify_chain
+from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import IoeError, LocalError
-from ioe_node.hdi import AgentPubKey, DnaHash
+from ioe_node.hdi import AgentPubKey
+from ioe_node.hdk import DnaDef
 from ioe_node.store.store import Store
 
 
-def verify_home(home: Home) -> list[dict[str, Any]]:
-    """(community, agent, actions, fault or None) of every chain in every cell's file."""
+def verify_home(home: Home, known: dict[str, DnaDef]) -> list[dict[str, Any]]:
+    """(community, agent, actions, fault or None) of every chain in every cell's file.
+
+    `known` are the DNAs installed here, by name: their rules say whose seals a record needs.
+    """
     if not home.path.is_dir():
         raise LocalError(f"{home.path} holds no node; 'ioe init' makes one")
     found = []
@@ -20,23 +26,30 @@ def verify_home(home: Home) -> list[dict[str, Any]]:
         pattern = home.store_path(invitation, AgentPubKey(invitation.dna_hash)).name[:20]
         for path in sorted((home.path / "cells").glob(f"{pattern}*.sqlite")):
             try:
-                store = Store(path)
+                rules = Rules(invitation.definition(known))
+                found += [_row(invitation.seed, *each) for each in _verify_file(path, rules)]
             except IoeError as error:
                 found.append(_row(invitation.seed, None, 0, str(error)))
-                continue
-            try:
-                for author in store.authors():
-                    fault, actions = _verify(store, author, DnaHash(invitation.dna_hash))
-                    found.append(_row(invitation.seed, author, actions, fault))
-            except IoeError as error:
-                found.append(_row(invitation.seed, None, 0, str(error)))
-            finally:
-                store.close()
     return found
 
 
+def _verify_file(path: Path, rules: Rules) -> Iterator[tuple[AgentPubKey, int, str | None]]:
+    """(agent, actions, fault or None) of every chain in one file."""
+    store = Store(path)
+    try:
+        store.check_file()
+        for author in store.authors():
+            try:
+                head = verify_stored(store, author, rules)
+                yield author, 0 if head is None else head.seq + 1, None
+            except IoeError as error:
+                yield author, 0, str(error)
+    finally:
+        store.close()
+
+
 def verify_stored(
-    store: Store, author: AgentPubKey, dna: DnaHash, each: Callable[[], None] = lambda: None
+    store: Store, author: AgentPubKey, rules: Rules, each: Callable[[], None] = lambda: None
 ) -> Head | None:
     """The head of a stored chain that verifies; raises `ChainBroken`.
 
@@ -50,15 +63,7 @@ def verify_stored(
                 each()
                 yield row
 
-        return verify_chain(watched(), author, dna)
-
-
-def _verify(store: Store, author: AgentPubKey, dna: DnaHash) -> tuple[str | None, int]:
-    try:
-        head = verify_stored(store, author, dna)
-    except IoeError as error:
-        return str(error), 0
-    return None, 0 if head is None else head.seq + 1
+        return verify_chain(watched(), author, rules.hash, rules.seal_fault)
 
 
 def _row(

@@ -2,9 +2,11 @@
 
 A record's row id is `agent.id << 32 | action_seq`, so a chain is one contiguous run of the
 table's own b-tree and needs no index to be read, published or verified; a second action at
-one place is refused by the key itself.  A record's hash is not stored, it is what the action's
-bytes hash to: `short` is its core's first 8 bytes, enough to find it by.  The other indexes
-hold only what is looked up by them.
+one place is refused by the key itself.  Large columns stand last, where they hide no small one.
+A record's hash is not stored, it is what the action's bytes hash to: `short` is its core's
+first 8 bytes, enough to find it by.  `hash_index` has every row of a chain below the sequence
+`agent.unindexed` (see `store.hash_index`).  The other indexes hold only what is looked up by
+them.
 """
 
 from sqlite_utils import Database, Migrations
@@ -17,17 +19,18 @@ def m001_first(db: Database) -> None:
     """Chains, what is found by other hashes, limbo, delivery, peers, promises, warrants."""
     db.executescript(
         """
-        CREATE TABLE agent (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE);
+        CREATE TABLE agent (id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE,
+            unindexed INTEGER NOT NULL DEFAULT 0);
         CREATE TABLE record (
             id INTEGER PRIMARY KEY,
-            short INTEGER NOT NULL,
-            action BLOB NOT NULL,
-            entry BLOB,
             place INTEGER NOT NULL,
+            ops INTEGER NOT NULL,
             proof BLOB,
-            ops INTEGER NOT NULL
+            action BLOB NOT NULL,
+            entry BLOB
         );
-        CREATE INDEX record_short ON record (short);
+        CREATE TABLE hash_index (short INTEGER NOT NULL, record INTEGER NOT NULL,
+            PRIMARY KEY (short, record)) WITHOUT ROWID;
         CREATE TABLE entry_index (hash BLOB NOT NULL, record INTEGER NOT NULL,
             PRIMARY KEY (hash, record)) WITHOUT ROWID;
         CREATE TABLE amendment (original BLOB NOT NULL, record INTEGER NOT NULL,

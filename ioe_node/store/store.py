@@ -6,6 +6,7 @@ leave this module: it becomes `DiskFull` or `StoreError`.
 """
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -29,26 +30,30 @@ from ioe_node.model.action import (
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import ActionHash, AgentPubKey, EntryHash, action_hash, core_of
 from ioe_node.model.record import Proof, Record, check_entry, decode_proof
+from ioe_node.store.hash_index import SEQ_BITS, SEQ_MAX, HashIndex, lost_hashes, short_of
 from ioe_node.store.schema import migrations
 
-SEQ_BITS = 32
-SEQ_MAX = 2**SEQ_BITS - 1
 BUSY_TIMEOUT_S = 5.0
 TREES_CACHED_MAX = 8
+LOG_PAGES_MAX = 4_096
+"""The write-ahead log is folded into the file at 16 MiB, which is more than any bundle, so that
+a page that many commits touch is copied once; NORMAL flushes to the disk as often as that."""
 
 Synchronous = Literal["NORMAL", "FULL"]
 
 _OF_AGENT = "WHERE id BETWEEN ?1 AND ?2"
+_REFERS = {
+    Update: ("amendment", "original_action"),
+    Delete: ("amendment", "deletes_action"),
+    DeleteLink: ("amendment", "create_link"),
+    CreateLink: ("link", "base"),
+}
+"""The table by which an action is found at another hash, and its field that names that hash."""
 
 
 def _bounds(agent: int) -> tuple[int, int]:
     """The first and the last row id that a chain may have."""
     return agent << SEQ_BITS, agent << SEQ_BITS | SEQ_MAX
-
-
-def short_of(hash_: bytes) -> int:
-    """The first 8 bytes of a hash's core, as the signed integer that SQLite keeps best."""
-    return int.from_bytes(hash_[3:11], "big", signed=True)
 
 
 _Refusal = (sqlite3.Error, UnicodeDecodeError)
@@ -80,17 +85,20 @@ class Store:
         self._agents: dict[bytes, int] = {}
         self._unwritten_agents: dict[bytes, int] = {}
         self._heads: dict[bytes, Head] = {}
+        self._hashes = HashIndex()
         self._writing = Lock()
         with _guard(f"open {path}"):
             self._db = self._connect(path)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={synchronous}")
+            self._db.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_MAX}")
             self._migrate()
             self._reader = self._connect(path)
             self._reader.execute("PRAGMA query_only=1")
             self._agents.update(self._db.execute("SELECT key, id FROM agent"))
             if None in self._agents.values():
                 raise StoreError(f"{path} has a damaged list of agents; restore a backup")
+            self._hashes.load(self._db)
         self._leaves = lru_cache(maxsize=TREES_CACHED_MAX)(self._read_leaves)
 
     @staticmethod
@@ -121,11 +129,13 @@ class Store:
                 self._db.execute("COMMIT")
             except BaseException as error:
                 self._unwritten_agents.clear()
+                self._hashes.forget()
                 with suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
                 if isinstance(error, _Refusal):
                     raise _fault(what, error) from None
                 raise
+            self._hashes.keep()
             if self._unwritten_agents:
                 self._agents.update(self._unwritten_agents)
                 self._unwritten_agents.clear()
@@ -183,42 +193,26 @@ class Store:
         by_hash: Sequence[bool],
     ) -> None:
         rows = []
-        entries: list[tuple[bytes, int]] = []
-        amendments: list[tuple[bytes, int]] = []
-        links: list[tuple[bytes, int]] = []
+        indexes: dict[str, list[tuple[bytes, int]]] = defaultdict(list)
+        author, first = None, 0
         for record, held, indexed in zip(records, ops, by_hash, strict=True):
             action, proof = record.action, record.proof
-            row = self._agent_id(action.author) << SEQ_BITS | action.action_seq
-            first = proof.size == 1 or proof.cosignatures or not proof.index
-            rows.append(
-                (
-                    row,
-                    short_of(record.hash),
-                    record.action_bytes,
-                    record.entry,
-                    proof.index,
-                    encode(proof) if first else None,
-                    held,
-                )
-            )
+            if action.author != author:
+                author = action.author
+                first = self._agent_id(author) << SEQ_BITS
+            row = first | action.action_seq
+            place = proof.index
+            sealed = encode(proof) if not place or proof.cosignatures else None
+            rows.append((row, place, held, sealed, record.action_bytes, record.entry))
             if indexed and isinstance(action, Create | Update):
-                entries.append((action.entry_hash, row))
-            if isinstance(action, Update):
-                amendments.append((action.original_action, row))
-            elif isinstance(action, Delete):
-                amendments.append((action.deletes_action, row))
-            elif isinstance(action, DeleteLink):
-                amendments.append((action.create_link, row))
-            elif isinstance(action, CreateLink):
-                links.append((action.base, row))
-        db.executemany("INSERT INTO record VALUES (?,?,?,?,?,?,?)", rows)
-        for table, indexes in (
-            ("entry_index", entries),
-            ("amendment", amendments),
-            ("link", links),
-        ):
-            if indexes:
-                db.executemany(f"INSERT INTO {table} VALUES (?,?)", indexes)
+                indexes["entry_index"].append((action.entry_hash, row))
+            if type(action) in _REFERS:
+                table, field = _REFERS[type(action)]
+                indexes[table].append((getattr(action, field), row))
+        db.executemany("INSERT INTO record VALUES (?,?,?,?,?,?)", rows)
+        self._hashes.add(db, [record.hash for record in records], [row[0] for row in rows])
+        for table, named in indexes.items():
+            db.executemany(f"INSERT INTO {table} VALUES (?,?)", named)
 
     _COLUMNS = "SELECT id, action, entry, place, proof FROM record "
 
@@ -277,7 +271,13 @@ class Store:
 
     def record(self, hash_: ActionHash) -> Record | None:
         """The record of this action, or None."""
-        found = self._read("WHERE short=?", (short_of(hash_),))
+        row = self._hashes.row(hash_)
+        if row is not None:
+            found = self._read("WHERE id=?", (row,))
+        else:
+            found = self._read(
+                "WHERE id IN (SELECT record FROM hash_index WHERE short=?)", (short_of(hash_),)
+            )
         return next((record for record in found if record.hash == hash_), None)
 
     def record_at(self, author: AgentPubKey, seq: int) -> Record | None:
@@ -398,9 +398,12 @@ class Store:
         `core.chain.verify_chain` checks what the rows say; this, that no row or index is lost.
         """
         with _guard("check the file"):
-            found = self._reader.execute("PRAGMA integrity_check(1)").fetchone()
-        if found[0] != "ok":
-            raise StoreError(f"{self.path} is damaged: {found[0]}; restore a backup")
+            found = self._reader.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            lost = lost_hashes(self._reader) if found == "ok" else 0
+        if lost:
+            found = f"the hashes of {lost} actions are not in its index"
+        if found != "ok":
+            raise StoreError(f"{self.path} is damaged: {found}; restore a backup")
 
     # -- limbo --------------------------------------------------------------------------------
 

@@ -46,6 +46,14 @@ def test_plain_values_are_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert found == plain(value)
 
 
+def test_a_key_is_never_folded_or_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    table("near", ("name", "agent", "owner"), [("roof", plain(AGENT), plain(AGENT))])
+    assert capsys.readouterr().out.count(plain(AGENT)) == 2
+
+
 @pytest.mark.parametrize("text", ["[/bold]", "[red]x", ":smile:", "\x1b[2J", "a\rb\n", "\u202e"])
 def test_a_peers_text_is_shown_as_it_is(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     table("", ("memo",), [(text,)])

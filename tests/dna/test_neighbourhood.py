@@ -34,7 +34,7 @@ def test_every_property_and_the_seed_make_another_network() -> None:
     names = {DNA.hash, replace(DNA, seed="x").hash}
     for changed in (
         {"stewards": (STEWARD,)},
-        {"interval_us": 1},
+        {"interval_us": 60_000_000},
         {"price_bp": 1},
         {"credit_limit_micro": 1},
         {"power_milli_w_max": 1},
@@ -51,7 +51,18 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
     assert DNA.clone(clone.modifiers).hash == clone.hash != DNA.hash
 
 
-@pytest.mark.parametrize("properties", [b"", b"\xc1", b"\x80\x80", encode({"price_bp": "dear"})])
+@pytest.mark.parametrize(
+    "properties",
+    [
+        b"",
+        b"\xc1",
+        b"\x80\x80",
+        encode({"price_bp": "dear"}),
+        encode({"price_bp": -1}),
+        encode({"interval_us": 0}),
+        encode({"interval_us": 1_500_000}),
+    ],
+)
 def test_properties_that_do_not_fit(properties: bytes) -> None:
     with pytest.raises(LocalError, match="neighbourhood"):
         DNA.clone(Modifiers("x", properties))

@@ -15,8 +15,9 @@ from ioe_node.model.action import CreateLink, Delete, DeleteLink, Update
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import ActionHash, action_hash, entry_hash
 from ioe_node.model.record import Record, open_record
+from ioe_node.store.hash_index import short_of
 from ioe_node.store.schema import migrations
-from ioe_node.store.store import Store, short_of
+from ioe_node.store.store import Store
 
 
 @pytest.fixture

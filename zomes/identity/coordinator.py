@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from ioe_node.hdi import Timestamp
 from ioe_node.hdk import ActionHash, AgentPubKey, CoordinatorZome, Host
-from zomes.identity.integrity import Acknowledgement, Enrolment
+from zomes.identity.integrity import AT_WORK, Acknowledgement, Enrolment
 from zomes.identity.integrity import zome as integrity
 
 zome = CoordinatorZome(integrity)
@@ -30,8 +30,17 @@ async def acknowledge(host: Host, owner: AgentPubKey) -> ActionHash | None:
         return said[0].hash
     for found in await host.query(Enrolment, author=owner):
         if found.entry.device == us:
-            return await host.create(Acknowledgement(owner, found.hash))
+            acknowledged = await host.create(Acknowledgement(owner, found.hash))
+            await host.create_link(host.agent_info().dna, acknowledged, AT_WORK)
+            return acknowledged
     return None
+
+
+@zome.function
+async def at_work(host: Host) -> list[AgentPubKey]:
+    """Every device of the community that has an owner, in key order."""
+    links = await host.get_links(host.agent_info().dna, AT_WORK)
+    return sorted({link.author for link in links})
 
 
 @zome.function

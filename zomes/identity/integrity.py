@@ -9,6 +9,7 @@ from ioe_node.hdi import (
     CreateOp,
     IntegrityZome,
     Invalid,
+    LinkOp,
     Timestamp,
     Valid,
     ValidationHost,
@@ -18,6 +19,9 @@ from ioe_node.hdi import (
 NAME_CHARS_MAX = 64
 
 zome = IntegrityZome("identity")
+
+AT_WORK = zome.link_type("at_work")
+"""From the network's own hash to the acknowledgement of each device that has an owner."""
 
 
 @zome.entry_type
@@ -59,3 +63,11 @@ def the_owner_enrolled_us(entry: Acknowledgement, op: CreateOp, host: Validation
     if host.must_get_previous(op, Acknowledgement) is not None:
         return Invalid("this device has acknowledged an owner already")
     return Valid
+
+
+@zome.validate_link(AT_WORK)
+def a_device_says_so_itself(op: LinkOp, host: ValidationHost) -> Verdict:
+    said = host.must_get_record(ActionHash(op.link.target))
+    if op.action.author != op.link.author or said.action.author != op.link.author:
+        return Invalid("only a device says that it is at work, or that it is no more")
+    return Valid if isinstance(said.entry, Acknowledgement) else Invalid("at work without an owner")

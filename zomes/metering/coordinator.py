@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ioe_node.hdk import ActionHash, AgentPubKey, CoordinatorZome, Found, Host
+from ioe_node.hdk import ActionHash, AgentPubKey, CoordinatorZome, Host
 from zomes.metering.integrity import IntervalReading
 from zomes.metering.integrity import zome as integrity
 
@@ -56,46 +56,57 @@ async def history(
 async def exports(host: Host, from_seq: int) -> list[dict[str, Any]]:
     """Our readings that exported something, from a place on our chain on, oldest first.
 
-    The newest `EXPORTS_MAX` only, and none that is younger than `REST_US`: the neighbours'
-    readings of the same interval are on their way.
+    `age` counts our readings since.  The newest `EXPORTS_MAX` only, and none that is younger
+    than `REST_US`: the neighbours' readings of the same interval are on their way.
     """
     found = await host.query(
         IntervalReading, limit=EXPORTS_MAX, enough=lambda each: each.action.action_seq <= from_seq
     )
     rested_us = host.now_us() - REST_US
-    return [
-        {"hash": each.hash, "start": each.entry.start}
-        for each in reversed(found)
+    wanted = [
+        {"hash": each.hash, "start": each.entry.start, "age": age}
+        for age, each in enumerate(found)
         if each.entry.export_milli_wh
         and each.action.action_seq >= from_seq
         and each.action.timestamp_us <= rested_us
     ]
+    return wanted[::-1]
 
 
 @zome.function
 async def at(host: Host, start: int) -> list[dict[str, Any]]:
     """Every meter's reading of the interval that begins at `start`, in key order.
 
-    `present` is False for a meter that was at work before and has not said anything about
-    this interval yet; one that stays silent for `SILENT_INTERVALS_MAX` is left out.
+    `present` is False for a device at work that has said nothing about this interval yet; one
+    that stays silent while others go on for `SILENT_INTERVALS_MAX` is left out.
     """
-    heard: list[tuple[AgentPubKey, Found, Found]] = []
-    for agent in await host.agents():
-        found = await host.query(
-            IntervalReading, author=agent, enough=lambda each: each.entry.start <= start
+    at_work = await host.call("identity", "at_work", {})
+    agents = sorted({*await host.agents(), *at_work})
+    chains = [
+        (
+            agent,
+            await host.query(
+                IntervalReading, author=agent, enough=lambda each: each.entry.start <= start
+            ),
         )
-        if found and found[-1].entry.start <= start:
-            heard.append((agent, found[0], found[-1]))
-    silent_us = SILENT_INTERVALS_MAX * host.properties.interval_us
-    newest = max((latest.entry.start for _, latest, _ in heard), default=0)
-    return [
-        {
-            "agent": agent,
-            "present": each.entry.start == start,
-            "method": each.entry.method,
-            "import_milli_wh": each.entry.import_milli_wh,
-            "export_milli_wh": each.entry.export_milli_wh,
-        }
-        for agent, latest, each in heard
-        if each.entry.start == start or newest - latest.entry.start < silent_us
+        for agent in agents
     ]
+    newest = max((found[0].entry.start for _, found in chains if found), default=start)
+    waiting = newest - start < SILENT_INTERVALS_MAX * host.properties.interval_us
+    listed = []
+    for agent, found in chains:
+        silent = found[0].entry.start < start if found else agent in at_work
+        if silent and waiting:
+            listed.append({"agent": agent, "present": False})
+        elif found and found[-1].entry.start == start:
+            reading = found[-1].entry
+            listed.append(
+                {
+                    "agent": agent,
+                    "present": True,
+                    "method": reading.method,
+                    "import_milli_wh": reading.import_milli_wh,
+                    "export_milli_wh": reading.export_milli_wh,
+                }
+            )
+    return listed
