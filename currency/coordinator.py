@@ -111,11 +111,18 @@ async def _check_offer(host: Host, reading: Found, buyer: AgentPubKey, energy: i
 
 
 async def _served(host: Host, seller: AgentPubKey, reading: ActionHash) -> set[AgentPubKey]:
-    """Who has bought from a reading, by the seller's chain."""
-    sales = await host.query(
-        Settlement, author=seller, enough=lambda each: each.entry.reading not in (reading, None)
-    )
-    return {each.entry.parties[0].agent for each in sales if each.entry.reading == reading}
+    """Who has bought from a reading, by the seller's chain.
+
+    Readings are sold in order, so the search ends at the seller's last sale from another one;
+    what the seller bought itself in between is passed over.
+    """
+
+    def sold_from_another(each: Found) -> bool:
+        entry = each.entry
+        return entry.parties[1].agent == seller and entry.reading not in (reading, None)
+
+    settlements = await host.query(Settlement, author=seller, enough=sold_from_another)
+    return {each.entry.parties[0].agent for each in settlements if each.entry.reading == reading}
 
 
 async def _matches(host: Host, start: int) -> list[tuple[AgentPubKey, AgentPubKey, int]] | None:

@@ -260,3 +260,43 @@ def test_a_settlement_ends_in_both_or_neither(
         assert faults(swarm) == []
 
     play(story, homes=3)
+
+
+def test_a_reading_is_sold_to_each_buyer_once_even_if_the_seller_buys_in_between(
+    play: Callable[..., Any], reading: Callable[..., dict[str, Any]]
+) -> None:
+    """Found by the demo: the seller's own purchase hid its earlier sale of the same reading."""
+
+    async def story(swarm: Swarm) -> None:
+        await swarm.settle()
+        _, both, seller, *buyers = swarm.homes
+        # In one interval `both` exports and buys too, as a home does when the sun comes and goes.
+        for home, imported, exported in (
+            (both, 300, 600),
+            (seller, 0, 300),
+            (buyers[0], 300, 0),
+            (buyers[1], 300, 0),
+        ):
+            await home.call("metering", "record", {"readings": [reading(imported, exported)]})
+        assert await swarm.settle()
+        await trio.sleep(5)  # readings rest before they are sold
+        swarm.network.cut(both.agent, buyers[1].agent)
+        await both.call("currency", "sell", {})
+        swarm.network.heal()
+        await seller.call("currency", "sell", {})
+        assert await swarm.settle()
+        for _ in range(3):
+            await both.call("currency", "sell", {})
+            await seller.call("currency", "sell", {})
+            assert await swarm.settle()
+        sales = [
+            (sale["with"], sale["energy_milli_wh"])
+            for home in (both, seller)
+            for sale in await home.call("currency", "history", {})
+            if sale["amount_micro"] > 0
+        ]
+        assert len(sales) == len(set(sales))
+        assert sum(energy for _, energy in sales) == 900
+        assert faults(swarm) == []
+
+    play(story, homes=5)
