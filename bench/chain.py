@@ -5,8 +5,8 @@
 *Append* is what a zome call does after its function has returned: draft, hash, seal by one
 signature, judge by the DNA's rules, write in one transaction.  The limit is a bare loop that
 signs each 256-byte entry, hashes it and writes it as one row of a table without an index, with
-the same commits.  *Verify* reads a freshly opened file from its first row; its limit checks
-one signature an entry.  Ours and the limit take turns in every run.
+the same commits and as long a write-ahead log.  *Verify* reads a freshly opened file from its
+first row; its limit checks one signature an entry.  Ours and the limit take turns in every run.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import entry_hash
 from ioe_node.model.signing import Signer
 from ioe_node.net.transport import Transport
-from ioe_node.store.store import Store, Synchronous
+from ioe_node.store.store import LOG_PAGES_MAX, Store, Synchronous
 from ioe_node.workflows.call_zome import commit
 from ioe_node.workflows.genesis import genesis
 from ioe_node.workflows.space import Space, run_inline
@@ -149,6 +149,7 @@ def plain_table(path: Path, synchronous: Synchronous) -> Iterator[sqlite3.Connec
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("PRAGMA journal_mode=WAL")
         db.execute(f"PRAGMA synchronous={synchronous}")
+        db.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_MAX}")
         db.execute(
             "CREATE TABLE IF NOT EXISTS entry"
             " (id INTEGER PRIMARY KEY, hash BLOB, signature BLOB, content BLOB)"

@@ -28,6 +28,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NewType, Protocol, TypeVar, overload
 
+from msgspec import Struct
+
 from ioe_node.errors import Malformed
 from ioe_node.model.action import AnyAction, Create, CreateLink, Delete, DeleteLink, Update
 from ioe_node.model.codec import Codec, encode
@@ -112,16 +114,14 @@ class Party:
     timestamp_us: Timestamp
 
 
-@dataclass(frozen=True)
-class CreateOp:
+class CreateOp(Struct, frozen=True):
     """A Create and its hash."""
 
     action: Create
     hash: ActionHash
 
 
-@dataclass(frozen=True)
-class UpdateOp:
+class UpdateOp(Struct, frozen=True):
     """An Update, its hash, and the entry that it replaces."""
 
     action: Update
@@ -129,8 +129,7 @@ class UpdateOp:
     original: Any
 
 
-@dataclass(frozen=True)
-class DeleteOp:
+class DeleteOp(Struct, frozen=True):
     """A Delete, its hash, and the author of what it deletes."""
 
     action: Delete
@@ -138,8 +137,7 @@ class DeleteOp:
     original_author: AgentPubKey
 
 
-@dataclass(frozen=True)
-class LinkOp:
+class LinkOp(Struct, frozen=True):
     """A CreateLink, or a DeleteLink with the link that it removes."""
 
     action: CreateLink | DeleteLink
@@ -147,8 +145,7 @@ class LinkOp:
     link: CreateLink
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(Struct, frozen=True):
     """A record that a rule asked for: its action, hash and decoded entry."""
 
     hash: ActionHash

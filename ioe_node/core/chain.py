@@ -34,6 +34,13 @@ from ioe_node.model.record import (
 from ioe_node.model.signing import verify
 
 GENESIS_ACTIONS = 3
+_GENESIS_PLACES: dict[type, int] = {Dna: 0, AgentValidationPkg: 1}
+"""Where an action of the genesis belongs; all others stand from `GENESIS_ACTIONS` on."""
+_OUT_OF_PLACE = {
+    0: "a second Dna action",
+    1: "the membrane proof belongs second on the chain",
+    2: "the agent key belongs third on the chain",
+}
 
 
 class Head(Struct, frozen=True, gc=False):
@@ -85,16 +92,16 @@ def follows(head: Head | None, action: AnyAction, dna: DnaHash) -> str | None:
         return None if action.dna_hash == dna else "a chain of another network"
     if head.closed:
         return "an action after the chain was closed"
-    if action.action_seq != head.seq + 1 or action.prev_action != head.hash:
+    seq = action.action_seq
+    if seq != head.seq + 1 or action.prev_action != head.hash:
         return "an action that does not follow the chain's head"
     if action.timestamp_us < head.timestamp_us:
         return "an action earlier than the one before it"
-    if isinstance(action, AgentValidationPkg) != (action.action_seq == 1):
-        return "the membrane proof belongs second on the chain"
-    is_key = isinstance(action, Create) and action.entry_type == AGENT_ENTRY
-    if is_key != (action.action_seq == 2):
-        return "the agent key belongs third on the chain"
-    return "a second Dna action" if isinstance(action, Dna) else None
+    place = _GENESIS_PLACES.get(type(action), GENESIS_ACTIONS)
+    if isinstance(action, Create) and action.entry_type == AGENT_ENTRY:
+        place = 2
+    due = seq if seq < GENESIS_ACTIONS else GENESIS_ACTIONS
+    return None if place == due else _OUT_OF_PLACE[min(place, due)]
 
 
 def head_after(action: AnyAction, hash_: ActionHash) -> Head:

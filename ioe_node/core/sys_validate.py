@@ -73,6 +73,8 @@ class _Unmet(Exception):
 class RuleHost:
     """The `ValidationHost` of one run of one rule."""
 
+    __slots__ = ("_dna", "_held", "properties")
+
     def __init__(self, dna: "Rules", held: Held) -> None:
         self.properties = dna.definition.properties
         self._dna = dna

@@ -62,7 +62,7 @@ class HashIndex:
         self, db: sqlite3.Connection, hashes: Iterable[ActionHash], rows: Iterable[int]
     ) -> None:
         """Take up new rows, inside the transaction that writes them."""
-        self._added.update(zip((hash_[CORE] for hash_ in hashes), rows, strict=True))
+        self._added.update(zip([hash_[CORE] for hash_ in hashes], rows, strict=True))
         if len(self._recent) + len(self._added) > HASHES_UNINDEXED_MAX:
             self._fold(db)
 

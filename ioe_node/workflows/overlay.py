@@ -1,11 +1,12 @@
 """What a rule may see: the store, and on top of it what is staged and not yet written."""
 
+from collections import defaultdict
 from dataclasses import dataclass, field
 
 from ioe_node.core.chain import Head, head_after
 from ioe_node.core.sys_validate import Rules
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
-from ioe_node.model.action import Create, Update
+from ioe_node.model.action import EntryAction
 from ioe_node.model.record import Record
 from ioe_node.store.store import Store
 
@@ -18,16 +19,18 @@ class Overlay:
     records: dict[ActionHash, Record] = field(default_factory=dict)
     _heads: dict[AgentPubKey, Head] = field(default_factory=dict)
     _places: dict[tuple[AgentPubKey, int], Record] = field(default_factory=dict)
-    _of_type: dict[tuple[AgentPubKey, str], list[Record]] = field(default_factory=dict)
+    _of_type: defaultdict[tuple[AgentPubKey, str], list[Record]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
 
     def add(self, record: Record) -> None:
         """Stage a record that was found valid and follows its chain's head."""
-        action = record.action
+        action, author = record.action, record.action.author
         self.records[record.hash] = record
-        self._places[action.author, action.action_seq] = record
-        self._heads[action.author] = head_after(action, record.hash)
-        if isinstance(action, Create | Update):
-            self._of_type.setdefault((action.author, action.entry_type), []).append(record)
+        self._places[author, action.action_seq] = record
+        self._heads[author] = head_after(action, record.hash)
+        if isinstance(action, EntryAction):
+            self._of_type[author, action.entry_type].append(record)
 
     def take(self, trial: "Overlay") -> None:
         """Stage all that `trial` has staged on top of us."""
@@ -35,7 +38,7 @@ class Overlay:
         self._places.update(trial._places)
         self._heads.update(trial._heads)
         for key, records in trial._of_type.items():
-            self._of_type.setdefault(key, []).extend(records)
+            self._of_type[key].extend(records)
 
     def head(self, author: AgentPubKey) -> Head | None:
         """The newest action of a chain."""
@@ -68,11 +71,13 @@ def judge(
     with its verdict, and `overlay` is as before.  Without `sealed`, a countersigned entry is
     judged before it has its signatures.
     """
-    trial = Overlay(overlay)
+    alone = len(records) == 1  # nothing to take back, so no trial
+    trial = overlay if alone else Overlay(overlay)
     for record in records:
         verdict = rules.validate(record, trial.head(record.action.author), trial, sealed)
         if isinstance(verdict, Invalid | Missing):
             return record, verdict
         trial.add(record)
-    overlay.take(trial)
+    if not alone:
+        overlay.take(trial)
     return None

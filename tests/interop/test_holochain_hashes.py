@@ -2,9 +2,8 @@
 
 import hashlib
 import json
-import os
-import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,32 +11,16 @@ import pytest
 from ioe_node.model import hashes
 from ioe_node.model.hashes import LOCATION, agent_key, check_hash, from_text, location_of, to_text
 
-SOURCE = Path(__file__).with_name("js_hashes")
 CORES = [bytes(32), b"\xff" * 32, bytes(range(32))] + [
     hashlib.sha256(number.to_bytes(2, "big")).digest() for number in range(64)
 ]
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("node") is None or shutil.which("npm") is None,
-    reason="Holochain's client library needs node and npm",
-)
-
 
 @pytest.fixture(scope="session")
-def theirs() -> list[dict[str, object]]:
-    """What the library makes of `CORES`; its locked packages are installed once per lock."""
-    lock = SOURCE.joinpath("package-lock.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    home = cache / "ioe-node" / f"js-hashes-{hashlib.sha256(lock).hexdigest()[:16]}"
-    home.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", "holochain_hashes.mjs"):
-        shutil.copy(SOURCE / name, home / name)
-    installed = home / "installed"
-    if not installed.exists():
-        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-        subprocess.run(command, cwd=home, check=True, timeout=300)
-        installed.touch()
-    command = ["node", str(home / "holochain_hashes.mjs"), *(core.hex() for core in CORES)]
+def theirs(js_script: Callable[[str, str], Path]) -> list[dict[str, object]]:
+    """What the library makes of `CORES`."""
+    script = js_script("js_hashes", "holochain_hashes.mjs")
+    command = ["node", str(script), *(core.hex() for core in CORES)]
     done = subprocess.run(command, check=True, timeout=60, capture_output=True)
     report: list[dict[str, object]] = json.loads(done.stdout)
     return report

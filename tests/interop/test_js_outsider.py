@@ -1,11 +1,8 @@
 """A js-libp2p client without a membrane proof gets nothing from a network's protocol."""
 
-import hashlib
 import json
 import os
-import re
-import shutil
-import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -36,42 +33,14 @@ from ioe_node.store.store import Store
 from ioe_node.workflows import peers
 from ioe_node.workflows.space import run_in_thread
 
-SOURCE = Path(__file__).with_name("js_outsider")
 PROTOCOL = "/ioe/test-dna/1"
 SECRET = b"a member's secret"
-NODE_MAJOR_MIN = 20  # as the client's package.json says
-
-
-def node_major() -> int:
-    """The major version of node; 0 where there is none that tells."""
-    if shutil.which("node") is None:
-        return 0
-    told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
-    version = re.match(r"v(\d+)\.", told.stdout)
-    return int(version[1]) if version else 0
-
-
-pytestmark = pytest.mark.skipif(
-    node_major() < NODE_MAJOR_MIN or shutil.which("npm") is None,
-    reason=f"the js-libp2p client needs node {NODE_MAJOR_MIN} or later, and npm",
-)
 
 
 @pytest.fixture(scope="session")
-def js_outsider() -> Path:
-    """The client with its locked dependencies, in the user's cache, installed once per lock."""
-    lock = SOURCE.joinpath("package-lock.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    home = cache / "ioe-node" / f"js-outsider-{hashlib.sha256(lock).hexdigest()[:16]}"
-    home.mkdir(parents=True, exist_ok=True)
-    for name in ("package.json", "package-lock.json", "outsider.mjs"):
-        shutil.copy(SOURCE / name, home / name)
-    installed = home / "installed"
-    if not installed.exists():
-        command = ["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-        subprocess.run(command, cwd=home, check=True, timeout=300)
-        installed.touch()
-    return home / "outsider.mjs"
+def js_outsider(js_script: Callable[[str, str], Path]) -> Path:
+    """The client, ready for node."""
+    return js_script("js_outsider", "outsider.mjs")
 
 
 async def outsider_report(client: Path, *arguments: str) -> dict[str, Any]:

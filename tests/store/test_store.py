@@ -438,12 +438,14 @@ def test_two_nodes_with_the_same_ops_say_so(tmp_path: Path, new_author: Any) -> 
     first, second = Store(tmp_path / "a.sqlite"), Store(tmp_path / "b.sqlite")
     author, other = new_author(1), new_author(2)
     bundles = [author.genesis(), other.genesis(), author.bundle(2)]
-    write(first, bundles[0]), write(first, bundles[1])
-    write(second, bundles[1]), write(second, bundles[0])
+    for at in (0, 1):
+        write(first, bundles[at])
+        write(second, bundles[1 - at])
     assert first.ops_digest() == second.ops_digest()
     assert first.ops_digest()[0] == 12
     write(first, bundles[2])
     assert first.ops_digest() != second.ops_digest()
     write(second, bundles[2])
     assert first.ops_digest() == second.ops_digest()
-    first.close(), second.close()
+    first.close()
+    second.close()
