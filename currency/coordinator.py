@@ -189,9 +189,23 @@ async def _sell_to(
     return True
 
 
+def _credits(micro: int) -> str:
+    """Exactly, as a person types it: 2.5."""
+    return f"{micro // 1_000_000}.{micro % 1_000_000:06}".rstrip("0").rstrip(".")
+
+
 @zome.function
 async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "") -> ActionHash:
     """Pay another member, both chains or neither."""
+    us = host.agent_info().agent
+    if payee == us:
+        raise CallError("that is you; pay another member")
+    if payee not in await host.agents():
+        raise CallError("the payee is not a member known here; see 'ioe community list'")
+    _, account = await _standing(host, us)
+    spendable = ledger.spendable(account, host.properties.credit_limit_micro)
+    if amount_micro > spendable:
+        raise CallError(f"only {_credits(spendable)} credits may be spent; pay that or less")
     terms = {"amount_micro": amount_micro, "memo": memo}
     return await host.countersign(payee, "currency.transfer", terms)
 

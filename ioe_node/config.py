@@ -79,8 +79,10 @@ def load_config(path: Path) -> Config:
     """Read and check one file; raises `ConfigError`."""
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: {error}; 'ioe init' writes one") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; 'ioe init' writes one") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8: {error.reason}; 'ioe init' writes one") from None
     return parse_config(text, str(path))
 
 

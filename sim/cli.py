@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from ioe_node.cli.main import run as run_command
 from ioe_node.cli.output import console, credits_text, kwh, table
 from sim.scenarios import HOUR_S, SCENARIOS, Options, Result, run_scenario
 
@@ -22,7 +23,8 @@ def cli() -> None:
     """Swarms of real nodes in one process, on virtual time.
 
     \b
-    Exit codes: 0 every checker passed, 1 one did not (its seed is printed), 2 wrong usage.
+    Exit codes: 0 every checker passed, 1 one did not (its seed is printed), 2 wrong usage,
+    130 interrupted.
     """
     logging.basicConfig(level=logging.ERROR)
 
@@ -104,7 +106,7 @@ def _summary(scenario: str, options: Options, result: Result, wall_s: float) -> 
 
 def main() -> None:
     """Run `ioe-sim`."""
-    cli()
+    run_command("ioe-sim", lambda: cli)
 
 
 if __name__ == "__main__":

@@ -8,12 +8,11 @@ the same ops; otherwise the exit code is 1.  With `--kills N`, nodes are killed 
 random moments and started again, and the same must hold.
 """
 
+import signal
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -23,12 +22,9 @@ import trio
 from rich.console import Console
 from rich.table import Table
 
-from currency.ledger import share_out
-from dna.neighbourhood import DNA as NEIGHBOURHOOD
+from ioe_node.cli.main import INTERRUPTED
 from ioe_node.cli.output import credits_text, kwh, short
 from ioe_node.clock import SystemClock
-from ioe_node.conductor.home import Home
-from ioe_node.conductor.verify import verify_home
 from ioe_node.drivers.citylearn import fetch, load_home
 from ioe_node.drivers.profile import (
     HOUR_US,
@@ -41,53 +37,42 @@ from ioe_node.drivers.profile import (
 from ioe_node.errors import IoeError, LocalError
 from sim.shelly_plug import Plug
 from sim.shelly_server import serve
-from sim.street import Node, claim, stop_all
+from sim.street import Node, Street, claim, stop_all
+from sim.street_checks import (
+    INTERVAL_MINUTES,
+    Check,
+    chain_check,
+    credit_check,
+    energy_check,
+    op_check,
+    readings_of,
+    refusal_check,
+    settle_down,
+    share_check,
+)
 
 START_HOUR = 24 * 24 + 8
-INTERVAL_MINUTES = 15
 RATE = 480
-LEAD_S = 40
+POLL_MS = INTERVAL_MINUTES * 60_000 // RATE // 4
+LEAD_MIN_S = 30.0
+LEAD_FIRST_NODES = 9
+"""How many times as long as the first node the whole street takes to be set up."""
 FAST_HOURS = 6
-CONVERGE_TIMEOUT_S = 90.0
 PLUG_HOME = 4
 PLUG_SHARE_BP = 2_500
+PASSING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 console = Console(highlight=False, width=110)
 
 
-@dataclass
-class Street:
-    """The nodes by their part in the story, and the time that they live in."""
-
-    ada: Node
-    ben: Node
-    homes: list[Node]
-    battery: Node
-    plug: Node
-    feeder: Node
-    timeline: Timeline
-
-    @property
-    def traders(self) -> list[Node]:
-        """The devices whose energy crosses the street."""
-        return [*self.homes, self.battery, self.plug]
-
-    @property
-    def devices(self) -> list[Node]:
-        """Every device."""
-        return [*self.traders, self.feeder]
-
-    @property
-    def nodes(self) -> list[Node]:
-        """Every node."""
-        return [self.ada, self.ben, *self.devices]
+# --- the street ------------------------------------------------------------------------------
 
 
-def lay_out(directory: Path, timeline: Timeline, hour: int, plug_port: int) -> Street:
+def lay_out(directory: Path, ada: Node, timeline: Timeline, plug_port: int) -> Street:
     """Who lives in the street and what each device's driver plays."""
     plug_load = f"load:{PLUG_HOME}*{PLUG_SHARE_BP}"
     shared = {
-        "day": str(hour),
+        "day": str(START_HOUR),
         "rate": str(timeline.rate),
         "started_at_us": str(timeline.started_at_us),
         "hours": str(timeline.hours),
@@ -103,7 +88,7 @@ def lay_out(directory: Path, timeline: Timeline, hour: int, plug_port: int) -> S
     homes = [profile(f"home{n}", "generator", [f"home:{n}"]) for n in (1, 2, 3)]
     everything = ["home:1", "home:2", "home:3", "battery:1,2,3", plug_load]
     return Street(
-        ada=Node("ada", "owner", directory / "ada"),
+        ada=ada,
         ben=Node("ben", "owner", directory / "ben"),
         homes=homes,
         battery=profile("battery", "storage", ["battery:1,2,3"]),
@@ -119,15 +104,25 @@ def lay_out(directory: Path, timeline: Timeline, hour: int, plug_port: int) -> S
     )
 
 
+async def begin(ada: Node) -> int:
+    """Make and start the first node; when the day can begin, at the pace of this machine now.
+
+    Microseconds since 1970.
+    """
+    began = time.monotonic()
+    await ada.init([], POLL_MS, POLL_MS)
+    ada.start()
+    await ada.ready()
+    lead_s = max(LEAD_MIN_S, LEAD_FIRST_NODES * (time.monotonic() - began))
+    return int((time.time() + lead_s) * 1_000_000)
+
+
 async def set_up(street: Street) -> None:
-    """Make the nodes, start them, found the community, claim every device."""
-    poll_ms = INTERVAL_MINUTES * 60_000 // street.timeline.rate // 4
-    await street.ada.init([], poll_ms, poll_ms)
-    street.ada.start()
+    """Make the other nodes, start them, found the community, claim every device."""
     address = (await street.ada.ready())["addresses"][0]
     async with trio.open_nursery() as nursery:
         for node in street.nodes[1:]:
-            nursery.start_soon(node.init, [address], poll_ms, poll_ms)
+            nursery.start_soon(node.init, [address], POLL_MS, POLL_MS)
     for node in street.nodes[1:]:
         node.start()
     for node in street.nodes[1:]:
@@ -143,15 +138,7 @@ async def set_up(street: Street) -> None:
         console.print(f"{owner.name} claimed {device.name} ({device.kind}) by its pairing code")
 
 
-# --- the account of the day ------------------------------------------------------------------
-
-
-async def readings_of(witness: Node, device: Node) -> list[dict[str, Any]]:
-    """A device's interval readings as another node has them, newest first."""
-    found: list[dict[str, Any]] = await witness.zome(
-        "metering", "history", device=device.agent, limit=10_000
-    )
-    return found
+# --- the day ---------------------------------------------------------------------------------
 
 
 async def tell(street: Street) -> None:
@@ -209,134 +196,7 @@ async def kill_at_random(street: Street, kills: int, rng: Random) -> list[str]:
     return lost
 
 
-# --- the checks ------------------------------------------------------------------------------
-
-
-async def settle_down(street: Street, all_sold: bool) -> dict[str, dict[str, Any]]:
-    """Wait until every node holds the same ops and nothing is under way (nor left to sell).
-
-    Gives up after `CONVERGE_TIMEOUT_S`; the checks then say what is missing.  Returns every
-    node's status.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    quiet = 0
-    last: set[bytes] = set()
-    with trio.move_on_after(CONVERGE_TIMEOUT_S):
-        while quiet < 3:
-            await trio.sleep(1)
-            found = {node.name: await node.ready() for node in street.nodes}
-            communities = [each["communities"][0] for each in found.values()]
-            digests = {each["ops_digest"] for each in communities}
-            done = len(digests) == 1 and not any(
-                each["unpublished"] or each["in_doubt"] for each in communities
-            )
-            quiet = quiet + 1 if done and digests == last else 0
-            if all_sold and quiet and not (await share_check(street)).good:
-                quiet = 0
-            last = digests
-    return found
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that must hold, and the figures that say whether it does."""
-
-    name: str
-    good: bool
-    figures: str
-
-
-async def energy_check(street: Street) -> tuple[Check, dict[str, tuple[int, int]]]:
-    """In equals out, over the intervals that every meter has, from another node's view."""
-    flows: dict[str, tuple[int, int]] = {}
-    spans = []
-    held = {}
-    for device in street.devices:
-        held[device.name] = await readings_of(street.ben, device)
-        if not held[device.name]:
-            return Check("energy in = energy out", False, f"{device.name} has no readings"), {}
-        spans.append((held[device.name][-1]["start"], held[device.name][0]["end"]))
-    begin, end = max(span[0] for span in spans), min(span[1] for span in spans)
-    intervals = (end - begin) // (INTERVAL_MINUTES * 60 * 1_000_000)
-    whole = True
-    for name, readings in held.items():
-        inside = [r for r in readings if begin <= r["start"] and r["end"] <= end]
-        whole = whole and len(inside) == intervals
-        flows[name] = (
-            sum(r["import_milli_wh"] for r in inside),
-            sum(r["export_milli_wh"] for r in inside),
-        )
-    grid_in, grid_out = flows["feeder"]
-    into = sum(flows[each.name][1] for each in street.traders) + grid_in
-    out = sum(flows[each.name][0] for each in street.traders) + grid_out
-    assert street.timeline.hours is not None
-    wanted = street.timeline.hours * 60 // INTERVAL_MINUTES
-    good = into == out and whole and intervals == wanted and into > 0
-    figures = (
-        f"{kwh(into)} kWh in, {kwh(out)} kWh out, difference {into - out} mWh, "
-        f"{intervals} of {wanted} intervals at {len(held)} meters"
-    )
-    return Check("energy in = energy out", good, figures), flows
-
-
-async def share_check(street: Street) -> Check:
-    """What could be shared in each interval was sold, and nothing else."""
-    exports: dict[int, dict[bytes, int]] = defaultdict(dict)
-    imports: dict[int, dict[bytes, int]] = defaultdict(dict)
-    sold = 0
-    for device in street.traders:
-        for reading in await readings_of(street.ben, device):
-            exports[reading["start"]][device.agent] = reading["export_milli_wh"]
-            imports[reading["start"]][device.agent] = reading["import_milli_wh"]
-        sales = await street.ben.zome("currency", "history", agent=device.agent, limit=10_000)
-        sold += sum(sale["energy_milli_wh"] for sale in sales if sale["amount_micro"] > 0)
-    possible = sum(
-        energy for start in exports for _, _, energy in share_out(exports[start], imports[start])
-    )
-    figures = f"{kwh(sold)} of {kwh(possible)} kWh that neighbours could share"
-    return Check("what could be shared was sold", sold == possible > 0, figures)
-
-
-async def credit_check(street: Street) -> tuple[Check, dict[bytes, int]]:
-    """Every node finds the same balances, and they sum to zero."""
-    audits = [await node.zome("currency", "audit") for node in street.nodes]
-    sums = {audit["sum_micro"] for audit in audits}
-    balances = {each["agent"]: each["balance_micro"] for each in audits[0]["balances"]}
-    same = all(audit == audits[0] for audit in audits)
-    moved = sum(each for each in balances.values() if each > 0)
-    figures = f"sums {sorted(sums)} micro-credits at {len(audits)} nodes, {credits_text(moved)} net"
-    return Check("credits sum to zero", sums == {0} and same and moved > 0, figures), balances
-
-
-def op_check(statuses: dict[str, dict[str, Any]]) -> Check:
-    """Every node holds the same ops, has published everything, has nothing in doubt."""
-    communities = [status["communities"][0] for status in statuses.values()]
-    digests = {each["ops_digest"].hex()[:8] for each in communities}
-    counts = sorted({each["ops_held"] for each in communities})
-    open_ = sum(each["unpublished"] + each["in_doubt"] for each in communities)
-    figures = f"{counts} ops, digests {sorted(digests)}, {open_} unpublished or in doubt"
-    return Check("every node holds the same ops", len(digests) == 1 and not open_, figures)
-
-
-def refusal_check(statuses: dict[str, dict[str, Any]]) -> Check:
-    """Nothing that honest nodes sent was refused, nobody is warranted."""
-    communities = [status["communities"][0] for status in statuses.values()]
-    refused = sum(each["records_refused"] for each in communities)
-    blocked = sum(len(each["blocked"]) for each in communities)
-    return Check(
-        "nothing refused", not refused and not blocked, f"{refused} refused, {blocked} blocked"
-    )
-
-
-def chain_check(street: Street) -> Check:
-    """Every chain in every node's files verifies, byte by byte."""
-    known = {NEIGHBOURHOOD.name: NEIGHBOURHOOD}
-    rows = [row for node in street.nodes for row in verify_home(Home(node.home), known)]
-    faults = [row["fault"] for row in rows if row["fault"]]
-    actions = sum(row["actions"] for row in rows)
-    figures = f"{len(rows)} chains, {actions} actions, faults {faults}"
-    good = not faults and len(rows) == len(street.nodes) ** 2
-    return Check("every chain verifies", good, figures)
+# --- the account -----------------------------------------------------------------------------
 
 
 async def check(street: Street, lost: list[str], kills: int) -> bool:
@@ -347,7 +207,6 @@ async def check(street: Street, lost: list[str], kills: int) -> bool:
     shared = await share_check(street)
     checks = [
         energy,
-        shared,
         credit,
         op_check(statuses),
         chain_check(street),
@@ -385,65 +244,106 @@ async def check(street: Street, lost: list[str], kills: int) -> bool:
 # --- the whole -------------------------------------------------------------------------------
 
 
-async def play(directory: Path, hours: int, kills: int, seed: int) -> bool:
-    """The whole story in `directory`; whether every check holds."""
+async def play(directory: Path, data: Path, hours: int, kills: int, seed: int) -> bool:
+    """The whole story in `directory`, on the homes of `data`; whether every check holds.
+
+    Raises `KeyboardInterrupt` when a signal ended it.  Whatever ends it, no process is left.
+    """
     began = time.monotonic()
-    data = await trio.to_thread.run_sync(lambda: fetch(say=console.print))
-    timeline = Timeline(start_us(START_HOUR), int((time.time() + LEAD_S) * 1_000_000), RATE, hours)
+    nodes = [Node("ada", "owner", directory / "ada")]
+    good, story = False, trio.CancelScope()
+    async with trio.open_nursery() as watch:
+        await watch.start(_end_on_signal, story)
+        try:
+            with story:
+                timeline = Timeline(start_us(START_HOUR), await begin(nodes[0]), RATE, hours)
+                async with trio.open_nursery() as nursery:
+                    port = await nursery.start(serve, _plug(data, timeline))
+                    street = lay_out(directory, nodes[0], timeline, port)
+                    nodes = street.nodes
+                    good = await live(street, kills, Random(seed))
+                    nursery.cancel_scope.cancel()
+        finally:
+            with trio.CancelScope(shield=True):
+                await stop_all(nodes)
+        watch.cancel_scope.cancel()
+    if story.cancelled_caught:
+        raise KeyboardInterrupt
+    took_s = time.monotonic() - began
+    console.print(f"{'all checks hold' if good else 'A CHECK FAILED'} after {took_s:.0f} s")
+    return good
+
+
+async def _end_on_signal(story: trio.CancelScope, task_status: Any) -> None:
+    """End the story at a checkpoint, never between a process and its name; hear out the rest."""
+    with trio.open_signal_receiver(signal.SIGINT, *PASSING_SIGNALS) as signals:
+        task_status.started()
+        async for _ in signals:
+            story.cancel()
+
+
+def _plug(data: Path, timeline: Timeline) -> Plug:
     source = load_source(load_home(data, PLUG_HOME), PLUG_SHARE_BP)
-    plug = Plug(
+    return Plug(
         lambda at_us: draw_at(source, at_us),
         SimulatedClock(timeline, SystemClock()),
         quantum_s=INTERVAL_MINUTES * 60,
     )
-    rng = Random(seed)
-    street: Street | None = None
+
+
+async def live(street: Street, kills: int, rng: Random) -> bool:
+    """From the set-up to the checks; whether every one holds."""
+    await set_up(street)
+    timeline = street.timeline
+    wait_s = timeline.started_at_us / 1e6 - time.time()
+    if wait_s < 0:
+        raise LocalError(
+            f"the set-up took {-wait_s:.0f} s longer than the first node let expect; "
+            "run it again when this machine has less to do"
+        )
+    console.print(f"{timeline.hours} simulated hours begin in {wait_s:.0f} s, {RATE} times as fast")
     lost: list[str] = []
-    async with trio.open_nursery() as nursery:
-        port = await nursery.start(serve, plug)
-        street = lay_out(directory, timeline, START_HOUR, port)
-        try:
-            await set_up(street)
-            late_s = time.time() - timeline.started_at_us / 1e6
-            if late_s > 0:
-                raise LocalError(f"set-up took {late_s:.0f} s too long for --lead; give it more")
-            console.print(f"{hours} simulated hours begin in {-late_s:.0f} s, {RATE} times as fast")
-            async with trio.open_nursery() as day:
-                day.start_soon(tell, street)
-                if kills:
-                    lost += await kill_at_random(street, kills, rng)
-            good = await check(street, lost, kills)
-        finally:
-            with trio.CancelScope(shield=True):
-                await stop_all(street.nodes)
-        nursery.cancel_scope.cancel()
-    console.print(
-        f"{'all checks hold' if good else 'A CHECK FAILED'} after {time.monotonic() - began:.0f} s"
-    )
-    return good
+    async with trio.open_nursery() as day:
+        day.start_soon(tell, street)
+        if kills:
+            lost += await kill_at_random(street, kills, rng)
+    return await check(street, lost, kills)
 
 
 @click.command()
-@click.option("--hours", default=24, show_default=True, help="Simulated hours.")
+@click.option("--hours", default=24, type=click.IntRange(1), show_default=True, help="Simulated.")
 @click.option("--fast", is_flag=True, help=f"Only {FAST_HOURS} simulated hours.")
 @click.option("--kills", default=0, help="Kill -9 nodes so many times on the way.")
 @click.option("--seed", default=1, show_default=True, help="Of the kills.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep the nodes' directories here.")
 def main(hours: int, fast: bool, kills: int, seed: int, keep: Path | None) -> None:
-    """A street of real nodes lives a day of real data, and is checked.  Ctrl-C cleans up."""
+    """A street of real nodes lives a day of real data, and is checked.
+
+    Ctrl-C, SIGTERM and a terminal that is closed clean up.
+    """
+    for number in PASSING_SIGNALS:
+        signal.signal(number, _as_an_interrupt)
+    exit_code = 1
     with tempfile.TemporaryDirectory(prefix="ioe-demo-") as temporary:
         directory = keep or Path(temporary)
-        directory.mkdir(parents=True, exist_ok=True)
         try:
-            good = trio.run(play, directory, FAST_HOURS if fast else hours, kills, seed)
+            directory.mkdir(parents=True, exist_ok=True)
+            data = fetch(say=console.print)
+            hours = FAST_HOURS if fast else hours
+            exit_code = 0 if trio.run(play, directory, data, hours, kills, seed) else 1
         except* KeyboardInterrupt:
-            console.print("interrupted; every node is stopped and its directory removed")
-            sys.exit(130)
-        except* IoeError as errors:
+            exit_code = INTERRUPTED
+        except* (IoeError, OSError) as errors:
             for error in errors.exceptions:
                 console.print(f"[red]{error}[/red]")
-            sys.exit(1)
-    sys.exit(0 if good else 1)
+    if exit_code == INTERRUPTED:
+        console.print("interrupted; every node is stopped, and what was not to be kept is removed")
+    sys.exit(exit_code)
+
+
+def _as_an_interrupt(number: int, frame: object) -> None:
+    """Before and after the story, which hears the signals itself."""
+    signal.raise_signal(signal.SIGINT)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from typing import Any
 import trio
 
 from ioe_node.cli import client
-from ioe_node.errors import IoeError, LocalError, TransportError
+from ioe_node.drivers.profile import Timeline
+from ioe_node.errors import IoeError, LocalError, PairingRefused, TransportError
 
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 5.0
@@ -99,7 +100,8 @@ class Node:
         def blocking() -> Any:
             return client.call(self.home, call, **arguments)
 
-        return await trio.to_thread.run_sync(blocking)
+        # mypy loses what stands behind `*args: Unpack[...]` of a decorated function.
+        return await trio.to_thread.run_sync(blocking, abandon_on_cancel=True)  # type: ignore[call-arg]
 
     async def zome(self, zome: str, function: str, /, **payload: Any) -> Any:
         """One zome call in the node's only community."""
@@ -132,6 +134,34 @@ class Node:
         raise LocalError(f"{self.name} has no owner after {READY_TIMEOUT_S:.0f} s")
 
 
+@dataclass
+class Street:
+    """The nodes by their part in the story, and the time that they live in."""
+
+    ada: Node
+    ben: Node
+    homes: list[Node]
+    battery: Node
+    plug: Node
+    feeder: Node
+    timeline: Timeline
+
+    @property
+    def traders(self) -> list[Node]:
+        """The devices whose energy crosses the street."""
+        return [*self.homes, self.battery, self.plug]
+
+    @property
+    def devices(self) -> list[Node]:
+        """Every device."""
+        return [*self.traders, self.feeder]
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Every node."""
+        return [self.ada, self.ben, *self.devices]
+
+
 async def stop_all(nodes: Sequence[Node]) -> None:
     """SIGTERM to all, SIGKILL to those that stay."""
     for node in nodes:
@@ -145,18 +175,27 @@ async def stop_all(nodes: Sequence[Node]) -> None:
 
 
 async def claim(owner: Node, device: Node) -> None:
-    """Wait until `owner` sees the device, then claim it by the code that it shows."""
-    code = (await device.ready())["code"]
+    """Claim the device, by the code that it shows, as soon as `owner` sees it.
+
+    Raises what the device refused: a wrong code does not get right by trying again.
+    """
+    status = await device.ready()
+    unowned, code = device.agent, status["code"]
     if code is None:
         raise LocalError(f"{device.name} shows no pairing code")
     why = "it was not seen"
     with trio.move_on_after(READY_TIMEOUT_S):
-        while True:
+        while status["role"] == "unowned":
             try:
-                await owner.ask("device_claim", device=device.name, code=code)
-                await device.owned()
-                return
+                await owner.ask("device_claim", device=unowned, code=code, name=device.name)
+                break
             except IoeError as error:
+                if error.exit_code == PairingRefused.exit_code:
+                    raise
                 why = str(error)
-                await trio.sleep(ASK_EVERY_S)
+            await trio.sleep(ASK_EVERY_S)
+            # An answer that was lost on its way may have been a yes.
+            status = await device.ready()
+        await device.owned()
+        return
     raise LocalError(f"{owner.name} could not claim {device.name}: {why}")

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from ioe_node.cli.main import cli as ioe
+from ioe_node.cli.commands import cli as ioe
 from sim.cli import cli as ioe_sim
 
 ROOT = Path(__file__).parents[1]

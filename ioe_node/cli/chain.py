@@ -109,4 +109,4 @@ def verify(context: click.Context, as_json: bool) -> None:
             f"{home_of(context) / 'cells'} from a backup, and start it again"
         )
     if not as_json:
-        console.print(f"{len(found)} chains verify")
+        console.print("1 chain verifies" if len(found) == 1 else f"{len(found)} chains verify")

@@ -47,7 +47,8 @@ def balance(
     show(found, as_json, people)
 
 
-@credit.command()
+# An amount may look like an option: -1 is no amount, and is not "no such option" either.
+@credit.command(context_settings={"ignore_unknown_options": True})
 @click.argument("payee")
 @click.argument("amount")
 @click.option("--memo", default="", help="A line for both.")

@@ -19,4 +19,4 @@ def fetch(context: click.Context) -> None:
     """
     from ioe_node.drivers.citylearn import fetch
 
-    console.print(f"in {fetch(say=console.print)}")
+    fetch(say=console.print)

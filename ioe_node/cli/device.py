@@ -8,6 +8,7 @@ from ioe_node.cli.output import (
     console,
     home_of,
     json_option,
+    parse_agent,
     plain,
     show,
     table,
@@ -58,8 +59,6 @@ def claim(
     """
     target: str | bytes = which
     if which.startswith("uhCAk"):
-        from ioe_node.cli.output import parse_agent
-
         target = parse_agent(which)
     made = client.call(
         home_of(context), "device_claim", device=target, code=code, name=name, community=community

@@ -1,70 +1,54 @@
-"""The `ioe` command: its groups, and errors as one line and an exit code."""
+"""Where `ioe` begins: any end of a command as one line and an exit code."""
 
 import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import click
 
-from ioe_node.cli import chain, community, credit, data, device, meter, node
-from ioe_node.errors import IoeError
+from ioe_node.errors import IoeError, LocalError
+
+INTERRUPTED = 130
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option(
-    "--home",
-    envvar="IOE_HOME",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path.home() / ".ioe-node",
-    show_default=True,
-    help="The node's directory (or set IOE_HOME).",
-)
-@click.version_option(package_name="ioe-node")
-@click.pass_context
-def cli(context: click.Context, home: Path) -> None:
-    """A node of the Internet of Energy.
+def run(name: str, load: Callable[[], click.Group]) -> None:
+    """Run the command line that `load` imports; whatever is expected is one line on stderr.
 
-    \b
-    First steps of an owner:        First steps of a device:
-      ioe init                        ioe init --role device --kind generator \\
-      ioe run &                           --name roof --driver ... --option ...
-      ioe community create street     ioe run
-      ioe device list                   (shows its pairing code)
-      ioe device claim roof 1234-5678
-
-    \b
-    Exit codes: 0 done, 1 refused here (the line says what to do), 2 wrong usage,
-    3 refused by a peer, 4 not reachable (try again).
+    Loading takes long enough to be interrupted, so it is done in here.
     """
-    context.obj = home
-
-
-cli.add_command(node.init)
-cli.add_command(node.run)
-cli.add_command(node.status)
-cli.add_command(node.signals)
-cli.add_command(device.device)
-cli.add_command(meter.meter)
-cli.add_command(credit.credit)
-cli.add_command(chain.chain)
-cli.add_command(community.community)
-cli.add_command(data.data)
-
-
-def main() -> None:
-    """Run `ioe`; an expected error is one line on stderr."""
     try:
-        cli.main(prog_name="ioe", standalone_mode=False)
+        load().main(prog_name=name, standalone_mode=False)
     except IoeError as error:
-        click.echo(f"ioe: {error}", err=True)
-        sys.exit(error.exit_code)
+        _leave(f"{name}: {error}", error.exit_code)
     except click.exceptions.Exit as leave:
         sys.exit(leave.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("ioe: interrupted", err=True)
-        sys.exit(130)
+        _leave(f"{name}: interrupted", INTERRUPTED)
+    except BaseExceptionGroup as group:
+        if group.subgroup(KeyboardInterrupt) is None:
+            raise
+        _leave(f"{name}: interrupted", INTERRUPTED)
+    except OSError as error:
+        parts = (name, error.strerror or str(error), error.filename)
+        _leave(": ".join(str(part) for part in parts if part is not None), LocalError.exit_code)
+
+
+def _leave(line: str, exit_code: int) -> None:
+    click.echo(line, err=True)
+    sys.exit(exit_code)
+
+
+def _ioe() -> click.Group:
+    from ioe_node.cli.commands import cli
+
+    return cli
+
+
+def main() -> None:
+    """Run `ioe`."""
+    run("ioe", _ioe)
 
 
 if __name__ == "__main__":

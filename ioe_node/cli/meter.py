@@ -1,5 +1,7 @@
 """`ioe meter`: what was metered."""
 
+from typing import Any
+
 import click
 
 from ioe_node.cli import client
@@ -31,8 +33,7 @@ def read(context: click.Context, as_json: bool) -> None:
     found = client.call(home_of(context), "status")
     reading = found["reading"]
     if reading is None:
-        why = (found["driver"] or {}).get("why") or "this node has no device"
-        raise LocalError(f"nothing read yet: {why}")
+        raise LocalError(f"nothing read yet: {_why_unread(found)}")
 
     def people() -> None:
         power = reading["power_milli_w"]
@@ -43,6 +44,12 @@ def read(context: click.Context, as_json: bool) -> None:
         )
 
     show(reading, as_json, people)
+
+
+def _why_unread(status: dict[str, Any]) -> str:
+    if status["code"]:
+        return f"this device waits for an owner, with the pairing code {status['code']}"
+    return (status["driver"] or {}).get("why") or "this node has no device"
 
 
 @meter.command()

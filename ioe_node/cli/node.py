@@ -8,13 +8,15 @@ import signal
 import socket
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from random import SystemRandom
 from typing import Any
 
 import click
 import ifaddr
 import trio
+from click.core import ParameterSource
 
 from ioe_node.cli import client
 from ioe_node.cli.output import (
@@ -159,28 +161,59 @@ def init(
         lines = "\n".join(f"{key} = {value}" for key, value in _options(options).items())
         shown, named = _toml_text(name), _toml_text(driver)
         text += DEVICE_TEMPLATE.format(kind=kind, name=shown, driver=named, options=lines)
-    parse_config(text, "the new config")
-    home.create()
-    _make_keys(home, role, recover)
-    home.write(home.config, text.encode())
-    console.print(f"Made a node in {home.path}.  Look at config.toml, then: ioe run")
+    else:
+        _refuse_of_an_owner(context)
+    check(parse_config(text, "the new config"))
+    with _all_or_nothing(home):
+        root = _make_keys(home, role, recover)
+        home.write(home.config, text.encode())
+        console.print(f"Made a node in {home.path}.  Look at config.toml, then: ioe run")
+        if root is not None and not recover:
+            console.print("\nWrite these words down and keep them offline; they are shown once:\n")
+            console.print(f"  {keytree.to_mnemonic(root)}\n")
 
 
-def _make_keys(home: Home, role: str, recover: bool) -> None:
+def _refuse_of_an_owner(context: click.Context) -> None:
+    for parameter in ("kind", "name", "driver", "options"):
+        if context.get_parameter_source(parameter) is not ParameterSource.DEFAULT:
+            option = f"--{parameter.removesuffix('s')}"
+            raise click.UsageError(f"{option} is a device's; add --role device, or leave it out")
+
+
+@contextmanager
+def _all_or_nothing(home: Home) -> Iterator[None]:
+    """Make the directory; whatever fails then, what was made in it is gone again, and it too."""
+    cells = home.path / "cells"
+    made = [path for path in (cells, *cells.parents) if not path.exists()]
+    before = set(home.path.iterdir()) if home.path.exists() else set()
+    try:
+        home.create()
+        yield
+    except BaseException:
+        for path in set(home.path.iterdir()) - before - {cells} if home.path.exists() else ():
+            path.unlink()
+        for path in made:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+def _make_keys(home: Home, role: str, recover: bool) -> bytes | None:
+    """Write the key store; an owner's root seed."""
     if role == "device":
         home.write(home.unlock, secrets.token_hex(32).encode())
         made = {"enrolment": secrets.token_bytes(32)}
         Keystore.create(home.keystore, home.unlock.read_bytes(), made, cost=MINIMAL)
-        return
+        return None
     if recover:
         root = keytree.from_mnemonic(click.prompt("The 24 words", hide_input=True))
     else:
         root = keytree.new_root_seed(secrets.token_bytes)
     passphrase = _passphrase(home, confirm=True)
+    if not passphrase:
+        raise LocalError(f"an empty passphrase keeps nothing safe; see {PASSPHRASE_VARIABLE}")
     Keystore.create(home.keystore, passphrase, {"root": root}, cost=INTERACTIVE)
-    if not recover:
-        console.print("Write these words down and keep them offline; they are shown once:\n")
-        console.print(f"  {keytree.to_mnemonic(root)}\n")
+    return root
 
 
 @click.command()
@@ -263,6 +296,11 @@ def _people(found: dict[str, Any]) -> None:
         console.print(f"  driver {found['driver']['state']} {found['driver']['why']}")
     for fault in found["faults"]:
         console.print(f"  FAULT {fault}")
+    for each in found["communities"]:
+        for fault in each["faults"]:
+            console.print(f"  FAULT {each['community']}: {fault}", markup=False)
+        for text in each["refused_by"]:
+            console.print(f"  REFUSED by others in {each['community']}: {text}", markup=False)
     rows = [
         (
             each["community"],

@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # What peers write (names, memos) is text and never markup.
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 TABLE_CHARS_MAX = 1_000
-AMOUNT = re.compile(r"(\d{1,12})(?:\.(\d{1,6}))?")
+AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 
 
 def plain(value: Any) -> Any:
@@ -105,12 +105,6 @@ def home_of(context: click.Context) -> Path:
     """The node's directory, from --home."""
     home: Path = context.find_root().obj
     return home
-
-
-def community_of(context: click.Context) -> str | None:
-    """The --community given, if any."""
-    value: str | None = context.params.get("community")
-    return value
 
 
 json_option = click.option(

@@ -47,6 +47,8 @@ def _community(cell: Cell) -> dict[str, Any]:
         "messages_refused": counters.messages_refused,
         "last_refusals": counters.last_refusals,
         "blocked": sorted(space.blocked),
+        "faults": space.faults,
+        "refused_by": sorted(set(space.refused_by.values())),
     }
 
 

@@ -1,4 +1,7 @@
-"""A cell: one DNA run by one agent, its stages wired to a store and a transport."""
+"""A cell: one DNA run by one agent, its stages wired to a store and a transport.
+
+`begun` says that this agent has written in this network before: an empty store is then a loss.
+"""
 
 from collections.abc import Mapping
 from random import Random
@@ -17,9 +20,10 @@ from ioe_node.store.store import Store
 from ioe_node.workflows import peers
 from ioe_node.workflows.answer import answer
 from ioe_node.workflows.call_zome import CallHost, call_zome
-from ioe_node.workflows.genesis import genesis
+from ioe_node.workflows.genesis import check_membrane
 from ioe_node.workflows.integration import validate_and_integrate
 from ioe_node.workflows.publish import publish
+from ioe_node.workflows.restore import begin, check_head
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space, StoreRunner
 from ioe_node.workflows.validation import Verdicts
@@ -40,6 +44,7 @@ class Cell:
         membrane_proof: bytes | None,
         signals: Signals,
         bootstrap: tuple[AgentPubKey, ...] = (),
+        begun: bool = False,
     ) -> None:
         self.space = Space(
             rules=Rules(definition),
@@ -57,6 +62,7 @@ class Cell:
         self._settlements = Settlements(self.space)
         self._verdicts = Verdicts(store)
         self._bootstrap = bootstrap
+        self._begun = begun
 
     async def call(
         self,
@@ -74,7 +80,8 @@ class Cell:
     async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         """Begin the chain if need be, answer the network, run every stage; until cancelled."""
         space = self.space
-        await genesis(space)
+        if space.store.head(space.agent) is None:
+            check_membrane(space)
         peers.recall(space)
         service = Service(
             hello=lambda: peers.hello(space),
@@ -87,6 +94,10 @@ class Cell:
                 nursery.start_soon(validate_and_integrate, space, self._verdicts)
                 nursery.start_soon(publish, space)
                 nursery.start_soon(peers.exchange, space, self._bootstrap)
+                if space.store.head(space.agent) is None:
+                    await begin(space, self._bootstrap, self._begun)
+                else:
+                    await nursery.start(check_head, space, self._bootstrap)
                 nursery.start_soon(self._settlements.resolve)
                 task_status.started()
         finally:

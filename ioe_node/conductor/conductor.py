@@ -206,7 +206,7 @@ class Conductor:
         return self.cells.get(network)
 
     def cell(self, text: str | None = None) -> Cell:
-        """The cell whose DNA hash or seed begins with `text`; the only one if None."""
+        """The cell whose name begins with `text`; the only one if None."""
         found = [
             cell
             for cell in self.cells.values()
@@ -219,6 +219,8 @@ class Conductor:
             raise CallError(f"closed: {'; '.join(sorted(self.faults.values()))}")
         if not self.cells:
             raise CallError("this node is in no community; 'ioe community create' or 'join' one")
+        if not found:
+            raise CallError(f"no community '{text}'; there are: {names}")
         raise CallError(f"say which community with --community: {names}")
 
     async def _open(self, invitation: Invitation) -> trio.CancelScope:
@@ -245,7 +247,11 @@ class Conductor:
     async def _run_cell(self, invitation: Invitation, opened: trio.Event) -> None:
         definition = invitation.definition(self.known)
         signer = self.signer()
-        peers = [split_address(text) for text in invitation.bootstrap]
+        # An owner's community is written down once its chain is begun.
+        begun = self.role == "owner" and invitation in self.home.invitations()
+        peers = [
+            split_address(text) for text in (*invitation.bootstrap, *self.config.network.bootstrap)
+        ]
         for peer, address in peers:
             self.transport.learn(peer, (address,))
         path = self.home.store_path(invitation, signer.agent)
@@ -259,7 +265,8 @@ class Conductor:
             run_in_thread,
             invitation.proof,
             self.signals,
-            tuple(peer for peer, _ in peers),
+            tuple(peer for peer, _ in peers if peer != signer.agent),
+            begun,
         )
         try:
             async with trio.open_nursery() as nursery:

@@ -124,15 +124,19 @@ def _refusal(error: IoeError) -> dict[str, Any]:
 
 
 async def _follow(conductor: "Conductor", stream: trio.SocketStream) -> None:
-    async with trio.open_nursery() as nursery:
+    """Send signals until the client goes away, which is how following ends."""
+    try:
+        async with trio.open_nursery() as nursery:
 
-        async def until_closed() -> None:
-            while await stream.receive_some(1):
-                pass
-            nursery.cancel_scope.cancel()
+            async def until_closed() -> None:
+                while await stream.receive_some(1):
+                    pass
+                nursery.cancel_scope.cancel()
 
-        nursery.start_soon(until_closed)
-        with conductor.signals.follow() as signals:
-            await stream.send_all(encode_frame({"ok": True}))
-            async for signal in signals:
-                await stream.send_all(encode_frame({"signal": signal}))
+            nursery.start_soon(until_closed)
+            with conductor.signals.follow() as signals:
+                await stream.send_all(encode_frame({"ok": True}))
+                async for signal in signals:
+                    await stream.send_all(encode_frame({"signal": signal}))
+    except* trio.BrokenResourceError:
+        pass

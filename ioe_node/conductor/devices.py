@@ -41,8 +41,10 @@ async def claim(
     if card is None or card.state != "unowned":
         raise CallError("no such device is near and without an owner; see 'ioe device list'")
     state = home.state()
-    home.keep(replace(state, next_device=state.next_device + 1))
-    seed = keytree.device_seed(conductor.keystore.secrets["root"], state.next_device)
+    # After a recovery from the words the count begins anew; the portfolio still knows.
+    number = max(state.next_device, len(await cell.call("identity", "portfolio", {})))
+    home.keep(replace(state, next_device=number + 1))
+    seed = keytree.device_seed(conductor.keystore.secrets["root"], number)
     agent = keytree.device_agent(seed)
     invitation = conductor.invite(cell, agent, "device")
     space = cell.space

@@ -1,11 +1,13 @@
 """An invitation: what an agent needs to join a community, as one line of text.
 
 It names the rules (a DNA that the joiner has installed, and the hash that they must give),
-the modifiers, the proof that admits the joiner, and whom to meet first.
+the modifiers, the proof that admits the joiner, and whom to meet first.  The line ends in a
+checksum, so that a mistyped letter is said to be one.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable
+from hashlib import blake2b
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -19,6 +21,8 @@ from ioe_node.plugins import load
 INVITATION_BYTES_MAX = 60_000
 BOOTSTRAP_MAX = 16
 PREFIX = "ioe1"
+CHECKSUM_BYTES = 4
+MISTYPED = "an invitation that is cut or mistyped; paste the whole line"
 
 
 class Invitation(Struct, frozen=True, array_like=True):
@@ -39,7 +43,8 @@ class Invitation(Struct, frozen=True, array_like=True):
 
     def text(self) -> str:
         """One line, to be pasted."""
-        return PREFIX + urlsafe_b64encode(encode(self)).decode().rstrip("=")
+        data = self.encoded()
+        return PREFIX + urlsafe_b64encode(data + _checksum(data)).decode().rstrip("=")
 
     def definition(self, known: dict[str, DnaDef]) -> DnaDef:
         """The DNA that it names, among those known here; raises `CallError`."""
@@ -76,6 +81,17 @@ def parse_invitation(text: str) -> Invitation:
     if not body.startswith(PREFIX):
         raise CallError(f"an invitation begins with '{PREFIX}'; paste the whole line")
     try:
-        return decode_invitation(urlsafe_b64decode(body[len(PREFIX) :].encode("ascii") + b"=="))
+        data = urlsafe_b64decode(body[len(PREFIX) :].encode("ascii") + b"==")
+        if _checksum(data[:-CHECKSUM_BYTES]) != data[-CHECKSUM_BYTES:]:
+            raise Malformed("another checksum than the invitation's")
+        invitation = decode_invitation(data[:-CHECKSUM_BYTES])
     except (ValueError, Malformed):
-        raise CallError("an invitation that is cut or mistyped; paste the whole line") from None
+        raise CallError(MISTYPED) from None
+    # Base64 passes over other letters, and over the last letter's spare bits.
+    if invitation.text() != body:
+        raise CallError(MISTYPED)
+    return invitation
+
+
+def _checksum(data: bytes) -> bytes:
+    return blake2b(data, digest_size=CHECKSUM_BYTES).digest()

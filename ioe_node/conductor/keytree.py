@@ -30,7 +30,6 @@ from ioe_node.model.signing import Signer
 
 SEED_BYTES = 32
 MNEMONIC_WORDS = 24
-SUBKEY_NUMBER_MAX = 2**64 - 1
 
 OWNER_CONTEXT = b"ioeowner"
 DEVICE_CONTEXT = b"ioedevic"

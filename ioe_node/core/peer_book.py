@@ -49,6 +49,7 @@ class PeerBook:
         known = self._infos.get(agent)
         return known[0].addresses if known else ()
 
-    def signed(self) -> list[SignedInfo]:
-        """Every info, to pass on."""
-        return [self._infos[agent][1] for agent in sorted(self._infos)]
+    def signed_of(self, agent: AgentPubKey) -> SignedInfo | None:
+        """An agent's newest info, to keep or to pass on."""
+        known = self._infos.get(agent)
+        return known[1] if known else None

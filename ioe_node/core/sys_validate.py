@@ -41,7 +41,7 @@ from ioe_node.model.action import (
     EntryAction,
     hash_of,
 )
-from ioe_node.model.hashes import CORE
+from ioe_node.model.hashes import ACTION, CORE, check_hash
 from ioe_node.model.record import PARTIES_MAX, Record, root_of, seal_message, tree_of
 from ioe_node.model.signing import verify
 
@@ -86,6 +86,8 @@ class RuleHost:
 
     def must_get_records(self, actions: Sequence[ActionHash]) -> list[Found]:
         """In the order asked; where some are not here, the verdict names all of those."""
+        for action in actions:
+            check_hash(action, ACTION)
         records = [self._held.record(action) for action in actions]
         missing = tuple(a for a, r in zip(actions, records, strict=True) if r is None)
         if missing:

@@ -29,7 +29,6 @@ ActionHash = NewType("ActionHash", bytes)
 DnaHash = NewType("DnaHash", bytes)
 ExternalHash = NewType("ExternalHash", bytes)
 WarrantHash = NewType("WarrantHash", bytes)
-AnyHash = AgentPubKey | EntryHash | OpHash | ActionHash | DnaHash | ExternalHash | WarrantHash
 
 AGENT = bytes.fromhex("842024")
 ENTRY = bytes.fromhex("842124")

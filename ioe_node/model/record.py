@@ -227,6 +227,11 @@ def open_parcel(parcel: Parcel) -> list[Record]:
     return [open_record(parcel)]
 
 
+def first_action(parcel: Parcel) -> bytes:
+    """The canonical bytes of a parcel's first action."""
+    return parcel.action if isinstance(parcel, WireRecord) else parcel.actions[0]
+
+
 def decode_parcel(data: bytes) -> Parcel:
     """A parked parcel; raises `Malformed`."""
     return _codec.decode(data)

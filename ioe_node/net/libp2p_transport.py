@@ -12,6 +12,7 @@ request dials anew.
 """
 
 import logging
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -407,18 +408,36 @@ def _parse_listen(listen: str | Sequence[str]) -> list[Multiaddr]:
         raise ConfigError(f"{texts} are not listening addresses like /ip4/../tcp/..") from error
 
 
+def _check_free(address: Multiaddr) -> None:
+    """Raise `ConfigError` for a port that another process listens on.
+
+    libp2p listens with SO_REUSEPORT and would share it: peers would reach either at random.
+    """
+    try:
+        where = (address.value_for_protocol("ip4"), int(address.value_for_protocol("tcp")))
+    except Exception:
+        return  # no TCP over IPv4, or not to be known before listening
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(where)
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
+
+
 @asynccontextmanager
 async def open_transport(
     seed32: bytes, listen: str | Sequence[str]
 ) -> AsyncIterator[Libp2pTransport]:
     """A transport for the agent with this 32-byte Ed25519 seed, listening on multiaddrs.
 
-    Port 0 picks a free one.  Raises `ConfigError` if none of the addresses can be listened on.
-    libp2p shares listening ports between processes, so hold a lock file per node.
+    Port 0 picks a free one.  Raises `ConfigError` if an address cannot be listened on.
     """
     mend_host()
     _quiet_libp2p()
     addresses = _parse_listen(listen)
+    for address in addresses:
+        _check_free(address)
     host = _build_host(seed32)
     agent = agent_key(host.get_public_key().to_bytes())
     closing = False

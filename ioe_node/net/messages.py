@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ioe_node.model.action import MEMBRANE_PROOF_BYTES_MAX, Hash39, Seq
+from ioe_node.model.action import MEMBRANE_PROOF_BYTES_MAX, Hash39, Seq, TimestampUs
 from ioe_node.model.agent_info import SignedInfo
 from ioe_node.model.codec import Codec, encode
 from ioe_node.model.record import ENTRY_BYTES_MAX, Parcel, Signature, WireRecord
@@ -77,7 +77,7 @@ class Propose(Struct, frozen=True, tag="Propose"):
     terms: Annotated[bytes, Meta(max_length=65_536)]
     action_seq: Seq
     prev_action: Hash39
-    timestamp_us: int
+    timestamp_us: TimestampUs
 
 
 class Sign(Struct, frozen=True, tag="Sign"):

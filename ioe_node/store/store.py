@@ -39,6 +39,8 @@ LOG_PAGES_MAX = 4_096
 """The write-ahead log is folded into the file at 16 MiB, which is more than any bundle, so that
 a page that many commits touch is copied once; NORMAL flushes to the disk as often as that."""
 
+MEND = "stop the node, move the file away and start again: the other nodes give back what they hold"
+
 Synchronous = Literal["NORMAL", "FULL"]
 
 _OF_AGENT = "WHERE id BETWEEN ?1 AND ?2"
@@ -97,7 +99,7 @@ class Store:
             self._reader.execute("PRAGMA query_only=1")
             self._agents.update(self._db.execute("SELECT key, id FROM agent"))
             if None in self._agents.values():
-                raise StoreError(f"{path} has a damaged list of agents; restore a backup")
+                raise StoreError(f"{path} has a damaged list of agents; {MEND}")
             self._hashes.load(self._db)
         self._leaves = lru_cache(maxsize=TREES_CACHED_MAX)(self._read_leaves)
 
@@ -403,7 +405,7 @@ class Store:
         if lost:
             found = f"the hashes of {lost} actions are not in its index"
         if found != "ok":
-            raise StoreError(f"{self.path} is damaged: {found}; restore a backup")
+            raise StoreError(f"{self.path} is damaged: {found}; {MEND}")
 
     # -- limbo --------------------------------------------------------------------------------
 

@@ -6,7 +6,8 @@ nothing of it is written down.
 
 from ioe_node.errors import Malformed
 from ioe_node.hdi import ActionHash, AgentPubKey
-from ioe_node.model.record import Record, open_record
+from ioe_node.model.action import decode_action
+from ioe_node.model.record import Record, first_action, open_record
 from ioe_node.net.messages import Activity, Answer, Chain, Get, Links, Records
 from ioe_node.workflows.space import Space
 
@@ -60,6 +61,10 @@ async def retrieve_chain(
     """A run of a chain from whoever of `peers` answers first; the pipeline validates it."""
 
     def take(answer: Answer) -> Chain | None:
-        return answer if isinstance(answer, Chain) and answer.parcels else None
+        if not isinstance(answer, Chain) or not answer.parcels:
+            return None
+        if any(decode_action(data).author != author for data in map(first_action, answer.parcels)):
+            raise Malformed("another chain than was asked for")
+        return answer
 
     return await space.ask_first(peers, Activity(author, from_seq), take)

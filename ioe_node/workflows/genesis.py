@@ -1,7 +1,6 @@
 """Genesis: the first three actions of a chain, and its first bundle."""
 
 from ioe_node.core.chain import Draft, seal
-from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import RuleBroken
 from ioe_node.hdi import Invalid
 from ioe_node.model.action import AGENT_ENTRY, AgentValidationPkg, AnyAction, Create, Dna, hash_of
@@ -47,17 +46,16 @@ def genesis_records(space: Space) -> list[Record]:
 
 
 async def genesis(space: Space) -> None:
-    """Begin our chain, once; raises `RuleBroken` when the membrane would not have us."""
+    """Begin our chain, once."""
     if space.store.head(space.agent) is not None:
         return
-    check_membrane(space.rules, space)
     records = genesis_records(space)
     ops = [space.ops_held(record) for record in records]
     await space.run(space.store.commit, records, ops, space.by_hash(records))
 
 
-def check_membrane(rules: Rules, space: Space) -> None:
-    """Judge our own proof before anyone else does."""
-    verdict = rules.definition.admits(space.agent, space.membrane_proof)
+def check_membrane(space: Space) -> None:
+    """Judge our own proof before anyone else does; raises `RuleBroken`."""
+    verdict = space.rules.definition.admits(space.agent, space.membrane_proof)
     if isinstance(verdict, Invalid):
         raise RuleBroken(f"this community does not admit us: {verdict.reason}")

@@ -13,7 +13,7 @@ from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import decode_action
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import action_hash
-from ioe_node.model.record import Parcel, WireRecord
+from ioe_node.model.record import Parcel, WireRecord, first_action
 from ioe_node.model.warrant import INVALID, PENDING, VALID, Receipt, seal_receipt
 from ioe_node.net.messages import Held
 from ioe_node.workflows.space import Space
@@ -28,7 +28,7 @@ Parked = tuple[ActionHash, AgentPubKey, int, bytes, AgentPubKey]
 
 def first_of(parcel: Parcel) -> tuple[ActionHash, AgentPubKey, int]:
     """(hash, author, sequence) of a parcel's first action; raises `Malformed`."""
-    data = parcel.action if isinstance(parcel, WireRecord) else parcel.actions[0]
+    data = first_action(parcel)
     action = decode_action(data)
     return action_hash(data, action.author), action.author, action.action_seq
 
@@ -41,12 +41,20 @@ def hashes_of(parcel: Parcel) -> list[ActionHash]:
 
 
 async def park(space: Space, sender: AgentPubKey, parcels: Sequence[Parcel]) -> None:
-    """Bound, dedupe and park; rings the validation bell."""
+    """Bound, dedupe and park; rings the validation bell.
+
+    `sender` is ourselves for what we fetched.  Our own chain is nobody's to give us.
+    """
     rows: list[Parked] = []
     for parcel in parcels:
         hash_, author, seq = first_of(parcel)
-        if author in space.blocked:
-            raise PeerError(f"the author of action {seq} is warranted here; its ops are refused")
+        if author == space.agent:
+            continue
+        if sender != space.agent:
+            if author in space.blocked:
+                raise PeerError(f"the author of action {seq} is warranted; its ops are refused")
+            if seq and space.store.head(author) is None and author != sender:
+                raise Busy("no action of that author is here yet; its first ones come first")
         if not space.store.has(hash_):
             rows.append((hash_, author, seq, encode(parcel), sender))
     if not rows:

@@ -5,8 +5,9 @@ from collections.abc import Iterable
 import trio
 
 from ioe_node.core.chain import head_after
-from ioe_node.errors import IoeError
+from ioe_node.errors import IoeError, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
+from ioe_node.model.action import AgentValidationPkg, decode_action
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import open_record
@@ -19,6 +20,7 @@ from ioe_node.model.warrant import (
 )
 from ioe_node.workflows import cascade
 from ioe_node.workflows.incoming_ops import park
+from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 
@@ -58,11 +60,16 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     for first in found.judged:
         verdicts.settle(first)
     for refused in found.refused:
-        verdicts.settle(refused.first, refused=True)
+        # Another sender may bring the same action whole: only proof of guilt is remembered.
+        verdicts.settle(refused.first, refused=refused.warrant is not None)
         space.charge(refused.sender, refused.why)
         space.counters.refuse(refused.why)
         if refused.warrant is not None:
             await keep(space, seal_warrant(refused.warrant, space.sign))
+    for record in records:
+        if isinstance(record.action, AgentValidationPkg):
+            space.welcome(record.action.author)
+    await park_other_halves(space, records)
     for record in records:
         space.signal({"kind": "integrated", "author": record.action.author, "hash": record.hash})
     if records and found.missing:
@@ -93,24 +100,36 @@ async def fetch(space: Space, missing: Iterable[ActionHash]) -> None:
             log.info("fetching what is missing: %s", error)
 
     async with trio.open_nursery() as nursery:
-        for hash_ in sorted(missing)[:FETCHES_AT_ONCE_MAX]:
+        wanted = sorted(missing)
+        for hash_ in space.rng.sample(wanted, min(len(wanted), FETCHES_AT_ONCE_MAX)):
             nursery.start_soon(one, hash_)
 
 
 async def keep(space: Space, signed: SignedWarrant) -> bool:
     """Check a warrant's evidence and keep it; a false one convicts its own author.
 
-    Raises `Malformed` when it does not even stand by itself.  False for one that cannot be
+    One warrant an offender is enough, and only members can be warranted, so they are bounded.
+    Raises `PeerError` for one that does not even stand by itself.  False for one that cannot be
     judged yet: what came before its record is not here, and is fetched; it must be told again.
     """
     hash_, warrant = open_warrant(signed)
     convicted = AgentPubKey(warrant.warrantee)
+    known = {*space.members, space.agent}
+    if convicted in space.blocked:
+        return True
+    if convicted not in known:
+        evidence = warrant.record if isinstance(warrant, InvalidRecord) else warrant.first
+        previous = decode_action(evidence.action).prev_action
+        space.want([] if previous is None else [previous])
+        return False
     if isinstance(warrant, InvalidRecord) and warrant.accuser != space.agent:
         guilty = _breaks_a_rule(space, warrant)
         if guilty is None:
             return False
         if not guilty:
             convicted = AgentPubKey(warrant.accuser)
+        if convicted not in known:
+            raise PeerError("a false warrant by an agent that is no member here")
     if convicted == space.agent:
         log.error("a warrant names us: %s", describe(warrant))
     elif await space.run(space.store.add_warrant, hash_, convicted, encode(signed)):
@@ -124,6 +143,8 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
 def _breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | None:
     """Run the rules again on a warrant's record; None when that cannot be done here yet."""
     record = open_record(warrant.record)
+    if space.rules.seal_fault(record) is not None:
+        return False  # evidence that its author did not sign as it is shown
     head, previous = None, record.action.prev_action
     if previous is not None:
         before = space.store.record(previous)

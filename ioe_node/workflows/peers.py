@@ -7,7 +7,7 @@ some dozens everyone simply knows everyone.
 
 import trio
 
-from ioe_node.errors import IoeError, Malformed, PeerError
+from ioe_node.errors import Busy, IoeError, Malformed, PeerError
 from ioe_node.hdi import AgentPubKey, Invalid
 from ioe_node.model.agent_info import INFO_BYTES_MAX, SignedInfo
 from ioe_node.model.codec import Codec
@@ -15,13 +15,14 @@ from ioe_node.model.hashes import to_text
 from ioe_node.model.warrant import WARRANT_BYTES_MAX, SignedWarrant
 from ioe_node.net.messages import (
     PEERS_PER_MESSAGE_MAX,
-    WARRANTS_PER_MESSAGE_MAX,
     Hello,
     Peers,
     Warrants,
     encode,
     hellos,
 )
+from ioe_node.workflows import cascade
+from ioe_node.workflows.incoming_ops import park
 from ioe_node.workflows.space import Space, log
 
 ROUND_S = 2.0
@@ -47,11 +48,13 @@ def admit(space: Space, peer: AgentPubKey, data: bytes) -> None:
         raise PeerError(f"this community does not admit you: {verdict.reason}")
     if space.learn(opening.info) != peer:
         raise Malformed("an opening message in another agent's name")
+    space.welcome(peer)
 
 
 def known_infos(space: Space) -> Peers:
     """Our own info and a fair share of the others'."""
-    others = space.peers.signed()
+    known = [space.peers.signed_of(agent) for agent in space.others()]
+    others = [signed for signed in known if signed is not None]
     if len(others) >= PEERS_PER_MESSAGE_MAX:
         others = space.rng.sample(others, PEERS_PER_MESSAGE_MAX - 1)
     return Peers((space.info(), *others))
@@ -69,7 +72,7 @@ def learn_all(space: Space, peers: Peers) -> None:
 async def exchange(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
     """Rounds, for ever."""
     met: set[AgentPubKey] = set()
-    told: dict[AgentPubKey, int] = {}
+    told: dict[AgentPubKey, set[bytes]] = {}
     pause_s = ROUND_S
     while True:
         others = space.others()
@@ -77,46 +80,77 @@ async def exchange(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
         fresh = [
             peer
             for peer in dict.fromkeys([*bootstrap, *others])
-            if (peer not in met or told.get(peer, 0) < known_warrants)
+            if (peer not in met or len(told.get(peer, ())) < known_warrants)
             and peer != space.agent
             and peer not in space.blocked
         ]
-        chosen = fresh[:PEERS_PER_ROUND_MAX]
-        if len(fresh) > PEERS_PER_ROUND_MAX:
-            chosen = space.rng.sample(fresh, PEERS_PER_ROUND_MAX)
+        chosen = _some(space, fresh) + _some(space, space.strangers())
         if others:
             chosen.append(space.rng.choice(others))
         async with trio.open_nursery() as nursery:
             for peer in dict.fromkeys(chosen):
-                nursery.start_soon(_meet, space, peer, met, told)
-        pause_s = ROUND_S if len(fresh) > len(chosen) else min(ROUND_MAX_S, 2 * pause_s)
+                nursery.start_soon(_meet, space, peer, met, told.setdefault(peer, set()))
+        pause_s = ROUND_S if len(fresh) > PEERS_PER_ROUND_MAX else min(ROUND_MAX_S, 2 * pause_s)
         if await space.exchange_bell.wait(pause_s * (0.5 + space.rng.random())):
             pause_s = ROUND_S
             await trio.sleep(ROUND_S * space.rng.random())
 
 
-async def _meet(
-    space: Space, peer: AgentPubKey, met: set[AgentPubKey], told: dict[AgentPubKey, int]
-) -> None:
+def _some(space: Space, peers: list[AgentPubKey]) -> list[AgentPubKey]:
+    """As many as one round asks, by lot."""
+    if len(peers) <= PEERS_PER_ROUND_MAX:
+        return peers
+    return space.rng.sample(peers, PEERS_PER_ROUND_MAX)
+
+
+async def _follow(space: Space, peer: AgentPubKey) -> None:
+    """Take a peer's own chain past what we hold of it.
+
+    It believes to have delivered what our disk may have lost since.
+    """
+    while True:
+        head = space.store.head(peer)
+        from_seq = 0 if head is None else head.seq + 1
+        chain = await cascade.retrieve_chain(space, peer, from_seq, [peer])
+        if chain is None:
+            return
+        await park(space, space.agent, chain.parcels)
+        if not chain.more:
+            return
+        await trio.sleep(ROUND_S)
+
+
+async def _meet(space: Space, peer: AgentPubKey, met: set[AgentPubKey], told: set[bytes]) -> None:
     try:
         answer = await space.ask(peer, known_infos(space))
         if not isinstance(answer, Peers):
             raise Malformed("peers answered by something else")
         learn_all(space, answer)
-        met.add(peer)
-        held = space.store.warrants()
-        while told.get(peer, 0) < len(held):
-            page = held[told.get(peer, 0) :][:WARRANTS_PER_MESSAGE_MAX]
-            signed = tuple(warrants.decode(data) for _, data in page)
-            await space.ask(peer, Warrants(signed))
-            told[peer] = told.get(peer, 0) + len(page)
+        if peer not in met:
+            await _follow(space, peer)
+            met.add(peer)
+        for _, data in space.store.warrants():
+            if data not in told:
+                await _tell(space, peer, data, told)
     except IoeError as error:
         log.debug("meeting %s: %s", to_text(peer)[:12], error)
+
+
+async def _tell(space: Space, peer: AgentPubKey, data: bytes, told: set[bytes]) -> None:
+    """One warrant; a peer that cannot judge it yet is told again in another round."""
+    try:
+        await space.ask(peer, Warrants((warrants.decode(data),)))
+    except Busy:
+        return
+    told.add(data)
 
 
 def recall(space: Space) -> None:
     """Take up peers and warrants from disk after a restart."""
     for convicted, _ in space.store.warrants():
         space.blocked.add(AgentPubKey(convicted))
+    space.members.update(space.store.authors())
     for data in space.store.peers():
-        space.recall_info(infos.decode(data))
+        signed = infos.decode(data)
+        space.members.add(space.recall_info(signed))
+    space.members.discard(space.agent)

@@ -29,11 +29,12 @@ from ioe_node.hdk import Host, arguments
 from ioe_node.model.action import Create, decode_action
 from ioe_node.model.codec import encode, pack, unpack
 from ioe_node.model.hashes import CORE, EntryHash, entry_hash, to_text
-from ioe_node.model.record import Proof, Record, path_of, seal_message, tree_of
+from ioe_node.model.record import Parcel, Proof, Record, path_of, seal_message, tree_of
 from ioe_node.model.signing import verify
 from ioe_node.net.messages import Drafted, Never, Outcome, Propose, Sign, Signed
+from ioe_node.workflows.incoming_ops import park
 from ioe_node.workflows.overlay import Overlay, judge
-from ioe_node.workflows.space import Bell, Space, log
+from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Bell, Space, log
 
 CHAIN_WAIT_S = 0.5
 OUTCOME_RETRY_S = 1.0
@@ -52,6 +53,37 @@ def half_of(
     proof = Proof(signatures[place], place, len(actions), path_of(levels, place), others)
     hash_, data = actions[place]
     return Record(hash_, decode_action(data), data, proof, entry)
+
+
+def other_halves(space: Space, records: Sequence[Record]) -> list[Parcel]:
+    """What the other parties of countersigned records have committed with them.
+
+    One half proves the whole: its entry and signatures give the others', so whoever holds one
+    holds all, and a party that drops its half, or signs two at one place, is found at once.
+    """
+    halves: list[Parcel] = []
+    for record in records:
+        action, proof = record.action, record.proof
+        if not proof.cosignatures or record.entry is None or not isinstance(action, Create):
+            continue
+        parties = space.rules.entry_types[action.entry_type].decode(record.entry).parties
+        actions = party_actions(parties, action.entry_type, action.entry_hash)
+        signatures = list(proof.cosignatures)
+        signatures.insert(proof.index, proof.signature)
+        halves += [
+            half_of(place, actions, record.entry, signatures).wire()
+            for place, party in enumerate(parties)
+            if party.agent not in (action.author, space.agent)
+        ]
+    return halves
+
+
+async def park_other_halves(space: Space, records: Sequence[Record]) -> None:
+    """Have the other parties' halves validated like anything that we fetch."""
+    try:
+        await park(space, space.agent, other_halves(space, records))
+    except Busy as error:
+        log.info("the other halves of settlements are left to their authors: %s", error)
 
 
 class Shared:
@@ -126,6 +158,12 @@ def _check(space: Space, record: Record, sealed: bool) -> None:
     raise RuleBroken(verdict.reason)
 
 
+def _check_time(space: Space, other: Party) -> None:
+    """A party dated ahead of us would commit what everyone else refuses for now."""
+    if other.timestamp_us > space.clock.now_us() + TIMESTAMP_AHEAD_US_MAX:
+        raise PeerError("the other party's clock is more than five minutes ahead of ours")
+
+
 def _must_know(space: Space, other: Party) -> None:
     """A draft is made of the other's account: raises `Busy` while its chain is not here."""
     if not space.store.has(other.prev_action):
@@ -147,6 +185,7 @@ class Settlements:
         ops = [space.ops_held(record)]
         await space.run(space.store.commit, [record], ops, space.by_hash([record]))
         space.counters.bundles_committed += 1
+        await park_other_halves(space, [record])
         space.ring_publish()
         space.signal({"kind": "settled", "hash": record.hash})
 
@@ -171,6 +210,7 @@ class Settlements:
         shared = Shared(space, zome, answer.entry)
         if shared.ours != ours or shared.theirs.agent != counterparty:
             raise Malformed("a draft with other parties than were proposed")
+        _check_time(space, shared.theirs)
         _must_know(space, shared.theirs)
         expected = await _draft(host, space, zome, function, (ours, shared.theirs), terms)
         if expected != answer.entry:
@@ -196,7 +236,11 @@ class Settlements:
             raise Malformed("a request to sign answered by something else")
         if not verify(shared.theirs.agent[CORE], shared.message, answer.signature):
             raise Malformed("a counterparty's signature that does not fit")
-        await self._commit(shared.half(self._space.sign(shared.message), answer.signature))
+        hash_, _ = shared.actions[shared.place]
+        if self._space.store.has(hash_):
+            await self._space.run(self._space.store.release, shared.ours.action_seq)
+        else:
+            await self._commit(shared.half(self._space.sign(shared.message), answer.signature))
 
     async def resolve(self) -> None:
         """Ask for the outcome of a promise left by a crash or a lost answer; for ever."""
@@ -239,6 +283,7 @@ class Settlements:
             proposer, ask.action_seq, ActionHash(ask.prev_action), Timestamp(ask.timestamp_us)
         )
         ours = Party(space.agent, head.seq + 1, head.hash, Timestamp(now))
+        _check_time(space, theirs)
         _must_know(space, theirs)
         terms = unpack(ask.terms)
         if not isinstance(terms, dict):

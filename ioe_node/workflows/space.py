@@ -16,7 +16,7 @@ from ioe_node.clock import Clock
 from ioe_node.core.authority import authorities
 from ioe_node.core.peer_book import PeerBook
 from ioe_node.core.sys_validate import Rules
-from ioe_node.errors import IoeError
+from ioe_node.errors import IoeError, Refused
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
 from ioe_node.model.agent_info import SignedInfo, open_info, seal_info
 from ioe_node.model.hashes import to_text
@@ -31,6 +31,11 @@ log = logging.getLogger("ioe")
 
 INFO_RENEW_US = 5 * 60 * 1_000_000
 WANTED_MAX = 64
+TIMESTAMP_AHEAD_US_MAX = 5 * 60 * 1_000_000
+STRANGERS_MAX = 256
+REFUSED_BY_MAX = 1_024
+MEMBRANE = "membrane"
+"""The code of a refusal at the opening of a link (`net.link`)."""
 
 
 class StoreRunner(Protocol):
@@ -105,8 +110,11 @@ class Space:
     peers_bell: Bell = field(default_factory=Bell)
     exchange_bell: Bell = field(default_factory=Bell)
     blocked: set[AgentPubKey] = field(default_factory=set)
+    members: set[AgentPubKey] = field(default_factory=set)
     wanted: set[ActionHash] = field(default_factory=set)
     charges: dict[AgentPubKey, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+    refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
     _info: SignedInfo | None = None
     _info_until_us: int = 0
@@ -143,23 +151,44 @@ class Space:
         info = open_info(signed, self.dna, self.clock.now_us())
         agent = AgentPubKey(info.agent)
         newcomer = not self.peers.addresses(agent)
+        if newcomer and agent not in self.members and len(self.strangers()) >= STRANGERS_MAX:
+            return agent
         if agent not in self.blocked and self.peers.merge(info, signed):
             self.transport.learn(agent, info.addresses)
-            self.store.save_peer(agent, encode(signed))
+            if agent in self.members:
+                self.store.save_peer(agent, encode(signed))
             if newcomer:
-                self.peers_bell.ring()
                 self.exchange_bell.ring()
         return agent
 
-    def recall_info(self, signed: SignedInfo) -> None:
-        """Take up an info from our own disk, however old."""
+    def welcome(self, agent: AgentPubKey) -> None:
+        """The membrane has admitted an agent: from now on it counts as a member."""
+        if agent not in self.members and agent != self.agent:
+            self.members.add(agent)
+            signed = self.peers.signed_of(agent)
+            if signed is not None:
+                self.store.save_peer(agent, encode(signed))
+            self.peers_bell.ring()
+
+    def recall_info(self, signed: SignedInfo) -> AgentPubKey:
+        """Take up a member's info from our own disk, however old."""
         info = open_info(signed, self.dna, None)
+        agent = AgentPubKey(info.agent)
         if self.peers.merge(info, signed):
-            self.transport.learn(AgentPubKey(info.agent), info.addresses)
+            self.transport.learn(agent, info.addresses)
+        return agent
 
     def others(self) -> list[AgentPubKey]:
-        """Every agent of the network that we know and have not blocked, but us."""
-        return [agent for agent in self.peers.agents() if agent not in self.blocked]
+        """Every member that we know where to reach and have not blocked, but us."""
+        return [
+            agent
+            for agent in self.peers.agents()
+            if agent in self.members and agent not in self.blocked
+        ]
+
+    def strangers(self) -> list[AgentPubKey]:
+        """Whom we only know by an info: anybody can make one, so they count for nothing yet."""
+        return [agent for agent in self.peers.agents() if agent not in self.members]
 
     def authorities(self, basis: bytes) -> list[AgentPubKey]:
         """The authorities of a basis among everyone known, us included, closest first."""
@@ -190,6 +219,13 @@ class Space:
         entry_type = getattr(record.action, "entry_type", None)
         return entry_type is not None and self.rules.private(entry_type)
 
+    def fault(self, text: str) -> None:
+        """Say, once, what the owner must know of."""
+        if text not in self.faults:
+            self.faults.append(text)
+            log.error("%s: %s", self.rules.definition.seed, text)
+            self.signal({"kind": "fault", "text": text})
+
     def charge(self, peer: AgentPubKey, why: str) -> None:
         """Note that a peer sent what it must not."""
         self.charges[peer] = self.charges.get(peer, 0) + 1
@@ -200,7 +236,13 @@ class Space:
         self, peer: AgentPubKey, request: Request, timeout_s: float = REQUEST_TIMEOUT_S
     ) -> Answer:
         """One request to one peer; raises `TransportError`, `Refused` or `Malformed`."""
-        data = await self.transport.request(self.protocol, peer, encode(request), timeout_s)
+        try:
+            data = await self.transport.request(self.protocol, peer, encode(request), timeout_s)
+        except Refused as error:
+            if error.code == MEMBRANE and len(self.refused_by) < REFUSED_BY_MAX:
+                self.refused_by[peer] = error.text
+            raise
+        self.refused_by.pop(peer, None)
         return answers.decode(data)
 
     async def ask_first(

@@ -19,11 +19,10 @@ from ioe_node.model.record import Record, WireRecord, decode_parcel, open_parcel
 from ioe_node.model.warrant import REASON_CHARS_MAX, ChainFork, InvalidRecord, Warrant
 from ioe_node.store.store import Store
 from ioe_node.workflows.overlay import Overlay, judge
-from ioe_node.workflows.space import Space
+from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Space
 
 PARCELS_PER_PASS_MAX = 256
 REFUSED_REMEMBERED_MAX = 10_000
-TIMESTAMP_AHEAD_US_MAX = 5 * 60 * 1_000_000
 
 
 class Verdicts:
@@ -106,8 +105,9 @@ def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: Agen
         return
     first = records[0]
     author, seq = first.action.author, first.action.action_seq
-    if author in space.blocked:
-        found.refused.append(Refused(row, first.hash, sender, "its author is warranted"))
+    why = _not_for_us(space, records, sender)
+    if why is not None:
+        found.refused.append(Refused(row, first.hash, sender, why))
         return
     head = found.overlay.head(author)
     if head is not None and seq <= head.seq:
@@ -141,6 +141,25 @@ def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: Agen
     proof = travelling(culprit, records)
     evidence = InvalidRecord(author, space.agent, now_us, proof, reason)
     found.refused.append(Refused(row, first.hash, sender, reason, evidence))
+
+
+def _not_for_us(space: Space, records: list[Record], sender: AgentPubKey) -> str | None:
+    """Why a parcel is refused, as the fault of who sent it: it proves nothing of its author.
+
+    What an author has not signed (whether the entry came along, the other parties' signatures)
+    is whatever the sender made of it.  A warranted author publishes nothing more, but we still
+    fetch what an honest member's record rests on.
+    """
+    if sender != space.agent and records[0].action.author in space.blocked:
+        return "its author is warranted"
+    for record in records:
+        try:
+            fault = space.rules.seal_fault(record)
+        except Malformed:
+            continue  # an entry that its author did sign: the rules say what is wrong with it
+        if fault is not None:
+            return fault
+    return None
 
 
 def travelling(record: Record, bundle: list[Record]) -> WireRecord:

@@ -38,6 +38,7 @@ def ioe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     monkeypatch.setenv("IOE_PASSPHRASE", "of the test")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr(node_module, "INTERACTIVE", MINIMAL)
+    monkeypatch.syspath_prepend(DRIVERS)
 
     def run(*words: str, home: str = "owner", code: int | None = 0) -> Said:
         monkeypatch.setattr(sys, "argv", ["ioe", "--home", str(tmp_path / home), *words])

@@ -1,12 +1,15 @@
 """Every command: its help teaches, its reading is also JSON, its errors are one line."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 
-from ioe_node.cli.main import cli
+from ioe_node.cli import client
+from ioe_node.cli.commands import cli
+from ioe_node.cli.main import run
 
 READING = {
     "status",
@@ -136,10 +139,12 @@ def test_without_a_node_every_command_says_so(ioe: Any, words: tuple[str, ...]) 
         (("credit", "pay", "nobody", "1"), "'nobody' is no agent key"),
         (("meter", "history", "uhCAk"), "'uhCAk' is no agent key"),
         (("credit", "pay", AGENT[:-1] + "\n", "1"), "is no agent key"),
+        (("credit", "pay", AGENT, "-1"), "'-1' is no amount"),
+        (("credit", "pay", AGENT, "\N{ARABIC-INDIC DIGIT TWO}"), "is no amount"),
         (("community", "create", "x", "--set", "price_bp"), "PROPERTY=NUMBER"),
         (("community", "create", "x", "--set", "price_bp=²"), "PROPERTY=NUMBER"),
         (("community", "create", "x", "--set", "price_bp=--1"), "PROPERTY=NUMBER"),
-        (("chain", "verify"), "holds no node"),
+        (("chain", "verify"), "ioe init"),
         (("run",), "ioe init"),
         (("run", "--check-config"), "ioe init"),
     ],
@@ -150,3 +155,48 @@ def test_a_mistake_is_one_line_and_exit_code_1(
     said = ioe(*words, code=1)
     assert named in said.err
     assert said.err.startswith("ioe: ")
+
+
+def test_data_says_its_folder_once(ioe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fetch(say: Callable[[str], None]) -> Path:
+        say("the homes are in /somewhere")
+        return Path("/somewhere")
+
+    monkeypatch.setattr("ioe_node.drivers.citylearn.fetch", fetch)
+    assert ioe("data", "fetch").out == "the homes are in /somewhere\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ({"code": "1234-5678", "driver": None}, "waits for an owner, with the pairing code 1234-"),
+        ({"code": None, "driver": None}, "this node has no device"),
+        ({"code": None, "driver": {"why": "no answer"}}, "no answer"),
+    ],
+)
+def test_why_nothing_is_read_is_said(
+    ioe: Any, monkeypatch: pytest.MonkeyPatch, status: dict[str, Any], why: str
+) -> None:
+    monkeypatch.setattr(client, "call", lambda *_: {"reading": None, **status})
+    assert why in ioe("meter", "read", code=1).err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (OSError(36, "File name too long", "/x"), 1, "ioe: File name too long: /x"),
+        (OSError(28, "No space left on device"), 1, "ioe: No space left on device"),
+        (KeyboardInterrupt(), 130, "ioe: interrupted"),
+        (BaseExceptionGroup("trio", [KeyboardInterrupt()]), 130, "ioe: interrupted"),
+    ],
+)
+def test_what_ends_a_command_is_one_line(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
+) -> None:
+    def load() -> click.Group:
+        raise error
+
+    with pytest.raises(SystemExit) as left:
+        run("ioe", load)
+    assert left.value.code == code
+    assert capsys.readouterr().err == f"{line}\n"

@@ -13,11 +13,14 @@ import pytest
 
 from ioe_node.cli.node import PASSPHRASE_VARIABLE
 from ioe_node.conductor import keytree
+from ioe_node.conductor.home import Home
 from ioe_node.conductor.keystore import Keystore
+from ioe_node.errors import DiskFull
 
 DEVICE = ("init", "--role", "device", "--kind", "generator", "--address", "127.0.0.1")
 STEADY = ("--driver", "steady_meter:Steady", "--option", "power_milli_w=-1000")
 STOP_MAX_S = 2.0
+STRANGER = "uhCAkWCsAgoKkkfwyJAglj30xX_GLLV-3BXuFy436a2SqpcEwyBzm"
 
 
 def words_of(text: str) -> str:
@@ -62,10 +65,7 @@ def test_a_device_seals_its_own(ioe: Any, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("name", ['a "b" \\c', "Dach süd 🏠", "'''", "{kind}"])
-def test_a_name_and_options_come_through_as_typed(
-    ioe: Any, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(Path(__file__).parent / "drivers")
+def test_a_name_and_options_come_through_as_typed(ioe: Any, name: str) -> None:
     ioe(*DEVICE, "--name", name, *STEADY, home="roof")
     assert "good" in ioe("run", "--check-config", home="roof").out
 
@@ -106,13 +106,78 @@ def test_an_option_is_a_number_a_list_or_text(text: str, value: object) -> None:
         ((*DEVICE, "--name", "roof", "--option", "x"), "KEY=VALUE"),
         ((*DEVICE, "--name", "roof", "--option", "a b=1"), "KEY=VALUE"),
         (("init", "--address", "192.0.2.7"), "no address of this machine"),
+        ((*DEVICE, "--name", "roof"), "sources"),
+        ((*DEVICE, "--name", "roof", "--driver", "steady_meter:Steady"), "power_milli_w"),
+        ((*DEVICE, "--name", "roof", "--driver", "steady_meter:Stedy"), "Stedy"),
+        ((*DEVICE, "--name", "roof", "--driver", "no.such:Driver"), "no.such"),
     ],
 )
 def test_what_cannot_be_made_leaves_nothing(
     ioe: Any, tmp_path: Path, words: tuple[str, ...], named: str
 ) -> None:
-    assert named in ioe(*words, code=1).err
+    said = ioe(*words, code=1)
+    assert named in said.err
+    assert said.err.count("\n") == 1
     assert not (tmp_path / "owner").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("init", *DEVICE[3:]),
+        ("init", "--name", "roof"),
+        ("init", "--option", "x=1"),
+        ("init", "--driver", "x:Y"),
+    ],
+)
+def test_what_is_a_devices_is_wrong_usage_for_an_owner(
+    ioe: Any, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    assert "--role device" in ioe(*words, code=2).err
+    assert not (tmp_path / "owner").exists()
+
+
+def test_an_empty_passphrase_is_refused_and_nothing_is_left(
+    ioe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PASSPHRASE_VARIABLE, "")
+    said = ioe("init", "--address", "127.0.0.1", home="new/owner", code=1)
+    assert "empty passphrase" in said.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [("--address", "127.0.0.1"), (*DEVICE[1:], "--name", "x", *STEADY)]
+)
+def test_an_init_that_fails_late_takes_back_what_it_made_and_no_more(
+    ioe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    def fail(home: Home, path: Path, data: bytes) -> None:
+        if path == home.config:
+            path.with_name("config.toml.new").write_bytes(data[:9])
+            raise DiskFull("no space")
+        path.write_bytes(data)
+
+    monkeypatch.setattr(Home, "write", fail)
+    (tmp_path / "owner").mkdir()
+    (tmp_path / "owner" / "mine").write_text("mine")
+    said = ioe("init", *words, code=1)
+    assert said.err == "ioe: no space\n"
+    assert said.out == "", "no words are shown of keys that are gone"
+    assert [path.name for path in (tmp_path / "owner").iterdir()] == ["mine"]
+
+
+def test_the_words_are_the_last_thing_shown(ioe: Any) -> None:
+    shown = ioe("init", "--address", "127.0.0.1").out
+    assert shown.rstrip().endswith(words_of(shown))
+
+
+@pytest.mark.parametrize("words", [("init", "--address", "127.0.0.1"), ("run",), ("status",)])
+def test_a_home_of_an_impossible_name_is_one_line(ioe: Any, words: tuple[str, ...]) -> None:
+    said = ioe(*words, home="x" * 300, code=None)
+    assert said.code in (1, 4)
+    assert said.err.startswith("ioe: ")
+    assert said.err.count("\n") == 1
 
 
 def test_a_typo_in_the_config_is_one_line(ioe: Any, tmp_path: Path) -> None:
@@ -185,13 +250,15 @@ def test_one_process_through_its_life(ioe: Any, daemon: Any, tmp_path: Path) -> 
         assert "no node runs" in ioe("status", code=4).err
         node.restart()
     ioe("community", "create", "street")
+    assert "that is you" in ioe("credit", "pay", agent, "1", code=1).err
+    assert "not a member known here" in ioe("credit", "pay", STRANGER, "1", code=1).err
     actions = json.loads(ioe("chain", "show", "--json").out)
     assert len(actions) == 3
     code, _ = node.signal(signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert (home / "control.json").exists(), "nobody was there to remove it"
     assert "no node runs" in ioe("status", code=4).err
-    assert "1 chains verify" in ioe("chain", "verify").out
+    assert "1 chain verifies" in ioe("chain", "verify").out
     node.restart()
     assert json.loads(ioe("chain", "show", "--json").out) == actions
     assert json.loads(ioe("status", "--json").out)["faults"] == []

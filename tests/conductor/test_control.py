@@ -1,6 +1,8 @@
 """The control socket: who has no token gets nothing, and nobody keeps others out for long."""
 
 import json
+import socket
+import struct
 from contextlib import suppress
 from pathlib import Path
 from random import Random
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from ioe_node.conductor import calls, control
 from ioe_node.conductor.control import CLIENTS_MAX, REQUEST_BYTES_MAX, serve_control
@@ -272,6 +275,28 @@ async def test_a_follower_that_leaves_is_forgotten(served: Served) -> None:
         while signals._clients:
             signals.emit({"kind": "test"})
             await trio.sleep(0.01)
+
+
+async def test_a_follower_that_is_cut_off_is_no_error(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As with `ioe signals | head -2`: the client ends with signals unread."""
+    signals: Signals = served.conductor.signals
+    stream = await served.connect()
+    await stream.send_all(served.request("follow"))
+    await answer(stream)
+    for number in range(100):
+        signals.emit({"kind": "test", "number": number})
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    # A reset, not a goodbye.
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    await stream.aclose()
+    with trio.fail_after(5):
+        while signals._clients:
+            signals.emit({"kind": "test"})
+            await trio.sleep(0.01)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    assert caplog.text == ""
 
 
 async def test_a_port_that_is_taken_names_the_key(served: Served) -> None:

@@ -1,5 +1,7 @@
 """An invitation is one line; whatever was done to the line is said."""
 
+from string import ascii_letters, digits
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,6 +15,7 @@ INVITATION = Invitation(
     DNA.name, DNA.hash, OWN.seed, OWN.properties, b"proof", ("/ip4/127.0.0.1/tcp/1/p2p/x",)
 )
 TEXT = INVITATION.text()
+LETTERS = ascii_letters + digits + "-_"
 
 
 def test_it_comes_back_however_it_was_wrapped() -> None:
@@ -43,3 +46,11 @@ def test_any_text_is_refused_in_one_line(text: str) -> None:
 def test_any_bytes_are_malformed(data: bytes) -> None:
     with pytest.raises(Malformed):
         decode_invitation(data)
+
+
+@given(st.integers(0, len(TEXT) - 1), st.sampled_from(LETTERS))
+def test_one_mistyped_letter_is_said(place: int, letter: str) -> None:
+    typed = TEXT[:place] + letter + TEXT[place + 1 :]
+    if typed != TEXT:
+        with pytest.raises(CallError, match="paste the whole line"):
+            parse_invitation(typed)

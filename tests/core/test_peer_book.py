@@ -33,7 +33,7 @@ def test_we_are_not_in_it_and_order_is_by_key() -> None:
     for agent in OTHERS[::-1]:
         assert book.merge(*info(agent, 1))
     assert book.agents() == sorted(OTHERS)
-    assert len(book.signed()) == len(OTHERS)
+    assert all(book.signed_of(each) for each in OTHERS)
 
 
 def test_the_oldest_word_goes_when_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:

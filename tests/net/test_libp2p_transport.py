@@ -318,3 +318,10 @@ async def test_an_address_that_cannot_be_listened_on_is_a_config_error(listen: s
 def test_the_peer_id_module_loads_without_libp2p() -> None:
     command = "import sys, ioe_node.net.peer_id; assert 'libp2p' not in sys.modules"
     subprocess.run([sys.executable, "-c", command], check=True)
+
+
+async def test_a_port_that_another_node_listens_on_is_refused() -> None:
+    async with open_transport(os.urandom(32), "/ip4/127.0.0.1/tcp/0") as first:
+        with pytest.raises(ConfigError, match="cannot listen"):
+            async with open_transport(os.urandom(32), first.addresses()[0]):
+                pytest.fail("two nodes share a port")

@@ -1,9 +1,13 @@
 """`ioe-sim`: what it prints, and its exit codes."""
 
+import sys
+from typing import Any
+
 import pytest
 from click.testing import CliRunner
 
 from sim import checkers
+from sim import cli as sim_cli
 from sim.cli import cli
 
 SHORT = ["run", "neighbourhood", "--nodes", "2", "--hours", "1", "--seed", "3"]
@@ -32,3 +36,17 @@ def test_a_run_that_fails_says_its_seed(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_unknown_scenario_is_wrong_usage() -> None:
     assert CliRunner().invoke(cli, ["run", "nowhere"]).exit_code == 2
+
+
+def test_an_interrupted_run_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: Any) -> None:
+        raise BaseExceptionGroup("trio's", [KeyboardInterrupt()])
+
+    monkeypatch.setattr(sim_cli, "run_scenario", interrupted)
+    monkeypatch.setattr(sys, "argv", ["ioe-sim", *SHORT])
+    with pytest.raises(SystemExit) as left:
+        sim_cli.main()
+    assert left.value.code == 130
+    assert capsys.readouterr().err == "ioe-sim: interrupted\n"

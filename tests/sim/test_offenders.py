@@ -115,30 +115,33 @@ def test_limbo_is_bounded_for_each_sender(
     play: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(incoming_ops, "LIMBO_ROWS_PER_PEER_MAX", 5)
-    stranger = Signer(bytes(32))
 
-    def orphan(number: int) -> Any:
+    def orphan(author: Signer, number: int) -> Any:
         entry = bytes([number])
         action = Create(
-            author=stranger.agent,
+            author=author.agent,
             timestamp_us=number,
             action_seq=9,
-            prev_action=ActionHash(b"\x84\x29\x24" + bytes([number]) * 32 + stranger.agent[35:]),
+            prev_action=ActionHash(b"\x84\x29\x24" + bytes([number]) * 32 + author.agent[35:]),
             entry_type="identity.Enrolment",
             entry_hash=entry_hash(entry),
         )
         hash_, data = hash_of(action)
-        return parcels_of(seal([Draft(hash_, action, data, entry)], stranger.sign), lambda _: False)
+        return parcels_of(seal([Draft(hash_, action, data, entry)], author.sign), lambda _: False)
 
     async def story(swarm: Swarm) -> None:
         await swarm.settle()
         flooder, target, other = swarm.homes[1:4]
         async with trio.open_nursery() as nursery:
             for number in range(5):
-                publish = Publish(tuple(orphan(number)))
+                publish = Publish(tuple(orphan(flooder.signer, number)))
                 nursery.start_soon(flooder.cell.space.ask, target.agent, publish)
+        one_more = Publish(tuple(orphan(flooder.signer, 6)))
         with pytest.raises(Busy, match="limbo"):
-            await flooder.cell.space.ask(target.agent, Publish(tuple(orphan(6))))
+            await flooder.cell.space.ask(target.agent, one_more)
+        invented = Publish(tuple(orphan(Signer(bytes(32)), 7)))
+        with pytest.raises(Busy, match="no action of that author"):
+            await other.cell.space.ask(target.agent, invented)
         assert len(target.store.limbo(0, 100)) == 5
         await other.call("identity", "enrol", enrolment(target, "still heard"))
         assert await swarm.settle([target, other])

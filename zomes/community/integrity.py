@@ -22,7 +22,6 @@ from ioe_node.hdi import (
 )
 
 VOUCHERS_MAX = 2
-SIGNATURE_BYTES = 64
 
 zome = IntegrityZome("community")
 

@@ -44,11 +44,27 @@ class Acknowledgement:
     enrolment: ActionHash
 
 
+def _plain(text: str) -> bool:
+    """No control characters and none that turn the direction of text.
+
+    By fixed code points: what Python calls printable differs from release to release, and a
+    rule must not.
+    """
+    return not any(
+        code < 0x20
+        or 0x7F <= code <= 0x9F
+        or code in (0x200E, 0x200F)
+        or 0x202A <= code <= 0x202E
+        or 0x2066 <= code <= 0x2069
+        for code in map(ord, text)
+    )
+
+
 @zome.validate_create
 def another_device_by_name(entry: Enrolment, op: CreateOp, host: ValidationHost) -> Verdict:
     if entry.device == op.action.author:
         return Invalid("an agent cannot own itself")
-    if not 1 <= len(entry.name) <= NAME_CHARS_MAX or not entry.name.isprintable():
+    if not 1 <= len(entry.name) <= NAME_CHARS_MAX or not _plain(entry.name):
         return Invalid(f"a device's name has 1 to {NAME_CHARS_MAX} printable characters")
     return Valid
 

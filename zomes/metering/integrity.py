@@ -13,7 +13,8 @@ from ioe_node.hdi import (
     Verdict,
 )
 
-INTERVAL_US_MAX = 366 * 86_400 * 1_000_000
+AHEAD_INTERVALS_MAX = 4
+"""A device's clock may run ahead of its node's, but nobody reads the future."""
 
 zome = IntegrityZome("metering")
 
@@ -44,6 +45,8 @@ def an_interval_of_the_grid(
     length = host.properties.interval_us
     if reading.end - reading.start != length or reading.start % length:
         return Invalid("a reading that is not one whole interval of this community")
+    if reading.end > op.action.timestamp_us + AHEAD_INTERVALS_MAX * length:
+        return Invalid("a reading of an interval that is still far ahead")
     energies = (reading.import_milli_wh, reading.export_milli_wh)
     if min(energies) < 0:
         return Invalid("energy is never negative; import and export are counted apart")

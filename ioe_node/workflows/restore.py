@@ -1,0 +1,114 @@
+"""Restore: before we write, do others hold more of our own chain than this disk does?
+
+A disk that was lost, or an older copy put back, must not make us write a second action where
+we have published one: that is a fork, and a warrant.  So the chain is held until the peers that
+can be reached have said what they have of it; the longest is judged like anybody's and written.
+Private content never left this disk and does not come back.
+"""
+
+from typing import Any
+
+import trio
+
+from ioe_node.errors import IoeError, StoreError, TransportError
+from ioe_node.hdi import AgentPubKey
+from ioe_node.model.hashes import to_text
+from ioe_node.model.record import Record, open_parcel
+from ioe_node.net.messages import Activity, Chain
+from ioe_node.workflows.genesis import genesis
+from ioe_node.workflows.overlay import Overlay, judge
+from ioe_node.workflows.space import Space, log
+
+ASK_TIMEOUT_S = 3.0
+PEERS_ASKED_MAX = 8
+BEGIN_PATIENCE_S = 15.0
+BEGIN_RETRY_S = 1.0
+
+
+async def _longest(space: Space, peers: list[AgentPubKey]) -> tuple[int, Chain | None]:
+    """(how many answered, the answer that reaches furthest) about our chain past our head."""
+    head = space.store.head(space.agent)
+    ask = Activity(space.agent, 0 if head is None else head.seq + 1)
+    answers: list[Chain] = []
+
+    async def one(peer: AgentPubKey) -> None:
+        try:
+            answer = await space.ask(peer, ask, ASK_TIMEOUT_S)
+        except IoeError as error:
+            log.debug("asking %s for our chain: %s", to_text(peer)[:12], error)
+            return
+        if isinstance(answer, Chain):
+            answers.append(answer)
+
+    async with trio.open_nursery() as nursery:
+        for peer in peers[:PEERS_ASKED_MAX]:
+            nursery.start_soon(one, peer)
+    best = max(answers, key=lambda each: (each.more, len(each.parcels)), default=None)
+    return len(answers), best
+
+
+async def catch_up(space: Space, peers: list[AgentPubKey]) -> int:
+    """Take what others hold of our chain past our head; how many answered.
+
+    The caller holds the chain.  Raises `StoreError` when what they hold does not follow it.
+    """
+    answered, more = 0, True
+    while more:
+        answered, chain = await _longest(space, peers)
+        more = chain is not None and bool(chain.parcels)
+        if chain is None:
+            break
+        for parcel in chain.parcels:
+            await _take(space, open_parcel(parcel))
+    return answered
+
+
+async def _take(space: Space, records: list[Record]) -> None:
+    fault = judge(space.rules, Overlay(space.store), records)
+    if fault is not None or records[0].action.author != space.agent:
+        raise StoreError(
+            "other nodes hold another continuation of our chain than this disk: an older copy "
+            "was put back and written to; ask the steward for a new invitation of a new node"
+        )
+    ops = [space.ops_held(record) for record in records]
+    await space.run(space.store.close_pass, records, ops, space.by_hash(records), [])
+    log.warning("restored %d actions of our own chain from other nodes", len(records))
+
+
+async def begin(space: Space, bootstrap: tuple[AgentPubKey, ...], begun: bool) -> None:
+    """Our first time here: genesis, unless others already hold a chain of ours.
+
+    `begun` says that this node has written here before, so that an empty store is a loss.
+    Raises `TransportError` while nobody can be asked, `StoreError` when what is lost is nowhere.
+    """
+    founder = space.membrane_proof is None
+    if begun or not founder:
+        peers = list(dict.fromkeys([*bootstrap, *space.others()]))
+        answered = 0
+        with trio.move_on_after(BEGIN_PATIENCE_S):
+            while not answered:
+                answered = await catch_up(space, peers)
+                await trio.sleep(0 if answered else BEGIN_RETRY_S)
+        lost = space.store.head(space.agent) is None
+        if lost and not answered and peers:
+            raise TransportError("no node of the community answers; is one of them running?")
+        if lost and begun:
+            raise StoreError(
+                "this node's chain is gone from its disk and nobody asked holds it; name a node "
+                "that does under 'bootstrap' in the config"
+            )
+    await genesis(space)
+    space.ring_publish()
+
+
+async def check_head(
+    space: Space, bootstrap: tuple[AgentPubKey, ...], task_status: Any = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Hold the chain until those who can be reached have said what they hold of it."""
+    peers = list(dict.fromkeys([*bootstrap, *space.others()]))
+    async with space.chain_lock:
+        task_status.started()
+        try:
+            await catch_up(space, space.rng.sample(peers, min(len(peers), PEERS_ASKED_MAX)))
+        except StoreError as error:
+            space.fault(str(error))

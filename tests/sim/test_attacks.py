@@ -1,0 +1,163 @@
+"""A member who turns on the others: nobody honest is blocked, nothing is minted, nothing stops."""
+
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any
+
+import pytest
+import trio
+
+from ioe_node.errors import IoeError, PeerError
+from ioe_node.model.agent_info import seal_info
+from ioe_node.model.record import Proof, WireRecord
+from ioe_node.model.signing import Signer
+from ioe_node.model.warrant import InvalidRecord, seal_warrant
+from ioe_node.net.messages import Peers, Publish, Warrants
+from sim.swarm import Home, Swarm
+
+JUNK = (bytes(64),)
+INFOS_PER_MESSAGE = 200
+
+
+def enrolment(device: Home, name: str) -> dict[str, Any]:
+    return {"device": device.agent, "kind": "monitor", "name": name}
+
+
+def blocked_by(swarm: Swarm, agent: bytes) -> list[int]:
+    return [home.number for home in swarm.homes if agent in home.cell.space.blocked]
+
+
+def without_entry(wire: WireRecord) -> WireRecord:
+    return WireRecord(wire.action, wire.proof, None)
+
+
+def with_junk_seal(wire: WireRecord) -> WireRecord:
+    proof = wire.proof
+    sealed = Proof(proof.signature, proof.index, proof.size, proof.path, JUNK)
+    return WireRecord(wire.action, sealed, wire.entry)
+
+
+@pytest.mark.parametrize("spoil", [without_entry, with_junk_seal])
+@pytest.mark.parametrize("settled", [False, True])
+def test_what_a_sender_spoils_is_no_evidence_against_the_author(
+    play: Callable[..., Any], spoil: Callable[[WireRecord], WireRecord], settled: bool
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        await swarm.settle()
+        victim, mallory, judge = swarm.homes[1:4]
+        if settled:
+            await victim.call("currency", "pay", {"payee": judge.agent, "amount_micro": 5})
+        else:
+            await victim.call("identity", "enrol", enrolment(judge, "clock"))
+        assert await swarm.settle()
+        head = mallory.store.head(victim.agent)
+        assert head is not None
+        record = mallory.store.record(head.hash)
+        assert record is not None
+        spoilt = spoil(mallory.store.alone(record).wire())
+        accusation = InvalidRecord(
+            victim.agent, mallory.agent, swarm.clock.now_us(), spoilt, "invented"
+        )
+        signed = seal_warrant(accusation, mallory.signer.sign)
+        await mallory.cell.space.ask(judge.agent, Warrants((signed,)))
+        await trio.sleep(120)
+        assert blocked_by(swarm, victim.agent) == []
+        assert judge.number in blocked_by(swarm, mallory.agent)
+
+    play(story, homes=5)
+
+
+def test_relaying_a_record_without_its_entry_harms_nobody_but_the_relay(
+    play: Callable[..., Any],
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        await swarm.settle()
+        victim, mallory, judge = swarm.homes[1:4]
+        for home in swarm.homes:
+            if home not in (victim, mallory):
+                swarm.network.cut(victim.agent, home.agent)
+        await victim.call("identity", "enrol", enrolment(judge, "clock"))
+        await trio.sleep(3)
+        head = mallory.store.head(victim.agent)
+        assert head is not None
+        record = mallory.store.record(head.hash)
+        assert record is not None
+        spoilt = Publish((without_entry(record.wire()),))
+        await mallory.cell.space.ask(judge.agent, spoilt)
+        assert judge.cell.space.charges[mallory.agent] == 1
+        swarm.network.heal()
+        assert await swarm.settle()
+        assert blocked_by(swarm, victim.agent) == []
+        assert judge.store.head(victim.agent) == head
+
+    play(story, homes=5)
+
+
+def test_a_payer_that_drops_its_half_has_paid_all_the_same(play: Callable[..., Any]) -> None:
+    """One half proves the other, so a payer cannot pay two at one place by forgetting both."""
+
+    async def story(swarm: Swarm) -> None:
+        await swarm.settle()
+        mallory, *payees = swarm.homes[1:5]
+        limit_micro = swarm.definition.properties.credit_limit_micro
+        space = mallory.cell.space
+
+        async def forget(record: Any) -> None:
+            await space.run(space.store.release, record.action.action_seq)
+
+        mallory.cell._settlements._commit = forget  # type: ignore[method-assign]
+        for payee in payees * 2:
+            for _ in range(5):
+                try:
+                    payment = {"payee": payee.agent, "amount_micro": limit_micro}
+                    await mallory.call("currency", "pay", payment)
+                    break
+                except IoeError:
+                    await trio.sleep(1)
+        await trio.sleep(60)
+        audit = await swarm.homes[0].call("currency", "audit", {})
+        assert audit["sum_micro"] == 0
+        balances = {each["agent"]: each["balance_micro"] for each in audit["balances"]}
+        assert balances[mallory.agent] == -limit_micro
+
+    play(story, homes=5)
+
+
+def test_a_settlement_dated_ahead_is_declined(play: Callable[..., Any]) -> None:
+    async def story(swarm: Swarm) -> None:
+        await swarm.settle()
+        mallory, payee = swarm.homes[1:3]
+
+        class Ahead:
+            def now_us(self) -> int:
+                return swarm.clock.now_us() + 6 * 60 * 1_000_000
+
+        mallory.cell.space.clock = Ahead()
+        with pytest.raises(PeerError, match="five minutes ahead"):
+            await mallory.call("currency", "pay", {"payee": payee.agent, "amount_micro": 1})
+
+    play(story, homes=3)
+
+
+def test_invented_infos_count_for_nothing(play: Callable[..., Any]) -> None:
+    async def story(swarm: Swarm) -> None:
+        await swarm.settle()
+        mallory, author, reader = swarm.homes[1:4]
+        space = mallory.cell.space
+        infos = []
+        for number in range(1_000):
+            invented = Signer(blake2b(number.to_bytes(2, "big"), digest_size=32).digest())
+            now_us = swarm.clock.now_us()
+            nowhere = ("/ip4/127.0.0.1/tcp/1",)
+            infos.append(seal_info(invented.agent, space.dna, nowhere, now_us, invented.sign))
+        for home in (author, reader):
+            for at in range(0, len(infos), INFOS_PER_MESSAGE):
+                page = Peers(tuple(infos[at : at + INFOS_PER_MESSAGE]))
+                await space.ask(home.agent, page)
+        made = await author.call("identity", "enrol", enrolment(reader, "after the flood"))
+        await trio.sleep(60)
+        assert all(home.store.has(made) for home in swarm.homes)
+        assert len(author.store.peers()) == len(swarm.homes) - 1
+        assert len(author.cell.space.publish_bells) == len(swarm.homes) - 1
+
+    play(story, homes=4)
