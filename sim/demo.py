@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -334,11 +334,20 @@ def main(hours: int, fast: bool, kills: int, seed: int, keep: Path | None) -> No
         except* KeyboardInterrupt:
             exit_code = INTERRUPTED
         except* (IoeError, OSError) as errors:
-            for error in errors.exceptions:
-                console.print(f"[red]{error}[/red]")
+            for error in _leaves(errors):
+                console.print(str(error), style="red", markup=False)
     if exit_code == INTERRUPTED:
         console.print("interrupted; every node is stopped, and what was not to be kept is removed")
     sys.exit(exit_code)
+
+
+def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
+    """The errors themselves, out of the groups that nurseries wrap them in."""
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _as_an_interrupt(number: int, frame: object) -> None:

@@ -182,7 +182,6 @@ class Conductor:
             os.urandom,
         )
         self.meeting.await_owner(machine, self._take_owner)
-        log.info("waiting for an owner; pairing code %s", self.code)
 
     async def _take_owner(self, grant: Any) -> None:
         """Store what an owner gave, then live on under the new key."""

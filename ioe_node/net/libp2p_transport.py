@@ -376,10 +376,15 @@ class Libp2pTransport:
             del self.charges[next(iter(self.charges))]
 
     async def close(self) -> None:
-        """Hang up on everyone at once; for `open_transport`."""
+        """Stop listening and hang up on everyone at once; for `open_transport`.
+
+        libp2p closes its listeners in a scope that is cancelled by then, and goes on listening.
+        """
         for protocol in list(self._services):
             self.withdraw(protocol)
         async with trio.open_nursery() as nursery:
+            for listener in list(self._swarm.listeners.values()):
+                nursery.start_soon(listener.close)
             for connections in list(self._swarm.connections.values()):
                 for connection in list(connections):
                     nursery.start_soon(_close_connection, connection)

@@ -325,3 +325,6 @@ async def test_a_port_that_another_node_listens_on_is_refused() -> None:
         with pytest.raises(ConfigError, match="cannot listen"):
             async with open_transport(os.urandom(32), first.addresses()[0]):
                 pytest.fail("two nodes share a port")
+        where = first.addresses()
+    async with open_transport(os.urandom(32), where[0]) as second:  # free again at once
+        assert second.addresses() == where

@@ -121,7 +121,7 @@ def test_a_payment_past_the_limit_writes_nothing(play: Callable[..., Any]) -> No
         payer, payee = swarm.homes[1:3]
         limit_micro = swarm.definition.properties.credit_limit_micro
         heads = [home.store.head(home.agent) for home in (payer, payee)]
-        with pytest.raises(CallError, match="only 10 credits may be spent"):
+        with pytest.raises(CallError, match="only 100 credits may be spent"):
             await pay(payer, payee, limit_micro + 1)
         await trio.sleep(5)
         assert [home.store.head(home.agent) for home in (payer, payee)] == heads
