@@ -105,8 +105,9 @@ def verify(context: click.Context, as_json: bool) -> None:
     broken = [each for each in found if each["fault"]]
     if broken:
         raise LocalError(
-            f"{len(broken)} of {len(found)} chains do not verify; stop the node, put back "
-            f"{home_of(context) / 'cells'} from a backup, and start it again"
+            f"{len(broken)} of {len(found)} chains do not verify; stop the node, move the file "
+            f"out of {home_of(context) / 'cells'} and start it again: the other nodes give back "
+            "what they hold (an old backup would be behind them)"
         )
     if not as_json:
         console.print("1 chain verifies" if len(found) == 1 else f"{len(found)} chains verify")

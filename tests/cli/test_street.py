@@ -133,7 +133,7 @@ def test_a_flipped_bit_is_found_from_the_disk_and_said_by_the_node(
     db.close()
     said = ioe("chain", "verify", code=1)
     assert "action 0" in said.out
-    assert "from a backup" in said.err
+    assert "the other nodes give back" in said.err
     assert said.err.count("\n") == 1
     assert "action 0" in json.loads(ioe("chain", "verify", "--json", code=1).out)[0]["fault"]
     node.restart()
