@@ -159,7 +159,7 @@ def _check(space: Space, record: Record, sealed: bool) -> None:
 
 
 def _check_time(space: Space, other: Party) -> None:
-    """A party dated ahead of us would commit what everyone else refuses for now."""
+    """A party dated ahead of us would commit what all others refuse until then."""
     if other.timestamp_us > space.clock.now_us() + TIMESTAMP_AHEAD_US_MAX:
         raise PeerError("the other party's clock is more than five minutes ahead of ours")
 

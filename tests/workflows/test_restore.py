@@ -38,6 +38,20 @@ def remove(path: Path) -> None:
         each.unlink()
 
 
+async def put_aside(swarm: Swarm, home: Home, copy: Path) -> None:
+    """Copy a home's file while it is off, and go on."""
+    await swarm.kill(home)
+    shutil.copy(home.path, copy)
+    await swarm.start(home)
+
+
+async def put_back(swarm: Swarm, home: Home, copy: Path) -> None:
+    """Replace a home's file by the older copy; the home stays off."""
+    await swarm.kill(home)
+    remove(home.path)
+    shutil.copy(copy, home.path)
+
+
 def test_a_lost_file_is_fetched_back(play: Callable[[Story], None]) -> None:
     async def story(swarm: Swarm) -> None:
         home, other = swarm.homes[2:]
@@ -62,15 +76,11 @@ def test_an_older_copy_is_brought_up_to_date_before_anything_is_written(
 ) -> None:
     async def story(swarm: Swarm) -> None:
         home, other = swarm.homes[2:]
-        await swarm.kill(home)
         copy = tmp_path / "older copy"
-        shutil.copy(home.path, copy)
-        await swarm.start(home)
+        await put_aside(swarm, home, copy)
         await enrol(home, other, "after the copy")
         assert await swarm.settle()
-        await swarm.kill(home)
-        remove(home.path)
-        shutil.copy(copy, home.path)
+        await put_back(swarm, home, copy)
         await swarm.start(home)
         await enrol(home, other, "on top of it")
         assert await swarm.settle()
@@ -87,16 +97,12 @@ def test_a_copy_that_was_written_to_is_said_to_be_beyond_repair(
 ) -> None:
     async def story(swarm: Swarm) -> None:
         home, other = swarm.homes[2:]
-        await swarm.kill(home)
         copy = tmp_path / "older copy"
-        shutil.copy(home.path, copy)
-        await swarm.start(home)
+        await put_aside(swarm, home, copy)
         for number in range(3):
             await enrol(home, other, f"the true one {number}")
         assert await swarm.settle()
-        await swarm.kill(home)
-        remove(home.path)
-        shutil.copy(copy, home.path)
+        await put_back(swarm, home, copy)
         for each in swarm.homes:
             if each is not home:
                 swarm.network.cut(home.agent, each.agent)
