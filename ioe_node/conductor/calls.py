@@ -26,9 +26,8 @@ def _call(function: Call) -> Call:
 
 def _community(cell: Cell) -> dict[str, Any]:
     space = cell.space
-    head = space.store.head(space.agent)
     count, digest = space.store.ops_digest()
-    next_seq = 0 if head is None else head.seq + 1
+    next_seq = space.next_seq(space.agent)
     behind = {peer: next_seq - space.store.next_for(peer) for peer in space.others()}
     counters = space.counters
     return {

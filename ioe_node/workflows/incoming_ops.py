@@ -16,6 +16,7 @@ from ioe_node.model.hashes import action_hash
 from ioe_node.model.record import Parcel, WireRecord, first_action
 from ioe_node.model.warrant import INVALID, PENDING, VALID, Receipt, seal_receipt
 from ioe_node.net.messages import Held
+from ioe_node.workflows import cascade
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.validation import Verdicts
 
@@ -67,6 +68,18 @@ async def park(space: Space, sender: AgentPubKey, parcels: Sequence[Parcel]) -> 
         raise Busy("your share of limbo is full; try again when what you sent is judged")
     await space.run(space.store.park, rows)
     space.validation_bell.ring()
+
+
+async def pull(space: Space, author: AgentPubKey, peers: list[AgentPubKey]) -> bool:
+    """Park a chain past what we hold of it, from whoever of `peers` answers first.
+
+    Whether it goes on after that.
+    """
+    chain = await cascade.retrieve_chain(space, author, space.next_seq(author), peers)
+    if chain is None:
+        return False
+    await park(space, space.agent, chain.parcels)
+    return chain.more
 
 
 async def receive(

@@ -19,7 +19,7 @@ from ioe_node.model.warrant import (
     seal_warrant,
 )
 from ioe_node.workflows import cascade
-from ioe_node.workflows.incoming_ops import park
+from ioe_node.workflows.incoming_ops import pull
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
@@ -90,12 +90,7 @@ async def fetch(space: Space, missing: Iterable[ActionHash]) -> None:
                 fork = fork_of(space, known, record.wire())
                 await keep(space, seal_warrant(fork, space.sign))
                 return
-            head = space.store.head(author)
-            from_seq = 0 if head is None else head.seq + 1
-            peers = space.authorities(author)
-            chain = await cascade.retrieve_chain(space, author, from_seq, peers)
-            if chain is not None:
-                await park(space, space.agent, chain.parcels)
+            await pull(space, author, space.authorities(author))
         except IoeError as error:
             log.info("fetching what is missing: %s", error)
 

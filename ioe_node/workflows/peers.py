@@ -21,8 +21,7 @@ from ioe_node.net.messages import (
     encode,
     hellos,
 )
-from ioe_node.workflows import cascade
-from ioe_node.workflows.incoming_ops import park
+from ioe_node.workflows.incoming_ops import pull
 from ioe_node.workflows.space import Space, log
 
 ROUND_S = 2.0
@@ -109,13 +108,7 @@ async def _follow(space: Space, peer: AgentPubKey) -> None:
     It believes to have delivered what our disk may have lost since.
     """
     while True:
-        head = space.store.head(peer)
-        from_seq = 0 if head is None else head.seq + 1
-        chain = await cascade.retrieve_chain(space, peer, from_seq, [peer])
-        if chain is None:
-            return
-        await park(space, space.agent, chain.parcels)
-        if not chain.more:
+        if not await pull(space, peer, [peer]):
             return
         await trio.sleep(ROUND_S)
 
@@ -137,11 +130,11 @@ async def _meet(space: Space, peer: AgentPubKey, met: set[AgentPubKey], told: se
 
 
 async def _tell(space: Space, peer: AgentPubKey, data: bytes, told: set[bytes]) -> None:
-    """One warrant; a peer that cannot judge it yet is told again in another round."""
+    """One warrant; a peer that cannot take it yet is told again in another round."""
     try:
         await space.ask(peer, Warrants((warrants.decode(data),)))
-    except Busy:
-        return
+    except (Busy, PeerError):
+        return  # the others must not wait behind it
     told.add(data)
 
 

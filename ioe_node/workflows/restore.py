@@ -10,7 +10,7 @@ from typing import Any
 
 import trio
 
-from ioe_node.errors import IoeError, StoreError, TransportError
+from ioe_node.errors import IoeError, Malformed, StoreError, TransportError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import Record, open_parcel
@@ -25,26 +25,39 @@ BEGIN_PATIENCE_S = 15.0
 BEGIN_RETRY_S = 1.0
 
 
-async def _longest(space: Space, peers: list[AgentPubKey]) -> tuple[int, Chain | None]:
+def _open(space: Space, from_seq: int, answer: object) -> list[list[Record]]:
+    """The bundles of an answer, each sealed by us; raises `Malformed` for anything else.
+
+    Nobody can make what we have not signed, so what passes here is ours.
+    """
+    if not isinstance(answer, Chain):
+        raise Malformed("our chain asked for, something else answered")
+    bundles = [open_parcel(parcel) for parcel in answer.parcels]
+    if any(bundle[0].action.author != space.agent for bundle in bundles):
+        raise Malformed("another chain than ours")
+    if bundles and bundles[0][0].action.action_seq != from_seq:
+        raise Malformed("another place of our chain than was asked for")
+    return bundles
+
+
+async def _furthest(space: Space, peers: list[AgentPubKey]) -> tuple[int, list[list[Record]]]:
     """(how many answered, the answer that reaches furthest) about our chain past our head."""
-    head = space.store.head(space.agent)
-    ask = Activity(space.agent, 0 if head is None else head.seq + 1)
-    answers: list[Chain] = []
+    from_seq = space.next_seq(space.agent)
+    answers: list[list[list[Record]]] = []
 
     async def one(peer: AgentPubKey) -> None:
         try:
-            answer = await space.ask(peer, ask, ASK_TIMEOUT_S)
+            answer = await space.ask(peer, Activity(space.agent, from_seq), ASK_TIMEOUT_S)
+            answers.append(_open(space, from_seq, answer))
+        except Malformed as error:
+            space.charge(peer, str(error))
         except IoeError as error:
             log.debug("asking %s for our chain: %s", to_text(peer)[:12], error)
-            return
-        if isinstance(answer, Chain):
-            answers.append(answer)
 
     async with trio.open_nursery() as nursery:
         for peer in peers[:PEERS_ASKED_MAX]:
             nursery.start_soon(one, peer)
-    best = max(answers, key=lambda each: (each.more, len(each.parcels)), default=None)
-    return len(answers), best
+    return len(answers), max(answers, key=lambda each: sum(map(len, each)), default=[])
 
 
 async def catch_up(space: Space, peers: list[AgentPubKey]) -> int:
@@ -52,20 +65,16 @@ async def catch_up(space: Space, peers: list[AgentPubKey]) -> int:
 
     The caller holds the chain.  Raises `StoreError` when what they hold does not follow it.
     """
-    answered, more = 0, True
-    while more:
-        answered, chain = await _longest(space, peers)
-        more = chain is not None and bool(chain.parcels)
-        if chain is None:
-            break
-        for parcel in chain.parcels:
-            await _take(space, open_parcel(parcel))
-    return answered
+    while True:
+        answered, bundles = await _furthest(space, peers)
+        for bundle in bundles:
+            await _take(space, bundle)
+        if not bundles:
+            return answered
 
 
 async def _take(space: Space, records: list[Record]) -> None:
-    fault = judge(space.rules, Overlay(space.store), records)
-    if fault is not None or records[0].action.author != space.agent:
+    if judge(space.rules, Overlay(space.store), records) is not None:
         raise StoreError(
             "other nodes hold another continuation of our chain than this disk: an older copy "
             "was put back and written to; ask the steward for a new invitation of a new node"

@@ -209,6 +209,11 @@ class Space:
         """Which of these have an entry that is found by its hash."""
         return [self.rules.by_hash(record.action) for record in records]
 
+    def next_seq(self, author: AgentPubKey) -> int:
+        """The sequence number that follows an author's chain as held here."""
+        head = self.store.head(author)
+        return 0 if head is None else head.seq + 1
+
     def want(self, hashes: Iterable[ActionHash]) -> None:
         """Have these fetched, with the chains up to them."""
         self.wanted.update(sorted(hashes)[: WANTED_MAX - len(self.wanted)])

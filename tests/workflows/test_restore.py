@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import trio
 
+from ioe_node.net.messages import Activity, Done
+from ioe_node.workflows import answer as answering
 from sim.checkers import faults
 from sim.swarm import Home, Swarm, open_swarm
 from sim.virtual_clock import run_virtual
@@ -88,6 +90,38 @@ def test_an_older_copy_is_brought_up_to_date_before_anything_is_written(
         assert home.cell.space.faults == []
         names = [each["name"] for each in await home.call("identity", "portfolio", {})]
         assert names == ["on top of it", "after the copy"]
+
+    play(story)
+
+
+def test_a_lying_answer_about_our_chain_is_charged_and_stops_nothing(
+    play: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another's chain, an earlier place of ours, and no chain at all, each from one peer."""
+
+    async def story(swarm: Swarm) -> None:
+        *liars, home = swarm.homes
+        await enrol(home, liars[0], "before")
+        assert await swarm.settle()
+        await swarm.kill(home)
+        honest = answering._activity
+
+        def lie(space: Any, ask: Activity) -> Any:
+            if ask.author != home.agent:
+                return honest(space, ask)
+            if space.agent == liars[0].agent:
+                return honest(space, Activity(liars[1].agent, 0))
+            if space.agent == liars[1].agent:
+                return honest(space, Activity(home.agent, 0))
+            return Done()
+
+        monkeypatch.setattr(answering, "_activity", lie)
+        await swarm.start(home)
+        await enrol(home, liars[0], "after")
+        assert home.cell.space.faults == []
+        assert all(home.cell.space.charges.get(liar.agent, 0) >= 1 for liar in liars)
+        assert await swarm.settle()
+        assert faults(swarm) == []
 
     play(story)
 
