@@ -24,6 +24,7 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NewType, Protocol, TypeVar, overload
@@ -95,9 +96,13 @@ class Invalid:
 
 @dataclass(frozen=True)
 class Missing:
-    """The rule needs these records first; it runs again when they are here."""
+    """The rule needs these records first; it runs again when they are here.
+
+    `chains` are actions up to which their authors' whole chains are needed.
+    """
 
     hashes: tuple[ActionHash, ...]
+    chains: tuple[ActionHash, ...] = ()
 
 
 Valid = _Valid()
@@ -220,6 +225,13 @@ def _check_hint(hint: Any, where: str) -> None:
             _check_hint(inner, where)
 
 
+@lru_cache(maxsize=256)
+def _fields_of(hint: type) -> tuple[tuple[str, Any], ...]:
+    """The fields of a dataclass that can hold a hash, with their hints resolved."""
+    hints = typing.get_type_hints(hint).items()
+    return tuple((name, inner) for name, inner in hints if _names_a_hash(inner))
+
+
 def check_hashes(hint: Any, value: Any) -> None:
     """Raise Malformed unless every hash in `value` is of the kind that its hint names."""
     prefix = _PREFIX_OF.get(hint)
@@ -231,7 +243,7 @@ def check_hashes(hint: Any, value: Any) -> None:
         for part, item in zip(inner or (), value, strict=False):
             check_hashes(part, item)
     elif is_dataclass(hint):
-        for name, inner_hint in typing.get_type_hints(hint).items():
+        for name, inner_hint in _fields_of(typing.cast(type, hint)):
             check_hashes(inner_hint, getattr(value, name))
     elif value is not None and typing.get_origin(hint) in (types.UnionType, typing.Union):
         for part in typing.get_args(hint):

@@ -21,11 +21,14 @@ from ioe_node.workflows import peers
 from ioe_node.workflows.answer import answer
 from ioe_node.workflows.call_zome import CallHost, call_zome
 from ioe_node.workflows.genesis import check_membrane
+from ioe_node.workflows.gossip import Gossip
 from ioe_node.workflows.integration import validate_and_integrate
 from ioe_node.workflows.publish import publish
+from ioe_node.workflows.publish_ops import publish_ops
 from ioe_node.workflows.restore import begin, check_head
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space, StoreRunner
+from ioe_node.workflows.spread import spread_warrants
 from ioe_node.workflows.validation import Verdicts
 
 
@@ -60,7 +63,7 @@ class Cell:
         )
         self.name = definition.name
         self._settlements = Settlements(self.space)
-        self._verdicts = Verdicts(store)
+        self._verdicts = Verdicts()
         self._bootstrap = bootstrap
         self._begun = begun
 
@@ -93,7 +96,10 @@ class Cell:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(validate_and_integrate, space, self._verdicts)
                 nursery.start_soon(publish, space)
-                nursery.start_soon(peers.exchange, space, self._bootstrap)
+                nursery.start_soon(publish_ops, space)
+                nursery.start_soon(peers.meet, space, self._bootstrap)
+                nursery.start_soon(Gossip(space).run)
+                nursery.start_soon(spread_warrants, space)
                 if space.store.head(space.agent) is None:
                     await begin(space, self._bootstrap, self._begun)
                 else:

@@ -1,7 +1,7 @@
 """Who is in a network and where: signed infos merged, newest first, expired ones kept aside.
 
 Pure.  An expired info is no proof that an agent is gone (a device may sleep), so it stays
-until `PEERS_MAX` newer ones push it out; `core.authority` counts all of them.
+until `PEERS_MAX` newer ones push it out.
 """
 
 from dataclasses import dataclass, field
@@ -36,6 +36,12 @@ class PeerBook:
             del self._agents[oldest[1]]
         return True
 
+    def forget(self, agent: AgentPubKey) -> None:
+        """Drop what is known of an agent, until it is heard of again."""
+        known = self._infos.pop(agent, None)
+        if known is not None:
+            self._agents.pop(known[1], None)
+
     def agent_of(self, signed: SignedInfo) -> AgentPubKey | None:
         """Whose info this is, if this very one was taken: it need not be checked again."""
         return self._agents.get(signed)
@@ -48,6 +54,11 @@ class PeerBook:
         """Where an agent was last dialable."""
         known = self._infos.get(agent)
         return known[0].addresses if known else ()
+
+    def info_of(self, agent: AgentPubKey) -> AgentInfo | None:
+        """An agent's newest info, opened."""
+        known = self._infos.get(agent)
+        return known[0] if known else None
 
     def signed_of(self, agent: AgentPubKey) -> SignedInfo | None:
         """An agent's newest info, to keep or to pass on."""

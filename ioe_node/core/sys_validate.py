@@ -66,8 +66,9 @@ class Held(Protocol):
 class _Unmet(Exception):
     """A rule asked for records that are not here."""
 
-    def __init__(self, hashes: tuple[ActionHash, ...]) -> None:
+    def __init__(self, hashes: tuple[ActionHash, ...], chains: tuple[ActionHash, ...] = ()) -> None:
         self.hashes = hashes
+        self.chains = chains
 
 
 class RuleHost:
@@ -108,7 +109,7 @@ class RuleHost:
             prev = op.action.prev_action  # type: ignore[assignment]  # a Create is never first
         before = self._held.record_at(author, seq - 1)
         if before is None or before.hash != prev:
-            raise _Unmet((prev,))
+            raise _Unmet((), (prev,))
         found = self._held.newest_of_type(author, self._dna.name_of(entry_type), seq)
         return None if found is None else self._dna.found(found)
 
@@ -161,10 +162,14 @@ class Rules:
         wrong = follows(head, action, self.hash)
         if wrong:
             return Invalid(wrong)
+        return self.validate_alone(record, held, sealed)
+
+    def validate_alone(self, record: Record, held: Held, sealed: bool = True) -> Verdict:
+        """`validate` but for the place on the chain, which the author's neighbourhood checks."""
         try:
             return self._run(record, held, sealed)
         except _Unmet as unmet:
-            return Missing(unmet.hashes)
+            return Missing(unmet.hashes, unmet.chains)
         except Malformed as error:
             return Invalid(str(error))
 

@@ -9,21 +9,26 @@ from ioe_node.errors import Malformed
 from ioe_node.model.action import Hash39, TimestampUs
 from ioe_node.model.codec import Codec, encode
 from ioe_node.model.hashes import AGENT, CORE, DNA, AgentPubKey, DnaHash, check_hash
-from ioe_node.model.record import Signature
+from ioe_node.model.record import Core, Signature
 from ioe_node.model.signing import verify
 
 ADDRESSES_MAX = 8
 ADDRESS_BYTES_MAX = 256
 INFO_BYTES_MAX = 4_096
-INFO_LIFE_US = 20 * 60 * 1_000_000
+INFO_LIFE_US = 2 * 3_600 * 1_000_000
 CLOCK_SKEW_US_MAX = 5 * 60 * 1_000_000
 
 
 class AgentInfo(Struct, frozen=True, array_like=True):
-    """`agent` takes part in `network` and can be dialled at `addresses` until `expires_us`."""
+    """`agent` takes part in `network` and can be dialled at `addresses` until `expires_us`.
+
+    `proof` is the digest of its membrane proof; `holds` says that it holds a share for others.
+    """
 
     agent: Hash39
     network: Hash39
+    proof: Core
+    holds: bool
     addresses: Annotated[
         tuple[Annotated[str, Meta(max_length=ADDRESS_BYTES_MAX)], ...],
         Meta(max_length=ADDRESSES_MAX),
@@ -49,13 +54,16 @@ def _message(info: bytes) -> bytes:
 def seal_info(
     agent: AgentPubKey,
     network: DnaHash,
+    proof: bytes,
+    holds: bool,
     addresses: tuple[str, ...],
     now_us: int,
     sign: Callable[[bytes], bytes],
 ) -> SignedInfo:
-    """Say where we are, for the next 20 minutes."""
+    """Say where we are, for the next `INFO_LIFE_US`."""
+    until_us = now_us + INFO_LIFE_US
     info = encode(
-        AgentInfo(agent, network, addresses[:ADDRESSES_MAX], now_us, now_us + INFO_LIFE_US)
+        AgentInfo(agent, network, proof, holds, addresses[:ADDRESSES_MAX], now_us, until_us)
     )
     return SignedInfo(info, sign(_message(info)))
 

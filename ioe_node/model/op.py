@@ -17,7 +17,7 @@ from ioe_node.model.action import (
     Update,
 )
 from ioe_node.model.codec import pack
-from ioe_node.model.hashes import ActionHash, OpHash, op_hash
+from ioe_node.model.hashes import LOCATION, ActionHash, OpHash, op_hash
 
 
 class OpKind(IntFlag):
@@ -50,6 +50,12 @@ def ops_of(action: AnyAction, hash_: ActionHash, by_hash: bool) -> Iterator[tupl
         yield OpKind.CREATE_LINK, action.base
     elif isinstance(action, DeleteLink):
         yield OpKind.DELETE_LINK, action.base
+
+
+def foreign_bases(action: AnyAction, hash_: ActionHash, by_hash: bool) -> list[bytes]:
+    """The bases of an action's ops that lie outside its author's neighbourhood."""
+    home = action.author[LOCATION]
+    return [basis for _, basis in ops_of(action, hash_, by_hash) if basis[LOCATION] != home]
 
 
 _ALWAYS = (OpKind.CREATE_RECORD | OpKind.AGENT_ACTIVITY).value

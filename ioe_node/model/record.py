@@ -217,14 +217,17 @@ def open_bundle(bundle: WireBundle) -> list[Record]:
 def open_parcel(parcel: Parcel) -> list[Record]:
     """The records of a parcel, sealed as it says; raises `Malformed`.
 
-    A record of a bundle of several that travels as a parcel must be countersigned: of a
-    bundle of one author all is there or nothing.
+    One record alone is a bundle of one, a party's half of a countersigned bundle, or a part
+    (`is_part`), which can stand on no chain.
     """
+    return open_bundle(parcel) if isinstance(parcel, WireBundle) else [open_record(parcel)]
+
+
+def is_part(parcel: Parcel) -> bool:
+    """Whether it is one record of a bundle of several: what a chain takes whole or not at all."""
     if isinstance(parcel, WireBundle):
-        return open_bundle(parcel)
-    if parcel.proof.size > 1 and not parcel.proof.cosignatures:
-        raise Malformed("a part of a bundle where the whole belongs")
-    return [open_record(parcel)]
+        return False
+    return parcel.proof.size > 1 and not parcel.proof.cosignatures
 
 
 def first_action(parcel: Parcel) -> bytes:

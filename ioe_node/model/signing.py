@@ -6,6 +6,7 @@ the same, OpenSSL by way of `cryptography` half as much again to sign and twice 
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from nacl.bindings import crypto_sign, crypto_sign_open, crypto_sign_seed_keypair
 from nacl.exceptions import BadSignatureError
@@ -15,6 +16,8 @@ from ioe_node.model.hashes import AgentPubKey, agent_key
 SEED_BYTES = 32
 PUBLIC_KEY_BYTES = 32
 SIGNATURE_BYTES = 64
+CHECKS_REMEMBERED_MAX = 4_096
+REMEMBERED_BYTES_MAX = 1_024
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,22 @@ class Signer:
 def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
     """Whether `signature` (64 bytes) is `public_key`'s (32 bytes) over `message`.
 
-    Any other length is False: libsodium reads the key by address and would not notice.
+    Any other length is False: libsodium reads the key by address and would not notice.  The
+    newest checks of short messages are remembered: the same seal or info comes from several peers.
     """
     if len(public_key) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
         return False
+    if len(message) <= REMEMBERED_BYTES_MAX:
+        return _remembered(public_key, message, signature)
+    return _verify(public_key, message, signature)
+
+
+def _verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
     try:
         crypto_sign_open(signature + message, public_key)
     except BadSignatureError:
         return False
     return True
+
+
+_remembered = lru_cache(maxsize=CHECKS_REMEMBERED_MAX)(_verify)

@@ -17,9 +17,19 @@ from ioe_node.net.transport import MESSAGE_BYTES_MAX
 
 PARCELS_PER_PUBLISH_MAX = 1_024
 RECORDS_PER_ANSWER_MAX = 1_024
-PEERS_PER_MESSAGE_MAX = 256
+PEERS_PER_MESSAGE_MAX = 32
+SPANS_PER_MESSAGE_MAX = 1_024
+OPS_PER_MESSAGE_MAX = 1_024
+HEADS_PER_MESSAGE_MAX = 1_024
+GONE_PER_MESSAGE_MAX = 16
+INFOS_PER_COMPARE_MAX = 4
+WARRANTS_KNOWN_MAX = 4_096
 WARRANTS_PER_MESSAGE_MAX = 64
 HELLO_BYTES_MAX = 32_768
+
+Location = Annotated[int, Meta(ge=0, le=2**32 - 1)]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
 
 
 class Hello(Struct, frozen=True, tag="Hello"):
@@ -54,10 +64,69 @@ class Links(Struct, frozen=True, tag="Links"):
     base: Hash39
 
 
-class Peers(Struct, frozen=True, tag="Peers"):
-    """Whom we know; answered in kind."""
+class Find(Struct, frozen=True, tag="Find"):
+    """Whom do you know closest to a key, or to a place among the witnesses?"""
 
-    infos: Annotated[tuple[SignedInfo, ...], Meta(max_length=PEERS_PER_MESSAGE_MAX)]
+    key: Location
+    by_place: bool
+
+
+class Span(Struct, frozen=True, array_like=True):
+    """The ops held at locations `low` to `high`: how many, and two sums over their hashes."""
+
+    low: Location
+    high: Location
+    count: Count
+    sum_low: Count
+    sum_high: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class OpName(Struct, frozen=True, array_like=True):
+    """An op outside its author's neighbourhood: its basis' location, its hash's first 8 bytes."""
+
+    location: Location
+    short: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class HeadOf(Struct, frozen=True, array_like=True):
+    """How far a chain goes here."""
+
+    author: Hash39
+    action_seq: Seq
+    hash: Hash39
+    timestamp_us: TimestampUs
+
+
+class Compare(Struct, frozen=True, tag="Compare"):
+    """Do we hold the same?  Answered by `Compared`.
+
+    `chains_digest` is over the heads of all chains that both of us hold a share of,
+    `warrants_digest` over who is warranted; `gone` are members that do not answer us.
+    """
+
+    chains_digest: Digest
+    warrants_digest: Digest
+    spans: Annotated[tuple[Span, ...], Meta(max_length=SPANS_PER_MESSAGE_MAX)]
+    gone: Annotated[tuple[Hash39, ...], Meta(max_length=GONE_PER_MESSAGE_MAX)]
+    infos: Annotated[tuple[SignedInfo, ...], Meta(max_length=INFOS_PER_COMPARE_MAX)]
+
+
+class Offer(Struct, frozen=True, tag="Offer"):
+    """We hold these chains as far as this; answered by `Lacking`."""
+
+    heads: Annotated[tuple[HeadOf, ...], Meta(max_length=HEADS_PER_MESSAGE_MAX)]
+
+
+class GetOps(Struct, frozen=True, tag="GetOps"):
+    """The records of these ops, each alone; answered by `Records`."""
+
+    ops: Annotated[tuple[OpName, ...], Meta(max_length=OPS_PER_MESSAGE_MAX)]
+
+
+class GetWarrants(Struct, frozen=True, tag="GetWarrants"):
+    """The warrants that are none of these; answered by `Warrants`."""
+
+    known: Annotated[tuple[Hash39, ...], Meta(max_length=WARRANTS_KNOWN_MAX)]
 
 
 class Warrants(Struct, frozen=True, tag="Warrants"):
@@ -93,7 +162,21 @@ class Outcome(Struct, frozen=True, tag="Outcome"):
     entry_hash: Hash39
 
 
-Request = Publish | Get | Activity | Links | Peers | Warrants | Propose | Sign | Outcome
+Request = (
+    Publish
+    | Get
+    | Activity
+    | Links
+    | Find
+    | Compare
+    | Offer
+    | GetOps
+    | GetWarrants
+    | Warrants
+    | Propose
+    | Sign
+    | Outcome
+)
 
 
 class Held(Struct, frozen=True, tag="Held"):
@@ -106,6 +189,32 @@ class Records(Struct, frozen=True, tag="Records"):
     """Records, each fit to be checked alone."""
 
     records: Annotated[tuple[WireRecord, ...], Meta(max_length=RECORDS_PER_ANSWER_MAX)]
+
+
+class Peers(Struct, frozen=True, tag="Peers"):
+    """Whom we know, ourselves first."""
+
+    infos: Annotated[tuple[SignedInfo, ...], Meta(max_length=PEERS_PER_MESSAGE_MAX)]
+
+
+class Compared(Struct, frozen=True, tag="Compared"):
+    """What differs: `heads` of our share of chains (empty if none does), `same_warrants`,
+    smaller `spans` that differ, and all our `ops` in the spans `listed`.
+    """
+
+    heads: Annotated[tuple[HeadOf, ...], Meta(max_length=HEADS_PER_MESSAGE_MAX)]
+    same_chains: bool
+    same_warrants: bool
+    spans: Annotated[tuple[Span, ...], Meta(max_length=SPANS_PER_MESSAGE_MAX)]
+    listed: Annotated[tuple[tuple[Location, Location], ...], Meta(max_length=SPANS_PER_MESSAGE_MAX)]
+    ops: Annotated[tuple[OpName, ...], Meta(max_length=OPS_PER_MESSAGE_MAX)]
+    infos: Annotated[tuple[SignedInfo, ...], Meta(max_length=INFOS_PER_COMPARE_MAX)]
+
+
+class Lacking(Struct, frozen=True, tag="Lacking"):
+    """The authors whose chains we do not hold as far yet; we fetch what is in our share."""
+
+    authors: Annotated[tuple[Hash39, ...], Meta(max_length=HEADS_PER_MESSAGE_MAX)]
 
 
 class Chain(Struct, frozen=True, tag="Chain"):
@@ -135,7 +244,9 @@ class Done(Struct, frozen=True, tag="Done"):
     """Taken."""
 
 
-Answer = Held | Records | Chain | Peers | Drafted | Signed | Never | Done
+Answer = (
+    Held | Records | Chain | Peers | Compared | Lacking | Warrants | Drafted | Signed | Never | Done
+)
 
 requests: Codec[Request] = Codec(Request, "request", MESSAGE_BYTES_MAX)
 answers: Codec[Answer] = Codec(Answer, "answer", MESSAGE_BYTES_MAX)

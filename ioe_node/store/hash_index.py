@@ -91,6 +91,11 @@ class HashIndex:
         """The transaction was rolled back."""
         self._added, self._folded = {}, False
 
+    def drop(self, hashes: Iterable[ActionHash]) -> None:
+        """The rows of these are gone from the disk."""
+        for hash_ in hashes:
+            self._recent.pop(hash_[CORE], None)
+
     def row(self, hash_: ActionHash) -> int | None:
         """The row of an action that is not in the index on disk yet, or None."""
         return self._recent.get(hash_[CORE])

@@ -6,7 +6,9 @@ one place is refused by the key itself.  Large columns stand last, where they hi
 A record's hash is not stored, it is what the action's bytes hash to: `short` is its core's
 first 8 bytes, enough to find it by.  `hash_index` has every row of a chain below the sequence
 `agent.unindexed` (see `store.hash_index`).  The other indexes hold only what is looked up by
-them.
+them.  A record that is held without its chain, because an op of it belongs here, has a negative
+row id and its proof with the path; `op` says at which locations outside their authors'
+neighbourhoods records are held.
 """
 
 from sqlite_utils import Database, Migrations
@@ -56,5 +58,17 @@ def m001_first(db: Database) -> None:
             signed BLOB NOT NULL
         );
         CREATE TABLE promise (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
+        """
+    )
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m002_share(db: Database) -> None:
+    """Ops outside their authors' neighbourhoods: those held, and those we owe to others."""
+    db.executescript(
+        """
+        CREATE TABLE op (location INTEGER NOT NULL, short INTEGER NOT NULL,
+            record INTEGER NOT NULL, PRIMARY KEY (location, short, record)) WITHOUT ROWID;
+        CREATE TABLE owed (seq INTEGER PRIMARY KEY);
         """
     )

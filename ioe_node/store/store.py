@@ -6,8 +6,7 @@ leave this module: it becomes `DiskFull` or `StoreError`.
 """
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import blake2b
@@ -18,19 +17,21 @@ from typing import Literal
 from sqlite_utils import Database
 
 from ioe_node.core.chain import Head, StoredRow, head_after, with_path
-from ioe_node.errors import ChainBroken, DiskFull, Malformed, StoreError
-from ioe_node.model.action import (
-    Create,
-    CreateLink,
-    Delete,
-    DeleteLink,
-    Update,
-    decode_action,
-)
+from ioe_node.errors import ChainBroken, Malformed, StoreError
+from ioe_node.model.action import Create, Update, decode_action
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import ActionHash, AgentPubKey, EntryHash, action_hash, core_of
+from ioe_node.model.op import foreign_bases
 from ioe_node.model.record import Proof, Record, check_entry, decode_proof
 from ioe_node.store.hash_index import SEQ_BITS, SEQ_MAX, HashIndex, lost_hashes, short_of
+from ioe_node.store.names import (
+    COUNT_OPS,
+    LIST_OPS,
+    delete_names,
+    index_hashes,
+    insert_names,
+)
+from ioe_node.store.notes import REFUSAL, Notes, fault, guard
 from ioe_node.store.schema import migrations
 
 BUSY_TIMEOUT_S = 5.0
@@ -44,13 +45,6 @@ MEND = "stop the node, move the file away and start again: the other nodes give 
 Synchronous = Literal["NORMAL", "FULL"]
 
 _OF_AGENT = "WHERE id BETWEEN ?1 AND ?2"
-_REFERS = {
-    Update: ("amendment", "original_action"),
-    Delete: ("amendment", "deletes_action"),
-    DeleteLink: ("amendment", "create_link"),
-    CreateLink: ("link", "base"),
-}
-"""The table by which an action is found at another hash, and its field that names that hash."""
 
 
 def _bounds(agent: int) -> tuple[int, int]:
@@ -58,28 +52,7 @@ def _bounds(agent: int) -> tuple[int, int]:
     return agent << SEQ_BITS, agent << SEQ_BITS | SEQ_MAX
 
 
-_Refusal = (sqlite3.Error, UnicodeDecodeError)
-"""What the sqlite3 module raises; the second when a damaged file's name for a thing is no text."""
-
-
-def _fault(what: str, error: Exception) -> StoreError:
-    code = getattr(error, "sqlite_errorcode", None)
-    if code == sqlite3.SQLITE_FULL or "disk I/O error" in str(error):
-        return DiskFull(
-            f"the disk refused to {what} ({error}): nothing was written; free space, then retry"
-        )
-    return StoreError(f"cannot {what}: {error}")
-
-
-@contextmanager
-def _guard(what: str) -> Iterator[None]:
-    try:
-        yield
-    except _Refusal as error:
-        raise _fault(what, error) from None
-
-
-class Store:
+class Store(Notes):
     """The rows of one cell; see the package docstring for its invariant."""
 
     def __init__(self, path: Path, synchronous: Synchronous = "NORMAL") -> None:
@@ -89,7 +62,7 @@ class Store:
         self._heads: dict[bytes, Head] = {}
         self._hashes = HashIndex()
         self._writing = Lock()
-        with _guard(f"open {path}"):
+        with guard(f"open {path}"):
             self._db = self._connect(path)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={synchronous}")
@@ -134,8 +107,8 @@ class Store:
                 self._hashes.forget()
                 with suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
-                if isinstance(error, _Refusal):
-                    raise _fault(what, error) from None
+                if isinstance(error, REFUSAL):
+                    raise fault(what, error) from None
                 raise
             self._hashes.keep()
             if self._unwritten_agents:
@@ -178,9 +151,79 @@ class Store:
         """Write a bundle of our own; a promise at its place is thereby kept."""
         with self._transaction("commit a bundle") as db:
             self._insert(db, records, ops, by_hash)
+            owed = [
+                (record.action.action_seq,)
+                for record, indexed in zip(records, by_hash, strict=True)
+                if foreign_bases(record.action, record.hash, indexed)
+            ]
+            db.executemany("INSERT INTO owed VALUES (?)", owed)
             if records[0].proof.cosignatures:
                 db.execute("DELETE FROM promise WHERE seq=?", (records[0].action.action_seq,))
         self._note_heads(records)
+
+    def keep_alone(self, records: Sequence[Record], by_hash: Sequence[bool]) -> None:
+        """Make records visible that are held without their chains; known ones stay."""
+        with self._transaction("write a record that came alone") as db:
+            lowest = db.execute("SELECT min(id) FROM record").fetchone()[0] or 0
+            ids = range(min(lowest, 0) - 1, min(lowest, 0) - 1 - len(records), -1)
+            rows = [
+                (row, r.proof.index, 0, encode(r.proof), r.action_bytes, r.entry)
+                for row, r in zip(ids, records, strict=True)
+            ]
+            db.executemany("INSERT INTO record VALUES (?,?,?,?,?,?)", rows)
+            index_hashes(db, zip(records, ids, strict=True))
+            insert_names(db, zip(records, ids, by_hash, strict=True))
+            db.executemany("DELETE FROM limbo WHERE hash=?", [(r.hash,) for r in records])
+
+    def drop_chain(self, author: AgentPubKey, by_hash: Callable[[Record], bool]) -> int:
+        """Forget a chain that others hold; how many actions it had."""
+        agent = self._agents.get(author)
+        records = self.chain(author)
+        if agent is None or not records:
+            return 0
+        ids = [agent << SEQ_BITS | record.action.action_seq for record in records]
+        with self._transaction("let a chain go") as db:
+            delete_names(db, zip(records, ids, map(by_hash, records), strict=True))
+            db.execute(f"DELETE FROM record {_OF_AGENT}", _bounds(agent))
+            db.execute("DELETE FROM agent WHERE id=?", (agent,))
+        self._hashes.drop([record.hash for record in records])
+        self._agents.pop(author)
+        self._heads.pop(author, None)
+        return len(records)
+
+    def drop_alone(self, records: Sequence[Record], by_hash: Sequence[bool]) -> None:
+        """Forget records that came alone and that others hold."""
+        with self._transaction("let records go") as db:
+            for record, indexed in zip(records, by_hash, strict=True):
+                for row in self._rows_of(db, record.hash):
+                    if row < 0:
+                        delete_names(db, [(record, row, indexed)])
+                        db.execute("DELETE FROM record WHERE id=?", (row,))
+
+    @staticmethod
+    def _rows_of(db: sqlite3.Connection, hash_: ActionHash) -> list[int]:
+        found = db.execute("SELECT record FROM hash_index WHERE short=?", (short_of(hash_),))
+        return [int(row) for (row,) in found]
+
+    def count_ops(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
+        """For each range of locations, both ends included, of the ops held outside their authors'
+        neighbourhoods: (how many, and two sums by which two nodes see whether theirs are equal).
+        """
+        with guard("compare ops"):
+            return [self._reader.execute(COUNT_OPS, span).fetchone() for span in ranges]
+
+    def list_ops(self, low: int, high: int, limit: int) -> list[tuple[int, int]]:
+        """(location, short hash) of the first such ops in a range of locations."""
+        with guard("list ops"):
+            return self._reader.execute(LIST_OPS, (low, high, limit)).fetchall()
+
+    def ops_at(self, location: int, short: int) -> list[Record]:
+        """The records of an op that `list_ops` names."""
+        found = self._read(
+            "WHERE id IN (SELECT record FROM op WHERE location=? AND short=?) ORDER BY id DESC",
+            (location, short),
+        )
+        return list({record.hash: record for record in reversed(found)}.values())
 
     def _note_heads(self, records: Sequence[Record]) -> None:
         newest = {record.action.author: record for record in records}
@@ -194,32 +237,25 @@ class Store:
         ops: Sequence[int],
         by_hash: Sequence[bool],
     ) -> None:
-        rows = []
-        indexes: dict[str, list[tuple[bytes, int]]] = defaultdict(list)
-        author, first = None, 0
-        for record, held, indexed in zip(records, ops, by_hash, strict=True):
+        rows, author, first = [], None, 0
+        for record, held in zip(records, ops, strict=True):
             action, proof = record.action, record.proof
             if action.author != author:
                 author = action.author
                 first = self._agent_id(author) << SEQ_BITS
-            row = first | action.action_seq
             place = proof.index
             sealed = encode(proof) if not place or proof.cosignatures else None
+            row = first | action.action_seq
             rows.append((row, place, held, sealed, record.action_bytes, record.entry))
-            if indexed and isinstance(action, Create | Update):
-                indexes["entry_index"].append((action.entry_hash, row))
-            if type(action) in _REFERS:
-                table, field = _REFERS[type(action)]
-                indexes[table].append((getattr(action, field), row))
         db.executemany("INSERT INTO record VALUES (?,?,?,?,?,?)", rows)
-        self._hashes.add(db, [record.hash for record in records], [row[0] for row in rows])
-        for table, named in indexes.items():
-            db.executemany(f"INSERT INTO {table} VALUES (?,?)", named)
+        ids = [row[0] for row in rows]
+        self._hashes.add(db, [record.hash for record in records], ids)
+        insert_names(db, zip(records, ids, by_hash, strict=True))
 
     _COLUMNS = "SELECT id, action, entry, place, proof FROM record "
 
     def _read(self, where: str, parameters: tuple[object, ...]) -> list[Record]:
-        with _guard("read records"):
+        with guard("read records"):
             rows = self._reader.execute(self._COLUMNS + where, parameters).fetchall()
         return [self._record(*row) for row in rows]
 
@@ -233,9 +269,12 @@ class Store:
     ) -> Record:
         try:
             action = decode_action(data)
+            check_entry(action, entry)
+            if row < 0:
+                alone = decode_proof(proof or b"")
+                return Record(action_hash(data, action.author), action, data, alone, entry)
             if action.action_seq != row & SEQ_MAX or self._agents.get(action.author) != row >> 32:
                 raise Malformed("it stands at another action's place")
-            check_entry(action, entry)
             if proof is not None:
                 sealed = decode_proof(proof)
             else:
@@ -250,14 +289,14 @@ class Store:
         return Record(action_hash(data, action.author), action, data, sealed, entry)
 
     def _first_proof(self, row: int) -> bytes:
-        with _guard("read a proof"):
+        with guard("read a proof"):
             found = self._reader.execute("SELECT proof FROM record WHERE id=?", (row,)).fetchone()
         if found is None or found[0] is None:
             raise Malformed("its bundle has lost its first action")
         return bytes(found[0])
 
     def _read_leaves(self, first: int, size: int) -> tuple[bytes, ...]:
-        with _guard("read a bundle"):
+        with guard("read a bundle"):
             rows = self._reader.execute(
                 "SELECT action FROM record WHERE id BETWEEN ? AND ?", (first, first + size - 1)
             )
@@ -291,6 +330,11 @@ class Store:
         """Whether this action is integrated here."""
         return self.record(hash_) is not None
 
+    def on_chain(self, author: AgentPubKey, seq: int, hash_: ActionHash) -> bool:
+        """Whether this action is held here with the chain before it."""
+        record = self.record_at(author, seq)
+        return record is not None and record.hash == hash_
+
     def chain(
         self, author: AgentPubKey, from_seq: int = 0, limit: int = -1, newest_seq: int = SEQ_MAX
     ) -> list[Record]:
@@ -318,7 +362,7 @@ class Store:
         if agent is None:
             return
         wanted = entry_type.encode()
-        with _guard("walk a chain"):
+        with guard("walk a chain"):
             rows = self._reader.execute(
                 self._COLUMNS + "WHERE id >= ? AND id < ? AND instr(action, ?) ORDER BY id DESC",
                 (agent << SEQ_BITS, (agent << SEQ_BITS) + before_seq, wanted),
@@ -334,9 +378,11 @@ class Store:
         return self._joined("entry_index", "hash", hash_)
 
     def _joined(self, table: str, column: str, value: bytes) -> list[Record]:
-        return self._read(
-            f"WHERE id IN (SELECT record FROM {table} WHERE {column}=?) ORDER BY id", (value,)
+        found = self._read(
+            f"WHERE id IN (SELECT record FROM {table} WHERE {column}=?) ORDER BY id DESC", (value,)
         )
+        # One that came alone may have come with its chain as well.
+        return list({record.hash: record for record in reversed(found)}.values())
 
     def amendments(self, original: ActionHash) -> list[Record]:
         """Updates and deletes of a record, and removals of a link."""
@@ -369,7 +415,7 @@ class Store:
         agent = self._agents.get(author)
         if agent is None:
             return
-        with _guard("read a chain"):
+        with guard("read a chain"):
             rows = self._reader.execute(
                 f"SELECT id - ?1, action, entry, place, proof FROM record {_OF_AGENT} ORDER BY id",
                 _bounds(agent),
@@ -383,7 +429,7 @@ class Store:
     def ops_digest(self) -> tuple[int, bytes]:
         """(number of ops held, 32 bytes that two nodes share when they hold the same ones)."""
         digest, count = blake2b(digest_size=32), 0
-        with _guard("digest the ops"):
+        with guard("digest the ops"):
             for author in self.authors():
                 digest.update(author)
                 for data, ops in self._reader.execute(
@@ -399,7 +445,7 @@ class Store:
 
         `core.chain.verify_chain` checks what the rows say; this, that no row or index is lost.
         """
-        with _guard("check the file"):
+        with guard("check the file"):
             found = self._reader.execute("PRAGMA integrity_check(1)").fetchone()[0]
             lost = lost_hashes(self._reader) if found == "ok" else 0
         if lost:
@@ -420,7 +466,7 @@ class Store:
 
     def limbo_load(self, sender: AgentPubKey) -> tuple[int, int]:
         """(rows, bytes) that `sender` has in limbo."""
-        with _guard("count limbo"):
+        with guard("count limbo"):
             count, size = self._reader.execute(
                 "SELECT count(*), coalesce(sum(bytes), 0) FROM limbo WHERE sender=?", (sender,)
             ).fetchone()
@@ -428,7 +474,7 @@ class Store:
 
     def limbo(self, after: int, limit: int) -> list[tuple[int, bytes, AgentPubKey]]:
         """(row, packed wire record, sender) in the order of arrival, after row `after`."""
-        with _guard("read limbo"):
+        with guard("read limbo"):
             rows = self._reader.execute(
                 "SELECT id, wire, sender FROM limbo WHERE id > ? ORDER BY id LIMIT ?",
                 (after, limit),
@@ -437,63 +483,6 @@ class Store:
 
     def limbo_hash(self, row: int) -> bytes:
         """The hash that a limbo row was parked under."""
-        with _guard("read limbo"):
+        with guard("read limbo"):
             found = self._reader.execute("SELECT hash FROM limbo WHERE id=?", (row,)).fetchone()
         return bytes(found[0]) if found else b""
-
-    # -- delivery, peers, promises, warrants --------------------------------------------------
-
-    def next_for(self, peer: AgentPubKey) -> int:
-        """The first sequence of our chain for which `peer` owes us a receipt."""
-        with _guard("read delivery"):
-            row = self._reader.execute(
-                "SELECT next_seq FROM delivery WHERE peer=?", (peer,)
-            ).fetchone()
-        return int(row[0]) if row else 0
-
-    def delivered(self, peer: AgentPubKey, next_seq: int) -> None:
-        """`peer` has given receipts for everything below `next_seq`."""
-        with self._transaction("note a delivery") as db:
-            db.execute("INSERT OR REPLACE INTO delivery VALUES (?,?)", (peer, next_seq))
-
-    def save_peer(self, agent: AgentPubKey, info: bytes) -> None:
-        """Remember a peer's signed info over a restart."""
-        with self._transaction("save a peer") as db:
-            db.execute("INSERT OR REPLACE INTO peer VALUES (?,?)", (agent, info))
-
-    def peers(self) -> list[bytes]:
-        """The signed infos remembered."""
-        with _guard("read peers"):
-            return [row[0] for row in self._reader.execute("SELECT info FROM peer ORDER BY agent")]
-
-    def promise(self, seq: int, body: bytes) -> None:
-        """Remember, before it is sent, that we promised the action at `seq`."""
-        with self._transaction("note a promise") as db:
-            db.execute("INSERT INTO promise VALUES (?,?)", (seq, body))
-
-    def promised(self) -> tuple[int, bytes] | None:
-        """The (seq, body) that we promised and whose outcome we do not know yet."""
-        with _guard("read promises"):
-            row = self._reader.execute("SELECT seq, body FROM promise").fetchone()
-        return (int(row[0]), row[1]) if row else None
-
-    def release(self, seq: int) -> None:
-        """The other party will never sign the promise at `seq`."""
-        with self._transaction("release a promise") as db:
-            db.execute("DELETE FROM promise WHERE seq=?", (seq,))
-
-    def add_warrant(self, hash_: bytes, warrantee: AgentPubKey, signed: bytes) -> bool:
-        """Keep a verified warrant; False if it was here."""
-        with self._transaction("keep a warrant") as db:
-            done = db.execute(
-                "INSERT OR IGNORE INTO warrant (hash, warrantee, signed) VALUES (?,?,?)",
-                (hash_, warrantee, signed),
-            )
-        return done.rowcount == 1
-
-    def warrants(self) -> list[tuple[AgentPubKey, bytes]]:
-        """(warrantee, signed warrant) of all that are kept, in the order of arrival."""
-        with _guard("read warrants"):
-            return self._reader.execute(
-                "SELECT warrantee, signed FROM warrant ORDER BY id"
-            ).fetchall()

@@ -11,11 +11,15 @@ from ioe_node.net.messages import (
     Activity,
     Answer,
     Chain,
+    Compare,
     Done,
+    Find,
     Get,
+    GetOps,
+    GetWarrants,
     Links,
+    Offer,
     Outcome,
-    Peers,
     Propose,
     Publish,
     Records,
@@ -25,12 +29,14 @@ from ioe_node.net.messages import (
     requests,
 )
 from ioe_node.workflows.cascade import get_links
+from ioe_node.workflows.compare import answer_compare, answer_get_ops, answer_offer
 from ioe_node.workflows.incoming_ops import receive
 from ioe_node.workflows.integration import keep
-from ioe_node.workflows.peers import known_infos, learn_all
+from ioe_node.workflows.locate import known_near
 from ioe_node.workflows.publish import next_run
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space
+from ioe_node.workflows.spread import answer_get_warrants
 from ioe_node.workflows.validation import Verdicts
 
 RECORDS_OF_AN_ENTRY_MAX = 64
@@ -73,6 +79,7 @@ async def answer(
     """The answer to one request; raises `PeerError` (charged) for what must not be asked."""
     if peer in space.blocked:
         raise PeerError("you are warranted in this network")
+    space.heard(peer)
     try:
         request = requests.decode(data)
         return encode(await _answer(space, verdicts, settlements, host, peer, request))
@@ -99,9 +106,16 @@ async def _answer(
         case Links():
             records = get_links(space, request.base)
             return Records(tuple(_travelling(space, record) for record in records))
-        case Peers():
-            learn_all(space, request)
-            return known_infos(space)
+        case Find():
+            return known_near(space, request)
+        case Compare():
+            return answer_compare(space, peer, request)
+        case Offer():
+            return answer_offer(space, peer, request)
+        case GetOps():
+            return answer_get_ops(space, request)
+        case GetWarrants():
+            return answer_get_warrants(space, request)
         case Warrants():
             judged = [await keep(space, signed) for signed in request.warrants]
             if not all(judged):

@@ -36,6 +36,7 @@ from ioe_node.model.record import (
 )
 from ioe_node.workflows import cascade
 from ioe_node.workflows.overlay import Overlay, judge
+from ioe_node.workflows.publish import throttle
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space
 
@@ -290,6 +291,7 @@ async def call_zome(
         host.let_go()
     if host.drafts:
         space.ring_publish()
+        await throttle(space)
     for value in host.signals:
         space.signal({"kind": "app", "zome": zome, "value": value})
     return result

@@ -4,11 +4,14 @@ A peer's answer is never believed: hash, seal and entry are checked again by the
 nothing of it is written down.
 """
 
-from ioe_node.errors import Malformed
-from ioe_node.hdi import ActionHash, AgentPubKey
-from ioe_node.model.action import decode_action
-from ioe_node.model.record import Record, first_action, open_record
+from collections.abc import Sequence
+
+from ioe_node.errors import Malformed, PeerError
+from ioe_node.hdi import ActionHash, AgentPubKey, Invalid
+from ioe_node.model.action import AgentValidationPkg, decode_action
+from ioe_node.model.record import Record, first_action, open_parcel, open_record
 from ioe_node.net.messages import Activity, Answer, Chain, Get, Links, Records
+from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.space import Space
 
 
@@ -31,12 +34,12 @@ async def retrieve_record(space: Space, hash_: ActionHash) -> Record | None:
             raise Malformed("another record than was asked for")
         return record
 
-    return await space.ask_first(space.authorities(hash_), Get(hash_), take)
+    return await space.ask_first(await authorities_of(space, hash_), Get(hash_), take)
 
 
 async def retrieve_links(space: Space, base: bytes) -> list[Record]:
     """The CreateLinks and DeleteLinks at a base, from here if we are its authority."""
-    authorities = space.authorities(base)
+    authorities = await authorities_of(space, base)
     if space.agent in authorities:
         return get_links(space, base)
 
@@ -56,7 +59,7 @@ def get_links(space: Space, base: bytes) -> list[Record]:
 
 
 async def retrieve_chain(
-    space: Space, author: AgentPubKey, from_seq: int, peers: list[AgentPubKey]
+    space: Space, author: AgentPubKey, from_seq: int, peers: Sequence[AgentPubKey]
 ) -> Chain | None:
     """A run of a chain from whoever of `peers` answers first; the pipeline validates it."""
 
@@ -68,3 +71,17 @@ async def retrieve_chain(
         return answer
 
     return await space.ask_first(peers, Activity(author, from_seq), take)
+
+
+async def retrieve_admission(space: Space, agent: AgentPubKey) -> None:
+    """Have an agent count as admitted if its genesis, held by its authorities, shows that it is.
+
+    Raises `PeerError` when it is not.
+    """
+    chain = await retrieve_chain(space, agent, 0, await authorities_of(space, agent))
+    for record in [] if chain is None else open_parcel(chain.parcels[0]):
+        if isinstance(record.action, AgentValidationPkg):
+            verdict = space.rules.definition.admits(agent, record.action.membrane_proof)
+            if isinstance(verdict, Invalid):
+                raise PeerError(f"an author whom the membrane does not admit: {verdict.reason}")
+            space.welcome(agent)

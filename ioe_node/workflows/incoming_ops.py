@@ -13,7 +13,7 @@ from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import decode_action
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import action_hash
-from ioe_node.model.record import Parcel, WireRecord, first_action
+from ioe_node.model.record import Parcel, WireRecord, first_action, is_part
 from ioe_node.model.warrant import INVALID, PENDING, VALID, Receipt, seal_receipt
 from ioe_node.net.messages import Held
 from ioe_node.workflows import cascade
@@ -54,9 +54,8 @@ async def park(space: Space, sender: AgentPubKey, parcels: Sequence[Parcel]) -> 
         if sender != space.agent:
             if author in space.blocked:
                 raise PeerError(f"the author of action {seq} is warranted; its ops are refused")
-            if seq and space.store.head(author) is None and author != sender:
-                raise Busy("no action of that author is here yet; its first ones come first")
-        if not space.store.has(hash_):
+            _check_share(space, sender, parcel, author, seq)
+        if not visible(space, parcel):
             rows.append((hash_, author, seq, encode(parcel), sender))
     if not rows:
         return
@@ -70,7 +69,27 @@ async def park(space: Space, sender: AgentPubKey, parcels: Sequence[Parcel]) -> 
     space.validation_bell.ring()
 
 
-async def pull(space: Space, author: AgentPubKey, peers: list[AgentPubKey]) -> bool:
+def _check_share(
+    space: Space, sender: AgentPubKey, parcel: Parcel, author: AgentPubKey, seq: int
+) -> None:
+    """Raise `Busy` for what is not for us to hold, or not yet."""
+    if not space.is_authority(author):
+        if not isinstance(parcel, WireRecord):
+            raise Busy("that chain is not in our share; look for its authorities again")
+    elif seq and space.store.head(author) is None and author != sender and not is_part(parcel):
+        raise Busy("no action of that author is here yet; its first ones come first")
+
+
+def visible(space: Space, parcel: Parcel) -> bool:
+    """Whether a parcel is integrated here, on its author's chain if that is in our share."""
+    hashes = hashes_of(parcel)
+    _, author, seq = first_of(parcel)
+    if is_part(parcel) or (len(hashes) == 1 and not space.is_authority(author)):
+        return space.store.has(hashes[0])
+    return space.store.on_chain(author, seq + len(hashes) - 1, hashes[-1])
+
+
+async def pull(space: Space, author: AgentPubKey, peers: Sequence[AgentPubKey]) -> bool:
     """Park a chain past what we hold of it, from whoever of `peers` answers first.
 
     Whether it goes on after that.
@@ -82,6 +101,18 @@ async def pull(space: Space, author: AgentPubKey, peers: list[AgentPubKey]) -> b
     return chain.more
 
 
+async def catch_up(space: Space, author: AgentPubKey, peers: Sequence[AgentPubKey]) -> None:
+    """`pull` again and again, each run once the one before it is integrated, up to its end."""
+    while True:
+        begun = space.next_seq(author)
+        more = await pull(space, author, peers)
+        with trio.move_on_after(VERDICT_WAIT_S):
+            while space.next_seq(author) == begun:
+                await space.integrated.wait()
+        if not more or space.next_seq(author) == begun:
+            return
+
+
 async def receive(
     space: Space, verdicts: Verdicts, sender: AgentPubKey, parcels: Sequence[Parcel]
 ) -> Held:
@@ -91,11 +122,12 @@ async def receive(
         raise Malformed("our own chain, sent to us")
     await park(space, sender, parcels)
     with trio.move_on_after(VERDICT_WAIT_S):
-        for bundle in hashes:
-            await verdicts.wait(bundle[0])
+        for parcel, bundle in zip(parcels, hashes, strict=True):
+            if not visible(space, parcel):
+                await verdicts.wait(bundle[0])
     items: list[tuple[bytes, int]] = []
-    for bundle in hashes:
-        if space.store.has(bundle[-1]):
+    for parcel, bundle in zip(parcels, hashes, strict=True):
+        if visible(space, parcel):
             verdict = VALID
         else:
             verdict = INVALID if verdicts.refused(bundle[0]) else PENDING

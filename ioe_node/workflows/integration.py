@@ -7,7 +7,7 @@ import trio
 from ioe_node.core.chain import head_after
 from ioe_node.errors import IoeError, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
-from ioe_node.model.action import AgentValidationPkg, decode_action
+from ioe_node.model.action import AgentValidationPkg
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import open_record
@@ -19,11 +19,15 @@ from ioe_node.model.warrant import (
     seal_warrant,
 )
 from ioe_node.workflows import cascade
-from ioe_node.workflows.incoming_ops import pull
+from ioe_node.workflows.incoming_ops import park, pull
+from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 
+RECORD, CHAIN, ADMISSION = "record", "chain", "admission"
+Lack = tuple[str, bytes]
+"""What a rule waits for: a record, a chain up to an action, or an agent's admission."""
 FETCHES_AT_ONCE_MAX = 64
 FETCH_AFTER_S = 0.3
 RETRY_MISSING_S = 2.0
@@ -31,21 +35,33 @@ RETRY_MISSING_S = 2.0
 
 async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
     """Judge limbo whenever it is rung; fetch what stays missing; for ever."""
-    missing_before: set[ActionHash] = set()
+    lacked_before: set[Lack] = set()
     while True:
-        missing: set[ActionHash] = set()
+        lacked: set[Lack] = set()
         after_row = 0
         while (found := await space.run(judge_limbo, space, after_row)) is not None:
             after_row = found.last_row
-            missing |= found.missing
+            lacked |= lacks_of(found)
             await integrate(space, verdicts, found)
-        overdue = (missing & missing_before) | space.wanted
+        overdue = lacked & lacked_before
+        overdue |= {(RECORD, hash_) for hash_ in space.wanted}
+        overdue |= {(CHAIN, hash_) for hash_ in space.wanted_chains}
+        overdue |= {(ADMISSION, agent) for agent in space.wanted_admissions}
+        space.wanted_admissions.clear()
         space.wanted.clear()
+        space.wanted_chains.clear()
         if overdue:
             await fetch(space, overdue)
         patience = RETRY_MISSING_S if overdue else FETCH_AFTER_S
-        missing_before = missing
-        await space.validation_bell.wait(patience if missing else float("inf"))
+        lacked_before = lacked
+        await space.validation_bell.wait(patience if lacked else float("inf"))
+
+
+def lacks_of(found: Pass) -> set[Lack]:
+    """All that a pass could not do without."""
+    lacked: set[Lack] = {(RECORD, hash_) for hash_ in found.missing}
+    lacked |= {(CHAIN, hash_) for hash_ in found.chains}
+    return lacked | {(ADMISSION, agent) for agent in found.strangers}
 
 
 async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
@@ -56,7 +72,11 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     if records or dropped:
         by_hash = space.by_hash(records)
         await space.run(space.store.close_pass, records, ops, by_hash, dropped)
-    space.counters.ops_validated += sum(held.bit_count() for held in ops)
+    if found.alone:
+        await space.run(space.store.keep_alone, found.alone, space.by_hash(found.alone))
+    if records or found.alone:
+        space.note_integrated()
+    space.counters.ops_validated += sum(held.bit_count() for held in ops) + len(found.alone)
     for first in found.judged:
         verdicts.settle(first)
     for refused in found.refused:
@@ -70,34 +90,44 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
         if isinstance(record.action, AgentValidationPkg):
             space.welcome(record.action.author)
     await park_other_halves(space, records)
-    for record in records:
+    for record in (*records, *found.alone):
         space.signal({"kind": "integrated", "author": record.action.author, "hash": record.hash})
-    if records and found.missing:
+    if (records or found.alone) and lacks_of(found):
         space.validation_bell.ring()
 
 
-async def fetch(space: Space, missing: Iterable[ActionHash]) -> None:
-    """Look for missing records and the chains up to them; what comes is parked in limbo."""
+async def fetch(space: Space, lacked: Iterable[Lack]) -> None:
+    """Look for what is lacked; what comes is parked in limbo, or admits its author."""
 
-    async def one(hash_: ActionHash) -> None:
+    async def one(kind: str, hash_: bytes) -> None:
         try:
-            record = await cascade.retrieve_record(space, hash_)
-            if record is None or space.store.has(hash_):
-                return
-            author = record.action.author
-            known = space.store.record_at(author, record.action.action_seq)
-            if known is not None:
-                fork = fork_of(space, known, record.wire())
-                await keep(space, seal_warrant(fork, space.sign))
-                return
-            await pull(space, author, space.authorities(author))
+            if kind == ADMISSION:
+                await cascade.retrieve_admission(space, AgentPubKey(hash_))
+                space.validation_bell.ring()
+            else:
+                await _fetch_record(space, ActionHash(hash_), kind == CHAIN)
         except IoeError as error:
             log.info("fetching what is missing: %s", error)
 
     async with trio.open_nursery() as nursery:
-        wanted = sorted(missing)
-        for hash_ in space.rng.sample(wanted, min(len(wanted), FETCHES_AT_ONCE_MAX)):
-            nursery.start_soon(one, hash_)
+        wanted = sorted(lacked)
+        for kind, hash_ in space.rng.sample(wanted, min(len(wanted), FETCHES_AT_ONCE_MAX)):
+            nursery.start_soon(one, kind, hash_)
+
+
+async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> None:
+    """One record, or its author's chain up to it where that is asked for or in our share."""
+    record = await cascade.retrieve_record(space, hash_)
+    if record is None:
+        return
+    author, seq = record.action.author, record.action.action_seq
+    known = space.store.record_at(author, seq)
+    if known is not None and known.hash != hash_:
+        await keep(space, seal_warrant(fork_of(space, known, record.wire()), space.sign))
+    elif known is None and (with_chain or space.is_authority(author)):
+        await pull(space, author, await authorities_of(space, author))
+    elif known is None:
+        await park(space, space.agent, [record.wire()])
 
 
 async def keep(space: Space, signed: SignedWarrant) -> bool:
@@ -109,13 +139,10 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
     """
     hash_, warrant = open_warrant(signed)
     convicted = AgentPubKey(warrant.warrantee)
-    known = {*space.members, space.agent}
     if convicted in space.blocked:
         return True
-    if convicted not in known:
-        evidence = warrant.record if isinstance(warrant, InvalidRecord) else warrant.first
-        previous = decode_action(evidence.action).prev_action
-        space.want([] if previous is None else [previous])
+    if not _is_member(space, convicted):
+        space.want_admission(convicted)
         return False
     if isinstance(warrant, InvalidRecord) and warrant.accuser != space.agent:
         guilty = _breaks_a_rule(space, warrant)
@@ -123,16 +150,22 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
             return False
         if not guilty:
             convicted = AgentPubKey(warrant.accuser)
-        if convicted not in known:
+        if not _is_member(space, convicted):
             raise PeerError("a false warrant by an agent that is no member here")
     if convicted == space.agent:
         log.error("a warrant names us: %s", describe(warrant))
     elif await space.run(space.store.add_warrant, hash_, convicted, encode(signed)):
-        space.blocked.add(convicted)
-        space.exchange_bell.ring()
+        space.block(convicted)
+        space.warrants_bell.ring()
         space.validation_bell.ring()
         space.signal({"kind": "warrant", "agent": convicted, "text": describe(warrant)})
     return True
+
+
+def _is_member(space: Space, agent: AgentPubKey) -> bool:
+    """Only members can be warranted, so a list of warrants cannot be filled with invented keys."""
+    known = agent in space.admitted or agent == space.agent
+    return known or space.store.head(agent) is not None
 
 
 def _breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | None:
@@ -144,14 +177,14 @@ def _breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | None:
     if previous is not None:
         before = space.store.record(previous)
         if before is None:
-            space.want([previous])
+            space.want((), [previous])
             return None
         if before.action.author != record.action.author:
             return True
         head = head_after(before.action, before.hash)
     verdict = space.rules.validate(record, head, space.store)
     if isinstance(verdict, Missing):
-        space.want(verdict.hashes)
+        space.want(verdict.hashes, verdict.chains)
         return None
     return isinstance(verdict, Invalid)
 

@@ -1,35 +1,31 @@
-"""Membership: meet the bootstrap addresses, pass on whom we know, tell warrants.
+"""Membership: the membrane, and meeting those whom we should know.
 
-In rounds: whoever is new is asked first, then one peer by lot.  Rounds come every few seconds
-while there is news (a newcomer, a warrant) and grow rarer while there is none.  In a network of
-some dozens everyone simply knows everyone.
+On joining we ask the bootstrap addresses, then look up our own key and place, so that our
+neighbours learn of us and we of them; later the same, rarer, and far keys by lot, as in Kademlia.
+Whoever is named to us is met if there is room for it: only the membrane makes it a member.
 """
 
 import trio
 
-from ioe_node.errors import Busy, IoeError, Malformed, PeerError
+from ioe_node.core.authority import proof_digest, witness_place
+from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import AgentPubKey, Invalid
 from ioe_node.model.agent_info import INFO_BYTES_MAX, SignedInfo
 from ioe_node.model.codec import Codec
-from ioe_node.model.hashes import to_text
-from ioe_node.model.warrant import WARRANT_BYTES_MAX, SignedWarrant
-from ioe_node.net.messages import (
-    PEERS_PER_MESSAGE_MAX,
-    Hello,
-    Peers,
-    Warrants,
-    encode,
-    hellos,
-)
-from ioe_node.workflows.incoming_ops import pull
+from ioe_node.model.hashes import key_of, to_text
+from ioe_node.net.messages import Hello, encode, hellos
+from ioe_node.workflows.locate import ask_near, lookup
 from ioe_node.workflows.space import Space, log
 
 ROUND_S = 2.0
 ROUND_MAX_S = 30.0
-PEERS_PER_ROUND_MAX = 4
+REFRESH_S = 600.0
+STRANGERS_PER_ROUND_MAX = 8
+KEY_BITS = 32
+FAR_BITS = 5
+"""On joining, keys are looked up at as many of the largest distances: halves, quarters, ..."""
 
 infos: Codec[SignedInfo] = Codec(SignedInfo, "signed info", INFO_BYTES_MAX + 128)
-warrants: Codec[SignedWarrant] = Codec(SignedWarrant, "signed warrant", WARRANT_BYTES_MAX)
 
 
 def hello(space: Space) -> bytes:
@@ -47,103 +43,71 @@ def admit(space: Space, peer: AgentPubKey, data: bytes) -> None:
         raise PeerError(f"this community does not admit you: {verdict.reason}")
     if space.learn(opening.info) != peer:
         raise Malformed("an opening message in another agent's name")
+    info = space.peers.info_of(peer)
+    if info is not None and info.proof != proof_digest(opening.membrane_proof):
+        raise Malformed("an opening message with another membrane proof than its info names")
     space.welcome(peer)
 
 
-def known_infos(space: Space) -> Peers:
-    """Our own info and a fair share of the others'."""
-    known = [space.peers.signed_of(agent) for agent in space.others()]
-    others = [signed for signed in known if signed is not None]
-    if len(others) >= PEERS_PER_MESSAGE_MAX:
-        others = space.rng.sample(others, PEERS_PER_MESSAGE_MAX - 1)
-    return Peers((space.info(), *others))
-
-
-def learn_all(space: Space, peers: Peers) -> None:
-    """Take what a peer passed on; infos that have expired on the way are dropped."""
-    for signed in peers.infos:
-        try:
-            space.learn(signed)
-        except Malformed as error:
-            log.debug("an info that was passed on: %s", error)
-
-
-async def exchange(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
-    """Rounds, for ever."""
-    met: set[AgentPubKey] = set()
-    told: dict[AgentPubKey, set[bytes]] = {}
+async def meet(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
+    """Meet the bootstrap peers, then whom they name, then look up; for ever."""
+    joined = False
+    refresh_at_s = 0.0
     pause_s = ROUND_S
     while True:
-        others = space.others()
-        known_warrants = len(space.store.warrants())
-        fresh = [
-            peer
-            for peer in dict.fromkeys([*bootstrap, *others])
-            if (peer not in met or len(told.get(peer, ())) < known_warrants)
-            and peer != space.agent
-            and peer not in space.blocked
-        ]
-        chosen = _some(space, fresh) + _some(space, space.strangers())
-        if others:
-            chosen.append(space.rng.choice(others))
+        begun = [peer for peer in bootstrap if peer not in space.admitted]
         async with trio.open_nursery() as nursery:
-            for peer in dict.fromkeys(chosen):
-                nursery.start_soon(_meet, space, peer, met, told.setdefault(peer, set()))
-        pause_s = ROUND_S if len(fresh) > PEERS_PER_ROUND_MAX else min(ROUND_MAX_S, 2 * pause_s)
-        if await space.exchange_bell.wait(pause_s * (0.5 + space.rng.random())):
-            pause_s = ROUND_S
-            await trio.sleep(ROUND_S * space.rng.random())
+            for peer in (*begun, *_worth_meeting(space)):
+                nursery.start_soon(_meet, space, peer)
+        if space.others() and trio.current_time() >= refresh_at_s:
+            await _refresh(space, FAR_BITS if not joined else 1)
+            joined = True
+            refresh_at_s = trio.current_time() + REFRESH_S * (0.5 + space.rng.random())
+        alone = not space.others()
+        pause_s = ROUND_S if not alone else min(ROUND_MAX_S, 2 * pause_s)
+        if _worth_meeting(space) or alone:
+            await space.exchange_bell.wait(pause_s * (0.5 + space.rng.random()))
+        else:
+            await space.exchange_bell.wait(REFRESH_S * (0.5 + space.rng.random()))
+            await trio.sleep(ROUND_S * space.rng.random() / 4)
 
 
-def _some(space: Space, peers: list[AgentPubKey]) -> list[AgentPubKey]:
-    """As many as one round asks, by lot."""
-    if len(peers) <= PEERS_PER_ROUND_MAX:
-        return peers
-    return space.rng.sample(peers, PEERS_PER_ROUND_MAX)
+def _worth_meeting(space: Space) -> list[AgentPubKey]:
+    """Some of those whom we know by name only and have room for, by lot."""
+    found = []
+    for agent in space.strangers():
+        info = space.peers.info_of(agent)
+        if info is not None and space.membership.has_room(agent, witness_place(agent, info.proof)):
+            found.append(agent)
+    if len(found) <= STRANGERS_PER_ROUND_MAX:
+        return found
+    return space.rng.sample(found, STRANGERS_PER_ROUND_MAX)
 
 
-async def _follow(space: Space, peer: AgentPubKey) -> None:
-    """Take a peer's own chain past what we hold of it.
-
-    It believes to have delivered what our disk may have lost since.
-    """
-    while True:
-        if not await pull(space, peer, [peer]):
-            return
-        await trio.sleep(ROUND_S)
-
-
-async def _meet(space: Space, peer: AgentPubKey, met: set[AgentPubKey], told: set[bytes]) -> None:
+async def _meet(space: Space, peer: AgentPubKey) -> None:
     try:
-        answer = await space.ask(peer, known_infos(space))
-        if not isinstance(answer, Peers):
-            raise Malformed("peers answered by something else")
-        learn_all(space, answer)
-        if peer not in met:
-            await _follow(space, peer)
-            met.add(peer)
-        for _, data in space.store.warrants():
-            if data not in told:
-                await _tell(space, peer, data, told)
+        await ask_near(space, peer, key_of(space.agent))
     except IoeError as error:
         log.debug("meeting %s: %s", to_text(peer)[:12], error)
+        if peer not in space.admitted:
+            space.peers.forget(peer)
 
 
-async def _tell(space: Space, peer: AgentPubKey, data: bytes, told: set[bytes]) -> None:
-    """One warrant; a peer that cannot take it yet is told again in another round."""
-    try:
-        await space.ask(peer, Warrants((warrants.decode(data),)))
-    except (Busy, PeerError):
-        return  # the others must not wait behind it
-    told.add(data)
+async def _refresh(space: Space, far_bits: int) -> None:
+    """Look up our own key and place, and a key by lot at each of some far distances."""
+    ours = key_of(space.agent)
+    await lookup(space, ours)
+    await lookup(space, space.membership.place, by_place=True)
+    for bits in range(KEY_BITS, KEY_BITS - far_bits, -1):
+        if bits in space.membership.far_buckets() or far_bits > 1:
+            await lookup(space, ours ^ (1 << bits - 1) ^ space.rng.randrange(1 << bits - 1))
 
 
 def recall(space: Space) -> None:
     """Take up peers and warrants from disk after a restart."""
     for convicted, _ in space.store.warrants():
         space.blocked.add(AgentPubKey(convicted))
-    space.members.update(space.store.authors())
+    for agent in space.store.authors():
+        space.admitted[agent] = None
     for data in space.store.peers():
-        signed = infos.decode(data)
-        space.members.add(space.recall_info(signed))
-    space.members.discard(space.agent)
+        space.welcome(space.recall_info(infos.decode(data)))

@@ -3,23 +3,30 @@
 Each authority has a task and a cursor (`store.delivery`): the first sequence that it owes us a
 receipt for.  A chain lives in one neighbourhood, so publishing is following one log; what a
 receipt covers is never sent again, and a crash or a week offline only leaves a cursor behind.
-Back-pressure comes by itself: one publish a peer is under way, and its answer is the receipt.
+When the neighbourhood changes, so do the tasks: a newcomer is brought up from the start.  What
+belongs elsewhere goes by `workflows.publish_ops`.
+Back-pressure comes by itself: one publish a peer is under way, and its answer is the receipt;
+`throttle` passes it on to whoever writes.
 """
+
+from collections.abc import Sequence
 
 import trio
 
 from ioe_node.errors import IoeError, Malformed, TransportError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.hashes import to_text
-from ioe_node.model.op import ops_of
-from ioe_node.model.record import BUNDLE_ACTIONS_MAX, Record, parcels_of
+from ioe_node.model.record import BUNDLE_ACTIONS_MAX, Parcel, Record, parcels_of
 from ioe_node.model.warrant import INVALID, VALID, open_receipt
 from ioe_node.net.messages import Held, Publish
 from ioe_node.workflows.space import Bell, Space, log
 
 OPS_PER_PUBLISH_MAX = 256
 PUBLISH_BYTES_MAX = 4 * 1024 * 1024
-PUBLISH_TIMEOUT_S = 15.0
+PUBLISH_TIMEOUT_S = 10.0
+BACKLOG_ACTIONS_MAX = 1_000
+THROTTLE_S = 0.1
+THROTTLE_S_MAX = 2.0
 RETRY_MIN_S = 0.25
 RETRY_MAX_S = 30.0
 
@@ -69,41 +76,68 @@ async def _push(space: Space, peer: AgentPubKey) -> bool:
     run = next_run(space, space.agent, from_seq)
     if not run:
         return False
-    wanted = [record for record in run if _concerns(space, peer, record)]
-    if wanted:
-        parcels = tuple(parcels_of(run, space.withhold))
-        answer = await space.ask(peer, Publish(parcels), PUBLISH_TIMEOUT_S)
-        if not isinstance(answer, Held):
-            raise Malformed("a publish answered by something else than a receipt")
-        receipt = open_receipt(answer.receipt, peer)
-        verdicts = {bytes(hash_): verdict for hash_, verdict in receipt.verdicts}
-        for record in run:
-            verdict = verdicts.get(record.hash)
-            if verdict == INVALID:
-                text = f"{to_text(peer)[:12]} refuses our action {record.action.action_seq}"
-                space.counters.refuse(text)
-                raise Malformed(text)
-            if verdict != VALID:
-                run = run[: run.index(record)]
-                break
-        if not run:
-            raise TransportError("the peer is still validating; it will be asked again")
+    parcels = parcels_of(run, space.withhold)
+    verdicts = await deliver(space, peer, parcels)
+    for place, record in enumerate(run):
+        verdict = verdicts.get(record.hash)
+        if verdict == INVALID:
+            text = f"{to_text(peer)[:12]} refuses our action {record.action.action_seq}"
+            space.counters.refuse(text)
+            raise Malformed(text)
+        if verdict != VALID:
+            run = run[:place]
+            break
+    if not run:
+        raise TransportError("the peer is still validating; it will be asked again")
     await space.run(space.store.delivered, peer, run[-1].action.action_seq + 1)
     return True
 
 
-def _concerns(space: Space, peer: AgentPubKey, record: Record) -> bool:
-    """Whether `peer` is an authority for any op of `record`."""
-    ops = ops_of(record.action, record.hash, space.rules.by_hash(record.action))
-    return any(peer in space.authorities(basis) for _, basis in ops)
+async def deliver(space: Space, peer: AgentPubKey, parcels: Sequence[Parcel]) -> dict[bytes, int]:
+    """Send parcels to one peer; its verdict on each action by hash, from its signed receipt."""
+    answer = await space.ask(peer, Publish(tuple(parcels)), PUBLISH_TIMEOUT_S)
+    if not isinstance(answer, Held):
+        raise Malformed("a publish answered by something else than a receipt")
+    receipt = open_receipt(answer.receipt, peer)
+    return {bytes(hash_): verdict for hash_, verdict in receipt.verdicts}
 
 
 async def publish(space: Space) -> None:
-    """Keep one task a known peer; new peers get one as they are learned."""
+    """Keep one task for each authority of our chain, and none for anyone else."""
+    scopes: dict[AgentPubKey, trio.CancelScope] = {}
+
+    async def run(peer: AgentPubKey, scope: trio.CancelScope, bell: Bell) -> None:
+        with scope:
+            await publish_to(space, peer, bell)
+
     async with trio.open_nursery() as nursery:
         while True:
-            for peer in space.others():
-                if peer not in space.publish_bells:
+            targets = [peer for peer in space.authorities(space.agent) if peer != space.agent]
+            for peer in [peer for peer in scopes if peer not in targets]:
+                scopes.pop(peer).cancel()
+                space.publish_bells.pop(peer)
+            for peer in targets:
+                if peer not in scopes:
                     bell = space.publish_bells[peer] = Bell()
-                    nursery.start_soon(publish_to, space, peer, bell)
+                    scope = scopes[peer] = trio.CancelScope()
+                    nursery.start_soon(run, peer, scope, bell)
             await space.peers_bell.wait()
+
+
+def backlog(space: Space) -> tuple[int, int, int]:
+    """(authorities that hold our whole chain, authorities, actions that the median one lacks)."""
+    head = space.store.head(space.agent)
+    due = 0 if head is None else head.seq + 1
+    peers = [peer for peer in space.authorities(space.agent) if peer != space.agent]
+    behind = sorted(due - space.store.next_for(peer) for peer in peers)
+    return behind.count(0), len(peers), behind[len(behind) // 2] if behind else 0
+
+
+async def throttle(space: Space) -> None:
+    """Slow down who writes when the authorities cannot keep up.
+
+    Only while there are any: offline, a chain grows as it likes.
+    """
+    _, authorities, behind = backlog(space)
+    if authorities and behind > BACKLOG_ACTIONS_MAX:
+        await trio.sleep(min(THROTTLE_S_MAX, behind / BACKLOG_ACTIONS_MAX * THROTTLE_S))

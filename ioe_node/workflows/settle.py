@@ -153,7 +153,7 @@ def _check(space: Space, record: Record, sealed: bool) -> None:
         return
     verdict = fault[1]
     if isinstance(verdict, Missing):
-        space.want(verdict.hashes)
+        space.want(verdict.hashes, verdict.chains)
         raise Busy("a settlement refers to records that are not here yet; try again")
     raise RuleBroken(verdict.reason)
 
@@ -166,8 +166,8 @@ def _check_time(space: Space, other: Party) -> None:
 
 def _must_know(space: Space, other: Party) -> None:
     """A draft is made of the other's account: raises `Busy` while its chain is not here."""
-    if not space.store.has(other.prev_action):
-        space.want([other.prev_action])
+    if not space.store.on_chain(other.agent, other.action_seq - 1, other.prev_action):
+        space.want((), [other.prev_action])
         raise Busy("the other party's chain is not all here yet; try again")
 
 

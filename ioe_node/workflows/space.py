@@ -13,13 +13,14 @@ from typing import Any, Protocol, TypeVar
 import trio
 
 from ioe_node.clock import Clock
-from ioe_node.core.authority import authorities
+from ioe_node.core.authority import proof_digest, witness_place
+from ioe_node.core.membership import Membership
 from ioe_node.core.peer_book import PeerBook
 from ioe_node.core.sys_validate import Rules
-from ioe_node.errors import IoeError, Refused
+from ioe_node.errors import Busy, IoeError, Malformed, Refused, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
 from ioe_node.model.agent_info import SignedInfo, open_info, seal_info
-from ioe_node.model.hashes import to_text
+from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.op import all_kinds, ops_of
 from ioe_node.model.record import Record
 from ioe_node.net.messages import Answer, Request, answers, encode
@@ -29,10 +30,14 @@ from ioe_node.store.store import Store
 T = TypeVar("T")
 log = logging.getLogger("ioe")
 
-INFO_RENEW_US = 5 * 60 * 1_000_000
+INFO_RENEW_US = 30 * 60 * 1_000_000
 WANTED_MAX = 64
 TIMESTAMP_AHEAD_US_MAX = 5 * 60 * 1_000_000
 STRANGERS_MAX = 256
+ADMITTED_MAX = 65_536
+GONE_TOLD_MAX = 16
+HEDGE_S = 0.2
+ASK_FIRST_AT_ONCE = 2
 REFUSED_BY_MAX = 1_024
 MEMBRANE = "membrane"
 """The code of a refusal at the opening of a link (`net.link`)."""
@@ -103,25 +108,39 @@ class Space:
     run: StoreRunner
     membrane_proof: bytes | None
     signal: Callable[[dict[str, Any]], None]
+    holds: bool = True
     peers: PeerBook = field(init=False)
+    membership: Membership = field(init=False)
     chain_lock: trio.Lock = field(default_factory=trio.Lock)
     validation_bell: Bell = field(default_factory=Bell)
     publish_bells: dict[AgentPubKey, Bell] = field(default_factory=dict)
+    owed_bell: Bell = field(default_factory=Bell)
     peers_bell: Bell = field(default_factory=Bell)
     exchange_bell: Bell = field(default_factory=Bell)
+    gossip_bell: Bell = field(default_factory=Bell)
+    warrants_bell: Bell = field(default_factory=Bell)
+    integrated: trio.Event = field(default_factory=trio.Event)
     blocked: set[AgentPubKey] = field(default_factory=set)
-    members: set[AgentPubKey] = field(default_factory=set)
+    admitted: dict[AgentPubKey, None] = field(default_factory=dict)
+    gone: dict[AgentPubKey, int] = field(default_factory=dict)
+    doubted: set[AgentPubKey] = field(default_factory=set)
+    offered: dict[AgentPubKey, AgentPubKey] = field(default_factory=dict)
+    found: dict[int, tuple[int, tuple[AgentPubKey, ...]]] = field(default_factory=dict)
     wanted: set[ActionHash] = field(default_factory=set)
+    wanted_chains: set[ActionHash] = field(default_factory=set)
+    wanted_admissions: set[AgentPubKey] = field(default_factory=set)
     charges: dict[AgentPubKey, int] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
     _info: SignedInfo | None = None
     _info_until_us: int = 0
-    _info_addresses: tuple[str, ...] = ()
+    _info_says: tuple[object, ...] = ()
 
     def __post_init__(self) -> None:
         self.peers = PeerBook(self.agent)
+        place = witness_place(self.agent, proof_digest(self.membrane_proof))
+        self.membership = Membership(self.agent, place, self.holds)
 
     @property
     def dna(self) -> DnaHash:
@@ -134,13 +153,21 @@ class Space:
         return f"/ioe/{to_text(self.dna)}/1"
 
     def info(self) -> SignedInfo:
-        """Our own signed info, renewed before it ages or when our addresses change."""
+        """Our own signed info, renewed before it ages or when what it says changes."""
         now = self.clock.now_us()
-        addresses = self.transport.addresses()
-        if self._info is None or now >= self._info_until_us or addresses != self._info_addresses:
-            self._info = seal_info(self.agent, self.dna, addresses, now, self.sign)
+        says = (self.membership.holds, *self.transport.addresses())
+        if self._info is None or now >= self._info_until_us or says != self._info_says:
+            self._info = seal_info(
+                self.agent,
+                self.dna,
+                proof_digest(self.membrane_proof),
+                self.membership.holds,
+                self.transport.addresses(),
+                now,
+                self.sign,
+            )
             self._info_until_us = now + INFO_RENEW_US
-            self._info_addresses = addresses
+            self._info_says = says
         return self._info
 
     def learn(self, signed: SignedInfo) -> AgentPubKey:
@@ -151,24 +178,38 @@ class Space:
         info = open_info(signed, self.dna, self.clock.now_us())
         agent = AgentPubKey(info.agent)
         newcomer = not self.peers.addresses(agent)
-        if newcomer and agent not in self.members and len(self.strangers()) >= STRANGERS_MAX:
+        if newcomer and agent not in self.admitted and len(self.strangers()) >= STRANGERS_MAX:
             return agent
         if agent not in self.blocked and self.peers.merge(info, signed):
             self.transport.learn(agent, info.addresses)
-            if agent in self.members:
-                self.store.save_peer(agent, encode(signed))
-            if newcomer:
+            if self.membership.get(agent) is not None:
+                self._keep(agent)
+            elif newcomer:
                 self.exchange_bell.ring()
         return agent
 
     def welcome(self, agent: AgentPubKey) -> None:
         """The membrane has admitted an agent: from now on it counts as a member."""
-        if agent not in self.members and agent != self.agent:
-            self.members.add(agent)
-            signed = self.peers.signed_of(agent)
-            if signed is not None:
-                self.store.save_peer(agent, encode(signed))
-            self.peers_bell.ring()
+        if agent == self.agent or agent in self.blocked:
+            return
+        if len(self.admitted) >= ADMITTED_MAX and agent not in self.admitted:
+            self.admitted.pop(next(iter(self.admitted)))
+        self.admitted[agent] = None
+        if self.peers.info_of(agent) is not None:
+            self._keep(agent)
+            self.heard(agent)
+
+    def _keep(self, agent: AgentPubKey) -> None:
+        """Have a member whose info we hold in our membership, if there is room."""
+        info, signed = self.peers.info_of(agent), self.peers.signed_of(agent)
+        assert info is not None
+        assert signed is not None
+        before = self.membership.version
+        place = witness_place(agent, info.proof)
+        if self.membership.welcome(agent, place, info.holds, self.clock.now_us()):
+            self.store.save_peer(agent, encode(signed))
+        if self.membership.version != before:
+            self.members_changed()
 
     def recall_info(self, signed: SignedInfo) -> AgentPubKey:
         """Take up a member's info from our own disk, however old."""
@@ -178,21 +219,53 @@ class Space:
             self.transport.learn(agent, info.addresses)
         return agent
 
+    def members_changed(self) -> None:
+        """Authority sets may be others now."""
+        self.peers_bell.ring()
+        self.gossip_bell.ring()
+        self.owed_bell.ring()
+
+    def heard(self, peer: AgentPubKey) -> None:
+        """A peer has answered or asked."""
+        self.gone.pop(peer, None)
+        if self.membership.heard(peer, self.clock.now_us()):
+            self.members_changed()
+
+    def failed(self, peer: AgentPubKey) -> None:
+        """A peer left a request unanswered."""
+        if self.membership.failed(peer):
+            if len(self.gone) >= GONE_TOLD_MAX:
+                self.gone.pop(next(iter(self.gone)))
+            self.gone[peer] = self.clock.now_us()
+            log.info("%s does not answer any more", to_text(peer)[:12])
+            self.members_changed()
+
     def others(self) -> list[AgentPubKey]:
-        """Every member that we know where to reach and have not blocked, but us."""
-        return [
-            agent
-            for agent in self.peers.agents()
-            if agent in self.members and agent not in self.blocked
-        ]
+        """Every member that we know and that lives, but us."""
+        return self.membership.alive()
 
     def strangers(self) -> list[AgentPubKey]:
         """Whom we only know by an info: anybody can make one, so they count for nothing yet."""
-        return [agent for agent in self.peers.agents() if agent not in self.members]
+        return [agent for agent in self.peers.agents() if agent not in self.admitted]
 
-    def authorities(self, basis: bytes) -> list[AgentPubKey]:
-        """The authorities of a basis among everyone known, us included, closest first."""
-        return authorities(basis, [*self.others(), self.agent])
+    def block(self, agent: AgentPubKey) -> None:
+        """A warrant convicts an agent: it counts for nothing from now on."""
+        self.blocked.add(agent)
+        self.admitted.pop(agent, None)
+        self.membership.forget(agent)
+        self.members_changed()
+
+    def authorities(self, basis: bytes) -> tuple[AgentPubKey, ...]:
+        """The authorities of a basis among who is known and lives, closest first.
+
+        Exact for what is close to us, so for what we may have to hold; for the rest
+        `workflows.locate` asks others.
+        """
+        return self.membership.authorities(key_of(basis))
+
+    def is_authority(self, basis: bytes) -> bool:
+        """Whether a basis is in our share."""
+        return self.agent in self.authorities(basis)
 
     def ops_held(self, record: Record) -> int:
         """The set of a record's op kinds that we are an authority for."""
@@ -201,9 +274,14 @@ class Space:
             return all_kinds(record.action, by_hash)
         held = 0
         for kind, basis in ops_of(record.action, record.hash, by_hash):
-            if self.agent in self.authorities(basis):
+            if self.is_authority(basis):
                 held |= kind.value
         return held
+
+    def receipts(self, seq: int) -> tuple[int, int]:
+        """(authorities that have given a receipt for our action `seq`, how many there are)."""
+        peers = [peer for peer in self.authorities(self.agent) if peer != self.agent]
+        return sum(self.store.next_for(peer) > seq for peer in peers), len(peers)
 
     def by_hash(self, records: Sequence[Record]) -> list[bool]:
         """Which of these have an entry that is found by its hash."""
@@ -214,10 +292,17 @@ class Space:
         head = self.store.head(author)
         return 0 if head is None else head.seq + 1
 
-    def want(self, hashes: Iterable[ActionHash]) -> None:
-        """Have these fetched, with the chains up to them."""
+    def want(self, hashes: Iterable[ActionHash], chains: Iterable[ActionHash] = ()) -> None:
+        """Have records fetched, and chains up to such and such actions."""
         self.wanted.update(sorted(hashes)[: WANTED_MAX - len(self.wanted)])
+        self.wanted_chains.update(sorted(chains)[: WANTED_MAX - len(self.wanted_chains)])
         self.validation_bell.ring()
+
+    def want_admission(self, agent: AgentPubKey) -> None:
+        """Have it found out whether an agent is a member."""
+        if len(self.wanted_admissions) < WANTED_MAX:
+            self.wanted_admissions.add(agent)
+            self.validation_bell.ring()
 
     def withhold(self, record: Record) -> bool:
         """Whether a record's entry is private and stays on this disk."""
@@ -244,9 +329,17 @@ class Space:
         try:
             data = await self.transport.request(self.protocol, peer, encode(request), timeout_s)
         except Refused as error:
+            self.heard(peer)
             if error.code == MEMBRANE and len(self.refused_by) < REFUSED_BY_MAX:
                 self.refused_by[peer] = error.text
             raise
+        except Busy:
+            self.heard(peer)
+            raise
+        except TransportError:
+            self.failed(peer)
+            raise
+        self.heard(peer)
         self.refused_by.pop(peer, None)
         return answers.decode(data)
 
@@ -256,29 +349,43 @@ class Space:
         request: Request,
         take: Callable[[Answer], T | None],
     ) -> T | None:
-        """Ask several peers at once; the first answer that `take` accepts, or None.
+        """Ask peers in turn, without waiting for slow ones; the first answer that `take` accepts.
 
+        Two are asked at once, another after each that has nothing, or when `HEDGE_S` has passed:
+        so one that does not answer costs a moment, and one that does costs no crowd.
         `take` raises `Malformed` for an answer that does not stand; that peer is charged.
         """
         found: list[T] = []
+        ended = Bell()
 
         async def one(peer: AgentPubKey, scope: trio.CancelScope) -> None:
             try:
                 taken = take(await self.ask(peer, request))
             except IoeError as error:
+                if isinstance(error, Malformed):
+                    self.charge(peer, str(error))
                 log.debug("asking %s: %s", to_text(peer)[:12], error)
-                return
+                taken = None
             if taken is not None:
                 found.append(taken)
                 scope.cancel()
+            ended.ring()
 
+        others = [peer for peer in peers if peer != self.agent]
         async with trio.open_nursery() as nursery:
-            for peer in peers:
-                if peer != self.agent:
-                    nursery.start_soon(one, peer, nursery.cancel_scope)
+            for place, peer in enumerate(others):
+                if place >= ASK_FIRST_AT_ONCE:
+                    await ended.wait(HEDGE_S)
+                nursery.start_soon(one, peer, nursery.cancel_scope)
         return found[0] if found else None
+
+    def note_integrated(self) -> None:
+        """Wake whoever waits for something to become visible here."""
+        self.integrated.set()
+        self.integrated = trio.Event()
 
     def ring_publish(self) -> None:
         """Something new is on our chain."""
+        self.owed_bell.ring()
         for bell in self.publish_bells.values():
             bell.ring()

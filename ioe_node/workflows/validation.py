@@ -13,29 +13,28 @@ import trio
 
 from ioe_node.core.chain import with_path
 from ioe_node.errors import Malformed
-from ioe_node.hdi import ActionHash, AgentPubKey, Missing
+from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
 from ioe_node.model.hashes import CORE
-from ioe_node.model.record import Record, WireRecord, decode_parcel, open_parcel
+from ioe_node.model.record import Record, WireRecord, decode_parcel, is_part, open_parcel
 from ioe_node.model.warrant import REASON_CHARS_MAX, ChainFork, InvalidRecord, Warrant
-from ioe_node.store.store import Store
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Space
 
 PARCELS_PER_PASS_MAX = 256
 REFUSED_REMEMBERED_MAX = 10_000
+FROM_THE_FUTURE = "an action from the future; is its author's clock, or ours, right?"
 
 
 class Verdicts:
     """Who waits for which parcel's verdict, and which parcels were refused of late."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self) -> None:
         self._waiting: dict[ActionHash, trio.Event] = {}
         self._refused: OrderedDict[ActionHash, None] = OrderedDict()
 
     async def wait(self, first: ActionHash) -> None:
         """Until the parcel that begins with this action is judged."""
-        if self._store.has(first) or first in self._refused:
+        if first in self._refused:
             return
         event = self._waiting.setdefault(first, trio.Event())
         try:
@@ -78,11 +77,19 @@ class Pass:
 
     overlay: Overlay
     valid: list[Record] = field(default_factory=list)
+    alone: list[Record] = field(default_factory=list)
     judged: list[ActionHash] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     known_rows: list[int] = field(default_factory=list)
     missing: set[ActionHash] = field(default_factory=set)
+    chains: set[ActionHash] = field(default_factory=set)
+    strangers: set[AgentPubKey] = field(default_factory=set)
     last_row: int = 0
+
+    def lacks(self, verdict: Missing) -> None:
+        """A rule cannot be run before these are here."""
+        self.missing.update(verdict.hashes)
+        self.chains.update(verdict.chains)
 
 
 def judge_limbo(space: Space, after_row: int) -> Pass | None:
@@ -98,7 +105,8 @@ def judge_limbo(space: Space, after_row: int) -> Pass | None:
 
 def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: AgentPubKey) -> None:
     try:
-        records = open_parcel(decode_parcel(data))
+        parcel = decode_parcel(data)
+        records = open_parcel(parcel)
     except Malformed as error:
         parked_as = ActionHash(space.store.limbo_hash(row))
         found.refused.append(Refused(row, parked_as, sender, str(error)))
@@ -108,6 +116,9 @@ def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: Agen
     why = _not_for_us(space, records, sender)
     if why is not None:
         found.refused.append(Refused(row, first.hash, sender, why))
+        return
+    if is_part(parcel) or (len(records) == 1 and not _on_a_chain(space, found, first)):
+        _judge_alone(space, found, row, sender, first)
         return
     head = found.overlay.head(author)
     if head is not None and seq <= head.seq:
@@ -121,12 +132,10 @@ def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: Agen
         and (head is None or previous != head.hash)
         and found.overlay.record(previous) is None
     ):
-        found.missing.add(previous)
+        found.chains.add(previous)
         return
-    now_us = space.clock.now_us()
-    if records[-1].action.timestamp_us > now_us + TIMESTAMP_AHEAD_US_MAX:
-        text = "an action from the future; is its author's clock, or ours, right?"
-        found.refused.append(Refused(row, first.hash, sender, text))
+    if _from_the_future(space, records):
+        found.refused.append(Refused(row, first.hash, sender, FROM_THE_FUTURE))
         return
     fault = judge(space.rules, found.overlay, records)
     if fault is None:
@@ -135,12 +144,62 @@ def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: Agen
         return
     culprit, verdict = fault
     if isinstance(verdict, Missing):
-        found.missing.update(verdict.hashes)
+        found.lacks(verdict)
         return
+    evidence = _evidence(space, travelling(culprit, records), author, verdict)
+    found.refused.append(Refused(row, first.hash, sender, verdict.reason, evidence))
+
+
+def _from_the_future(space: Space, records: list[Record]) -> bool:
+    return records[-1].action.timestamp_us > space.clock.now_us() + TIMESTAMP_AHEAD_US_MAX
+
+
+def _evidence(
+    space: Space, culprit: WireRecord, author: AgentPubKey, verdict: Invalid
+) -> InvalidRecord:
     reason = verdict.reason[:REASON_CHARS_MAX]
-    proof = travelling(culprit, records)
-    evidence = InvalidRecord(author, space.agent, now_us, proof, reason)
-    found.refused.append(Refused(row, first.hash, sender, reason, evidence))
+    return InvalidRecord(author, space.agent, space.clock.now_us(), culprit, reason)
+
+
+def _on_a_chain(space: Space, found: Pass, record: Record) -> bool:
+    """Whether a bundle of one belongs on its author's chain here, or is kept alone."""
+    action = record.action
+    if space.is_authority(action.author):
+        return True
+    head = found.overlay.head(action.author)
+    if head is None:
+        return action.action_seq == 0
+    return action.action_seq <= head.seq or action.prev_action == head.hash
+
+
+def _judge_alone(space: Space, found: Pass, row: int, sender: AgentPubKey, record: Record) -> None:
+    """A record that came without its chain: every rule but its place on the chain."""
+    action = record.action
+    if space.store.has(record.hash):
+        found.known_rows.append(row)
+        found.judged.append(record.hash)
+        return
+    if action.author not in space.admitted and space.store.head(action.author) is None:
+        found.strangers.add(action.author)
+        return
+    if _from_the_future(space, [record]):
+        found.refused.append(Refused(row, record.hash, sender, FROM_THE_FUTURE))
+        return
+    known = found.overlay.record_at(action.author, action.action_seq)
+    if known is not None and known.hash != record.hash:
+        fork = fork_of(space, known, record.wire())
+        text = f"two actions at place {action.action_seq} of one chain"
+        found.refused.append(Refused(row, record.hash, sender, text, fork))
+        return
+    verdict = space.rules.validate_alone(record, found.overlay)
+    if isinstance(verdict, Missing):
+        found.lacks(verdict)
+    elif isinstance(verdict, Invalid):
+        evidence = _evidence(space, record.wire(), action.author, verdict)
+        found.refused.append(Refused(row, record.hash, sender, verdict.reason, evidence))
+    else:
+        found.alone.append(record)
+        found.judged.append(record.hash)
 
 
 def _not_for_us(space: Space, records: list[Record], sender: AgentPubKey) -> str | None:

@@ -19,7 +19,7 @@ from ioe_node.errors import DiskFull
 
 DEVICE = ("init", "--role", "device", "--kind", "generator", "--address", "127.0.0.1")
 STEADY = ("--driver", "steady_meter:Steady", "--option", "power_milli_w=-1000")
-STOP_MAX_S = 2.0
+STOP_MAX_S = 20.0
 STRANGER = "uhCAkWCsAgoKkkfwyJAglj30xX_GLLV-3BXuFy436a2SqpcEwyBzm"
 
 

@@ -12,7 +12,7 @@ US, *OTHERS = (agent_key(number.to_bytes(32, "big")) for number in range(6))
 
 
 def info(agent: bytes, issued_us: int, *addresses: str) -> tuple[AgentInfo, SignedInfo]:
-    made = AgentInfo(agent, NETWORK, addresses, issued_us, issued_us + 1)
+    made = AgentInfo(agent, NETWORK, bytes(32), True, addresses, issued_us, issued_us + 1)
     return made, SignedInfo(b"", bytes(64))
 
 

@@ -158,7 +158,9 @@ FORKED = seal(
     ],
     ALICE.sign,
 )[0].wire()
-INFO = seal_info(ALICE.agent, NETWORK, ("/ip4/127.0.0.1/tcp/4001",), NOW_US, ALICE.sign)
+INFO = seal_info(
+    ALICE.agent, NETWORK, bytes(32), True, ("/ip4/127.0.0.1/tcp/4001",), NOW_US, ALICE.sign
+)
 WARRANTS = (
     seal_warrant(
         InvalidRecord(ALICE.agent, BOB.agent, NOW_US, SINGLE[0].wire(), "too much"), BOB.sign
@@ -203,12 +205,18 @@ def open_message(message: object) -> None:
         assert message.receipt == RECEIPT
 
 
+SPAN = messages.Span(0, 2**32 - 1, 3, 7, -1)
+HEAD = messages.HeadOf(BOB.agent, 7, DRAFTS[0].hash, NOW_US)
 REQUESTS: list[messages.Request] = [
     messages.Publish(tuple(PARCELS)),
     messages.Get(DRAFTS[0].hash),
     messages.Activity(ALICE.agent, 3),
     messages.Links(entry_hash(b"x")),
-    messages.Peers((INFO, INFO)),
+    messages.Find(7, True),
+    messages.Compare(bytes(16), bytes(16), (SPAN,), (BOB.agent,), (INFO, INFO)),
+    messages.Offer((HEAD,)),
+    messages.GetOps((messages.OpName(3, -4),)),
+    messages.GetWarrants((BOB.agent,)),
     messages.Warrants(WARRANTS),
     messages.Propose("currency", "draft_sale", b"terms", 7, DRAFTS[6].hash, NOW_US),
     messages.Sign(ENTRY_BYTES, bytes(64)),
@@ -219,6 +227,9 @@ ANSWERS: list[messages.Answer] = [
     messages.Records((*alone(BUNDLE), countersigned())),
     messages.Chain(tuple(PARCELS), True),
     messages.Peers((INFO,)),
+    messages.Compared((HEAD,), False, True, (SPAN,), ((0, 5),), (messages.OpName(5, 6),), (INFO,)),
+    messages.Lacking((BOB.agent,)),
+    messages.Warrants(WARRANTS),
     messages.Drafted(ENTRY_BYTES),
     messages.Signed(bytes(64)),
     messages.Never(),

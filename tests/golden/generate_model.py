@@ -8,6 +8,7 @@ A change of model.json is a change of the protocol: every chain made before it i
 import json
 from typing import Any
 
+from ioe_node.core.authority import proof_digest
 from ioe_node.core.chain import Draft, seal, with_path
 from ioe_node.model import hashes
 from ioe_node.model.action import (
@@ -139,7 +140,9 @@ def vectors() -> dict[str, Any]:
     invalid = InvalidRecord(accused, accuser, NOW_US, create.wire(), "a reason")
     fork = ChainFork(accused, accuser, NOW_US, create.wire(), delete.wire())
     addresses = ("/ip4/127.0.0.1/tcp/4001",)
-    info = seal_info(AUTHOR.agent, NETWORK, addresses, NOW_US, AUTHOR.sign)
+    info = seal_info(
+        AUTHOR.agent, NETWORK, proof_digest(None), True, addresses, NOW_US, AUTHOR.sign
+    )
     return {
         "now_us": NOW_US,
         "seeds": {"author": AUTHOR.seed.hex(), "other": OTHER.seed.hex()},

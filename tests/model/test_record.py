@@ -16,6 +16,7 @@ from ioe_node.model.record import (
     WireBundle,
     WireRecord,
     check_entry,
+    is_part,
     open_bundle,
     open_parcel,
     open_record,
@@ -117,14 +118,15 @@ def test_a_bundle_with_a_hole_or_out_of_order_or_of_others_is_refused(new_author
             open_bundle(wire_of(records, **changed))
 
 
-def test_a_part_of_a_bundle_does_not_travel_as_a_parcel(new_author: Any) -> None:
+def test_a_part_of_a_bundle_travels_with_its_path_and_is_known_as_one(new_author: Any) -> None:
     author = new_author(1)
     author.genesis()
     records = author.bundle(3)
     alone = with_path(records[1], [record.hash[CORE] for record in records]).wire()
     assert open_record(alone).hash == records[1].hash
-    with pytest.raises(Malformed, match="whole"):
-        open_parcel(alone)
+    assert open_parcel(alone) == [open_record(alone)]
+    assert is_part(alone)
+    assert not any(is_part(parcel) for parcel in parcels_of(records, lambda _: False))
     with pytest.raises(Malformed):
         open_record(records[1].wire())
 

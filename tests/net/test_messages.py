@@ -16,16 +16,26 @@ from ioe_node.model.warrant import SignedReceipt, SignedWarrant
 from ioe_node.net import messages
 from ioe_node.net.messages import (
     HELLO_BYTES_MAX,
-    PEERS_PER_MESSAGE_MAX,
+    INFOS_PER_COMPARE_MAX,
+    OPS_PER_MESSAGE_MAX,
     Activity,
     Chain,
+    Compare,
+    Compared,
     Done,
     Drafted,
+    Find,
     Get,
+    GetOps,
+    GetWarrants,
+    HeadOf,
     Held,
     Hello,
+    Lacking,
     Links,
     Never,
+    Offer,
+    OpName,
     Outcome,
     Peers,
     Propose,
@@ -33,6 +43,7 @@ from ioe_node.net.messages import (
     Records,
     Sign,
     Signed,
+    Span,
     Warrants,
     answers,
     encode,
@@ -43,12 +54,20 @@ from ioe_node.net.messages import (
 HASH = bytes(Signer(b"a" * 32).agent)
 SIGNATURE = b"s" * 64
 INFO = SignedInfo(b"info", SIGNATURE)
+DIGEST = b"d" * 16
+SPAN = Span(0, 2**32 - 1, 3, 7, -1)
+HEAD = HeadOf(HASH, 7, HASH, 1_700_000_000_000_000)
+PARTS = (SPAN, HEAD, OpName(0, 0))
 REQUESTS: list[msgspec.Struct] = [
     Publish(()),
     Get(HASH),
     Activity(HASH, 7),
     Links(HASH),
-    Peers((INFO,)),
+    Find(2**32 - 1, True),
+    Compare(DIGEST, DIGEST, (SPAN,), (HASH,), (INFO,)),
+    Offer((HEAD,)),
+    GetOps((OpName(0, -1),)),
+    GetWarrants((HASH,)),
     Warrants((SignedWarrant(b"warrant", SIGNATURE),)),
     Propose("currency", "sale", b"\x80", 3, HASH, 1_700_000_000_000_000),
     Sign(b"entry", SIGNATURE),
@@ -58,7 +77,9 @@ ANSWERS: list[msgspec.Struct] = [
     Held(SignedReceipt(b"receipt", SIGNATURE)),
     Records(()),
     Chain((), True),
-    Peers(()),
+    Peers((INFO,)),
+    Compared((HEAD,), False, True, (SPAN,), ((0, 5),), (OpName(5, 2**63 - 1),), (INFO,)),
+    Lacking((HASH,)),
     Drafted(b"entry"),
     Signed(SIGNATURE),
     Never(),
@@ -74,7 +95,7 @@ def test_every_kind_is_sampled_here() -> None:
         for each in vars(messages).values()
         if isinstance(each, type) and each.__module__ == messages.__name__
     }
-    assert kinds == {type(each) for each in (*REQUESTS, *ANSWERS, HELLO)}
+    assert kinds == {type(each) for each in (*REQUESTS, *ANSWERS, *PARTS, HELLO)}
 
 
 @pytest.mark.parametrize("message", REQUESTS, ids=lambda each: type(each).__name__)
@@ -98,7 +119,7 @@ def test_a_hello_comes_back_and_is_neither_request_nor_answer() -> None:
 def test_an_answer_is_no_request_and_the_other_way_round() -> None:
     for codec, wrong in ((requests, ANSWERS), (answers, REQUESTS)):
         for message in wrong:
-            if not isinstance(message, Peers):
+            if not isinstance(message, Warrants):
                 with pytest.raises(Malformed):
                     codec.decode(encode(message))
 
@@ -110,8 +131,12 @@ def test_an_answer_is_no_request_and_the_other_way_round() -> None:
         Get(HASH + b"x"),
         Activity(HASH, -1),
         Activity(HASH, 2**32),
-        Peers((INFO,) * (PEERS_PER_MESSAGE_MAX + 1)),
-        Peers((SignedInfo(b"", SIGNATURE[1:]),)),
+        Find(2**32, False),
+        Compare(DIGEST, DIGEST, (), (), (INFO,) * (INFOS_PER_COMPARE_MAX + 1)),
+        Compare(DIGEST, DIGEST, (), (), (SignedInfo(b"", SIGNATURE[1:]),)),
+        Compare(DIGEST[1:], DIGEST, (), (), ()),
+        Compare(DIGEST, DIGEST, (Span(0, 1, -1, 0, 0),), (), ()),
+        GetOps((OpName(0, 0),) * (OPS_PER_MESSAGE_MAX + 1)),
         Sign(bytes(ENTRY_BYTES_MAX + 1), SIGNATURE),
         Propose("z" * 129, "f", b"", 0, HASH, 0),
         Propose("z", "f", bytes(65_537), 0, HASH, 0),

@@ -7,16 +7,16 @@ from typing import Any
 import pytest
 import trio
 
+from ioe_node.core.authority import proof_digest
 from ioe_node.errors import IoeError, PeerError
 from ioe_node.model.agent_info import seal_info
 from ioe_node.model.record import Proof, WireRecord
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import InvalidRecord, seal_warrant
-from ioe_node.net.messages import Peers, Publish, Warrants
+from ioe_node.net.messages import INFOS_PER_COMPARE_MAX, Compare, Publish, Warrants
 from sim.swarm import Home, Swarm
 
 JUNK = (bytes(64),)
-INFOS_PER_MESSAGE = 200
 
 
 def enrolment(device: Home, name: str) -> dict[str, Any]:
@@ -149,11 +149,12 @@ def test_invented_infos_count_for_nothing(play: Callable[..., Any]) -> None:
             invented = Signer(blake2b(number.to_bytes(2, "big"), digest_size=32).digest())
             now_us = swarm.clock.now_us()
             nowhere = ("/ip4/127.0.0.1/tcp/1",)
-            infos.append(seal_info(invented.agent, space.dna, nowhere, now_us, invented.sign))
+            us = (invented.agent, space.dna, proof_digest(None), True)
+            infos.append(seal_info(*us, nowhere, now_us, invented.sign))
         for home in (author, reader):
-            for at in range(0, len(infos), INFOS_PER_MESSAGE):
-                page = Peers(tuple(infos[at : at + INFOS_PER_MESSAGE]))
-                await space.ask(home.agent, page)
+            for at in range(0, len(infos), INFOS_PER_COMPARE_MAX):
+                page = tuple(infos[at : at + INFOS_PER_COMPARE_MAX])
+                await space.ask(home.agent, Compare(bytes(16), bytes(16), (), (), page))
         made = await author.call("identity", "enrol", enrolment(reader, "after the flood"))
         await trio.sleep(60)
         assert all(home.store.has(made) for home in swarm.homes)

@@ -31,7 +31,7 @@ def enrolment(device: Home, name: str) -> dict[str, Any]:
 def test_a_fork_is_found_and_its_author_blocked_by_all(
     play: Callable[..., Any], lengths: tuple[int, int]
 ) -> None:
-    """Two halves of the network see two branches of one chain, of so many bundles each.
+    """Two halves of a parted network see two branches of one chain, of so many bundles each.
 
     With no bundles in either, the copied file was only run twice: no fork, and no warrant.
     """
@@ -47,7 +47,8 @@ def test_a_fork_is_found_and_its_author_blocked_by_all(
         for branch, (path, length) in enumerate(zip((original, copy), lengths, strict=True)):
             forker.path = path
             for home in honest[branch::2]:
-                swarm.network.cut(forker.agent, home.agent)
+                for other in (forker, *honest[1 - branch :: 2]):
+                    swarm.network.cut(other.agent, home.agent)
             await swarm.start(forker)
             for number in range(length):
                 await forker.call("identity", "enrol", enrolment(honest[0], f"{branch} {number}"))

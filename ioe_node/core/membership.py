@@ -1,0 +1,248 @@
+"""Whom we keep contact with, who of them lives, and so who is an authority: pure.
+
+A network may have more members than one node can know.  As in Kademlia we keep at most
+`BUCKET_PEERS_MAX` for each power of two of XOR distance: few of the many far away, all of the few
+close by, and the `NEAREST` in any case.  So what is close to us we judge ourselves, and for the
+rest there is `core.lookup`; in a network of some dozens everyone simply knows everyone.  There are
+two spaces of that kind: the *key* of an agent says what it holds, its *place* whose witness it is.
+
+An authority set counts only who is alive, as far as we see: who answers is, and who has left
+`FAILURES_MAX` requests unanswered is not until it is heard again.  The dead keep their place here
+until a newcomer needs it or they are forgotten.
+Source: Maymounkov and Mazières, "Kademlia" (2002), sections 2.2 and 2.4.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from heapq import nsmallest
+
+from ioe_node.core.authority import REDUNDANCY
+from ioe_node.model.hashes import CORE, AgentPubKey, key_of
+
+BUCKET_PEERS_MAX = 20
+NEAREST = 3 * REDUNDANCY
+"""Kept whatever their bucket: enough that our share's other authorities are all among them."""
+FAILURES_MAX = 2
+AUTHORITIES_CACHED_MAX = 16_384
+FORGET_AFTER_US = 7 * 24 * 3_600 * 1_000_000
+
+
+@dataclass
+class Member:
+    """One member: where it stands, and when we last heard it."""
+
+    agent: AgentPubKey
+    key: int
+    place: int
+    holds: bool
+    heard_us: int
+    failures: int = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether it counts."""
+        return self.failures < FAILURES_MAX
+
+
+class Buckets:
+    """Which members one key space keeps; index `i` holds distances of `i` bits."""
+
+    def __init__(self, us: int, at: Callable[[Member], int]) -> None:
+        self._us = us
+        self._at = at
+        self._buckets: dict[int, list[AgentPubKey]] = {}
+
+    def _bucket(self, member: Member) -> list[AgentPubKey]:
+        return self._buckets.setdefault((self._at(member) ^ self._us).bit_length(), [])
+
+    def has_room(self, member: Member, all_: dict[AgentPubKey, Member]) -> bool:
+        """Whether it may enter without anyone leaving."""
+        return len(self._bucket(member)) < BUCKET_PEERS_MAX or self._is_near(member, all_)
+
+    def _is_near(self, member: Member, all_: dict[AgentPubKey, Member]) -> bool:
+        """Whether fewer than `NEAREST` are closer to us."""
+        distance = self._at(member) ^ self._us
+        return sum(self._at(other) ^ self._us < distance for other in all_.values()) < NEAREST
+
+    def add(self, member: Member, all_: dict[AgentPubKey, Member]) -> AgentPubKey | None:
+        """Take it in if there is room, or in the place of one that is dead, who is returned."""
+        bucket = self._bucket(member)
+        gone = None
+        if not self.has_room(member, all_):
+            dead = [agent for agent in bucket if not all_[agent].alive]
+            if not dead:
+                return None
+            gone = min(dead, key=lambda agent: (all_[agent].heard_us, agent))
+            bucket.remove(gone)
+        bucket.append(member.agent)
+        return gone
+
+    def discard(self, member: Member) -> None:
+        """It is not kept any more."""
+        bucket = self._bucket(member)
+        if member.agent in bucket:
+            bucket.remove(member.agent)
+
+    def keeps(self, member: Member) -> bool:
+        """Whether it is in its bucket."""
+        return member.agent in self._bucket(member)
+
+    def full(self) -> list[int]:
+        """The distances, in bits, at which there may be members that we do not know."""
+        return sorted(
+            bits for bits, bucket in self._buckets.items() if len(bucket) >= BUCKET_PEERS_MAX
+        )
+
+
+class Membership:
+    """The members that one agent keeps, ourselves left out; `version` counts what changed."""
+
+    def __init__(self, us: AgentPubKey, place: int, holds: bool = True) -> None:
+        self.us = us
+        self.place = place
+        self.holds = holds
+        self.version = 0
+        self._members: dict[AgentPubKey, Member] = {}
+        self._by_key = Buckets(key_of(us), lambda member: member.key)
+        self._by_place = Buckets(place, lambda member: member.place)
+        self._authorities: dict[int, tuple[AgentPubKey, ...]] = {}
+
+    def _changed(self) -> None:
+        self.version += 1
+        self._authorities.clear()
+
+    def set_holds(self, holds: bool) -> None:
+        """Whether we hold a share ourselves."""
+        if holds != self.holds:
+            self.holds = holds
+            self._changed()
+
+    def welcome(self, agent: AgentPubKey, place: int, holds: bool, now_us: int) -> bool:
+        """A member that the membrane has admitted; True if it is kept."""
+        if agent == self.us:
+            return False
+        known = self._members.get(agent)
+        if known is not None:
+            if (known.place, known.holds) == (place, holds):
+                return True
+            self.forget(agent)
+        member = Member(agent, key_of(agent), place, holds, now_us)
+        pushed = [space.add(member, self._members) for space in (self._by_key, self._by_place)]
+        kept = self._by_key.keeps(member) or self._by_place.keeps(member)
+        if kept:
+            self._members[agent] = member
+            self._changed()
+        for gone in pushed:
+            other = self._members.get(gone) if gone is not None else None
+            if other and not (self._by_key.keeps(other) or self._by_place.keeps(other)):
+                del self._members[other.agent]
+        return kept
+
+    def has_room(self, agent: AgentPubKey, place: int) -> bool:
+        """Whether an agent would be kept without pushing anyone out."""
+        member = Member(agent, key_of(agent), place, True, 0)
+        spaces = (self._by_key, self._by_place)
+        return any(space.has_room(member, self._members) for space in spaces)
+
+    def forget(self, agent: AgentPubKey) -> None:
+        """It is warranted, or has not been heard of for long."""
+        member = self._members.pop(agent, None)
+        if member is not None:
+            self._by_key.discard(member)
+            self._by_place.discard(member)
+            self._changed()
+
+    def forget_silent(self, now_us: int) -> list[AgentPubKey]:
+        """Forget who is dead and was last heard longer ago than `FORGET_AFTER_US`."""
+        silent = [
+            member.agent
+            for member in self._members.values()
+            if not member.alive and now_us - member.heard_us > FORGET_AFTER_US
+        ]
+        for agent in silent:
+            self.forget(agent)
+        return silent
+
+    def heard(self, agent: AgentPubKey, now_us: int) -> bool:
+        """It has answered or asked; True if it was thought dead."""
+        member = self._members.get(agent)
+        if member is None:
+            return False
+        was_dead = not member.alive
+        member.heard_us, member.failures = max(member.heard_us, now_us), 0
+        if was_dead:
+            self._changed()
+        return was_dead
+
+    def failed(self, agent: AgentPubKey) -> bool:
+        """It left a request unanswered; True if it is thought dead from now on."""
+        member = self._members.get(agent)
+        if member is None or not member.alive:
+            return False
+        member.failures += 1
+        if member.alive:
+            return False
+        self._changed()
+        return True
+
+    def get(self, agent: AgentPubKey) -> Member | None:
+        """What is known of one member."""
+        return self._members.get(agent)
+
+    def all(self) -> list[AgentPubKey]:
+        """Everyone kept, dead or alive, in key order."""
+        return sorted(self._members)
+
+    def alive(self) -> list[AgentPubKey]:
+        """Everyone kept who lives, in key order."""
+        return sorted(agent for agent, member in self._members.items() if member.alive)
+
+    def dead(self) -> list[AgentPubKey]:
+        """Everyone kept who does not answer, in key order."""
+        return sorted(agent for agent, member in self._members.items() if not member.alive)
+
+    def holders(self) -> list[AgentPubKey]:
+        """Those of the living who hold a share, in key order."""
+        return [agent for agent in self.alive() if self._members[agent].holds]
+
+    def knows_all(self) -> bool:
+        """Whether no member was ever left out for lack of room."""
+        return not self._by_key.full()
+
+    def far_buckets(self) -> list[int]:
+        """The distances, in bits, at which there are more members than we keep."""
+        return self._by_key.full()
+
+    def closest(self, key: int, count: int) -> list[AgentPubKey]:
+        """The living members closest to a key, closest first, ourselves left out."""
+        living = [member for member in self._members.values() if member.alive]
+        found = nsmallest(count, living, key=lambda each: (each.key ^ key, each.agent[CORE]))
+        return [member.agent for member in found]
+
+    def closest_by_place(self, place: int, count: int, alive: bool = True) -> list[AgentPubKey]:
+        """The members whose place is closest to `place`, ourselves included."""
+        places = [
+            (member.place ^ place, member.agent[CORE], member.agent)
+            for member in self._members.values()
+            if member.holds and (member.alive or not alive)
+        ]
+        if self.holds:
+            places.append((self.place ^ place, self.us[CORE], self.us))
+        return [agent for _, _, agent in nsmallest(count, places)]
+
+    def authorities(self, key: int) -> tuple[AgentPubKey, ...]:
+        """The authorities of a key among who is kept, lives and holds; closest first."""
+        found = self._authorities.get(key)
+        if found is None:
+            candidates = [
+                (member.key ^ key, agent[CORE], agent)
+                for agent, member in self._members.items()
+                if member.holds and member.alive
+            ]
+            if self.holds:
+                candidates.append((key_of(self.us) ^ key, self.us[CORE], self.us))
+            found = tuple(agent for _, _, agent in nsmallest(REDUNDANCY, candidates))
+            if len(self._authorities) >= AUTHORITIES_CACHED_MAX:
+                self._authorities.clear()
+            self._authorities[key] = found
+        return found

@@ -1,0 +1,116 @@
+"""What a cell remembers besides records: deliveries, peers, promises, warrants.
+
+`Notes` is the half of the `Store` that needs no chain; see `store.store`.
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ioe_node.errors import DiskFull, StoreError
+from ioe_node.model.hashes import AgentPubKey
+
+REFUSAL = (sqlite3.Error, UnicodeDecodeError)
+"""What the sqlite3 module raises; the second when a damaged file's name for a thing is no text."""
+
+
+def fault(what: str, error: Exception) -> StoreError:
+    """`DiskFull` or `StoreError` for what SQLite refused."""
+    code = getattr(error, "sqlite_errorcode", None)
+    if code == sqlite3.SQLITE_FULL or "disk I/O error" in str(error):
+        return DiskFull(
+            f"the disk refused to {what} ({error}): nothing was written; free space, then retry"
+        )
+    return StoreError(f"cannot {what}: {error}")
+
+
+@contextmanager
+def guard(what: str) -> Iterator[None]:
+    """Turn what SQLite raises into our own errors."""
+    try:
+        yield
+    except REFUSAL as error:
+        raise fault(what, error) from None
+
+
+class Notes:
+    """Small rows that are written and read whole."""
+
+    _reader: sqlite3.Connection
+
+    @contextmanager
+    def _transaction(self, what: str) -> Iterator[sqlite3.Connection]:
+        """One write; the `Store` says how."""
+        raise NotImplementedError
+        yield
+
+    def next_for(self, peer: AgentPubKey) -> int:
+        """The first sequence of our chain for which `peer` owes us a receipt."""
+        with guard("read delivery"):
+            row = self._reader.execute(
+                "SELECT next_seq FROM delivery WHERE peer=?", (peer,)
+            ).fetchone()
+        return int(row[0]) if row else 0
+
+    def delivered(self, peer: AgentPubKey, next_seq: int) -> None:
+        """`peer` has given receipts for everything below `next_seq`."""
+        with self._transaction("note a delivery") as db:
+            db.execute("INSERT OR REPLACE INTO delivery VALUES (?,?)", (peer, next_seq))
+
+    def owed(self, limit: int) -> list[int]:
+        """The sequences of our own first records with ops that other neighbourhoods lack."""
+        with guard("read what we owe"):
+            rows = self._reader.execute("SELECT seq FROM owed ORDER BY seq LIMIT ?", (limit,))
+            return [int(seq) for (seq,) in rows]
+
+    def owed_count(self) -> int:
+        """How many records `owed` would name."""
+        with guard("count what we owe"):
+            return int(self._reader.execute("SELECT count(*) FROM owed").fetchone()[0])
+
+    def repaid(self, seqs: Sequence[int]) -> None:
+        """The authorities of these have given receipts enough."""
+        with self._transaction("note what we owed") as db:
+            db.executemany("DELETE FROM owed WHERE seq=?", [(seq,) for seq in seqs])
+
+    def save_peer(self, agent: AgentPubKey, info: bytes) -> None:
+        """Remember a peer's signed info over a restart."""
+        with self._transaction("save a peer") as db:
+            db.execute("INSERT OR REPLACE INTO peer VALUES (?,?)", (agent, info))
+
+    def peers(self) -> list[bytes]:
+        """The signed infos remembered."""
+        with guard("read peers"):
+            return [row[0] for row in self._reader.execute("SELECT info FROM peer ORDER BY agent")]
+
+    def promise(self, seq: int, body: bytes) -> None:
+        """Remember, before it is sent, that we promised the action at `seq`."""
+        with self._transaction("note a promise") as db:
+            db.execute("INSERT INTO promise VALUES (?,?)", (seq, body))
+
+    def promised(self) -> tuple[int, bytes] | None:
+        """The (seq, body) that we promised and whose outcome we do not know yet."""
+        with guard("read promises"):
+            row = self._reader.execute("SELECT seq, body FROM promise").fetchone()
+        return (int(row[0]), row[1]) if row else None
+
+    def release(self, seq: int) -> None:
+        """The other party will never sign the promise at `seq`."""
+        with self._transaction("release a promise") as db:
+            db.execute("DELETE FROM promise WHERE seq=?", (seq,))
+
+    def add_warrant(self, hash_: bytes, warrantee: AgentPubKey, signed: bytes) -> bool:
+        """Keep a verified warrant; False if it was here."""
+        with self._transaction("keep a warrant") as db:
+            done = db.execute(
+                "INSERT OR IGNORE INTO warrant (hash, warrantee, signed) VALUES (?,?,?)",
+                (hash_, warrantee, signed),
+            )
+        return done.rowcount == 1
+
+    def warrants(self) -> list[tuple[AgentPubKey, bytes]]:
+        """(warrantee, signed warrant) of all that are kept, in the order of arrival."""
+        with guard("read warrants"):
+            return self._reader.execute(
+                "SELECT warrantee, signed FROM warrant ORDER BY id"
+            ).fetchall()
