@@ -3,10 +3,11 @@
 A handler belongs to the node that answers: it goes on when the asker gives up, and ends when
 its own node is killed.  Requests are answered by the function that real links use, so errors
 travel alike.  What only a simulator has: a peer that is *hushed* takes requests and never
-answers, and `twist` lets a dishonest one send another answer than its node gave.
+answers, and a `twist` answers in place of a dishonest one's node.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
 
 _TYPE_KEY = b"\xa4type"
 
-Twist = Callable[[AgentPubKey, bytes, bytes], bytes | None]
-"""(asker, request, honest answer) to the answer that is sent; None: nothing is."""
+Handle = Callable[[AgentPubKey, bytes], Awaitable[bytes]]
+Twist = Callable[[Handle, AgentPubKey, bytes], Awaitable[bytes]]
+"""(what the node itself would do, asker, request) to the answer that is sent."""
 
 
 class Message(NamedTuple):
@@ -149,17 +151,15 @@ class MemoryTransport:
     async def _answer(
         self, service: Service, asker: AgentPubKey, data: bytes, reply: _Reply
     ) -> None:
+        if self.twist is not None:
+            handle = partial(self.twist, service.handle)
+            service = Service(service.hello, service.admit, handle)
         try:
             frame = await reply_to(Request(1, data), asker, service, _uncounted)
             await trio.lowlevel.checkpoint_if_cancelled()  # the dead say nothing
         except trio.Cancelled:
             reply.fail(TransportError("the peer closed the link; try again"))
             raise
-        if isinstance(frame, Response) and self.twist is not None:
-            twisted = self.twist(asker, data, frame.body)
-            if twisted is None:
-                return
-            frame = Response(1, twisted)
         if isinstance(frame, Response):
             message = Message(self.agent, asker, kind_of(frame.body), len(frame.body))
         else:

@@ -89,7 +89,7 @@ class Swarm:
         """Put into the trace what the simulator did to a home."""
         self.trace.note((what, self.clock.now_us(), home.agent, *more))
 
-    async def add(self, signer: Signer | None = None) -> Home:
+    async def add(self, signer: Signer | None = None, offender: bool = False) -> Home:
         """Another home, invited and started, by default with a key of the seed's."""
         number = len(self.homes)
         signer = signer or self._signer(number)
@@ -101,6 +101,8 @@ class Swarm:
             )
         home = Home(number, signer, proof, self._directory / f"{number}.db")
         self.homes.append(home)
+        if offender:
+            self.offenders.append(home)
         await self.start(home)
         return home
 
@@ -164,6 +166,7 @@ class Swarm:
                     home.proof,
                     Signals(),
                     (self._signer(0).agent,) if home.number else (),
+                    bool(home.committed),
                 )
                 await nursery.start(cell.run)
                 home.took_up(cell)

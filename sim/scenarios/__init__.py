@@ -4,6 +4,7 @@
 """
 
 from sim.scenario import SCENARIOS, Options, Run, Scenario, run_scenario, scenario
+from sim.scenarios.hostile import hostile
 from sim.scenarios.neighbourhood import HOUR_S, neighbourhood
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Options",
     "Run",
     "Scenario",
+    "hostile",
     "neighbourhood",
     "run_scenario",
     "scenario",
