@@ -69,6 +69,10 @@ class PairingRefused(PeerError):
     """The pairing code is wrong, spent, or the device is already owned."""
 
 
+class Membrane(PeerError):
+    """This network does not have the peer, or has it no more; the code at a link's opening."""
+
+
 class Malformed(PeerError):
     """Bytes that do not decode to what they claim to be."""
 

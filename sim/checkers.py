@@ -1,20 +1,21 @@
 """What must hold whenever a swarm has come to rest; each checker lists what it finds wrong.
 
-Offenders, whom a scenario knows beforehand, are left out: what they hold binds nobody.
+Offenders, whom a scenario knows beforehand, are left out: what they hold binds nobody.  What is
+checked all the while stands in `sim.watch`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ioe_node.core.authority import authorities
 from ioe_node.core.chain import verify_chain
 from ioe_node.errors import ChainBroken
 from ioe_node.hdi import ActionHash, AgentPubKey
-from ioe_node.model.hashes import to_text
+from ioe_node.model.hashes import LOCATION, to_text
 from ioe_node.model.op import ops_of
 from ioe_node.model.record import Record
+from sim.survey import SETTLEMENT, Survey
 from sim.swarm import Home, Swarm
 
-SETTLEMENT = "currency.Settlement"
 Checker = Callable[[Sequence[Home]], list[str]]
 
 
@@ -40,15 +41,43 @@ def chains_verify(homes: Sequence[Home]) -> list[str]:
     return faults
 
 
-def ops_arrived(homes: Sequence[Home]) -> list[str]:
-    """Every op is held by all of its authorities: in a small network, by everyone."""
-    agents = [home.agent for home in homes]
+class Closest:
+    """Who holds what among some agents; each location's answer is worked out once."""
+
+    def __init__(self, agents: Iterable[AgentPubKey]) -> None:
+        self._agents = list(agents)
+        self._known: dict[bytes, list[AgentPubKey]] = {}
+
+    def to(self, basis: bytes) -> list[AgentPubKey]:
+        """The authorities of a basis, closest first."""
+        location = basis[LOCATION]
+        if location not in self._known:
+            self._known[location] = authorities(basis, self._agents)
+        return self._known[location]
+
+
+def agents_of(homes: Iterable[Home]) -> set[AgentPubKey]:
+    """Their keys."""
+    return {home.agent for home in homes}
+
+
+def ops_arrived(homes: Sequence[Home], others: Sequence[Home] = ()) -> list[str]:
+    """Every op of these homes is held by those of them that are its authorities.
+
+    `others` run too: they take an authority's place, and nothing is asked of them.
+    """
+    closest = Closest([home.agent for home in (*homes, *others)])
     by_agent = {home.agent: home for home in homes}
     missing: dict[tuple[int, int], int] = {}
     for home in homes:
         for record in home.store.chain(home.agent):
-            bases = ops_of(record.action, record.hash, home.cell.space.rules.by_hash(record.action))
-            holders = {agent for _, basis in bases for agent in authorities(basis, agents)}
+            by_hash = home.cell.space.rules.by_hash(record.action)
+            holders = {
+                agent
+                for _, basis in ops_of(record.action, record.hash, by_hash)
+                for agent in closest.to(basis)
+                if agent in by_agent
+            }
             for agent in sorted(holders):
                 if not by_agent[agent].store.has(record.hash):
                     pair = (home.number, by_agent[agent].number)
@@ -148,6 +177,34 @@ def warrants_are_just(homes: Sequence[Home], offenders: Sequence[Home]) -> list[
         for home in homes
         if (blocked := sorted(home.cell.space.blocked)) != guilty
     ]
+
+
+def nothing_lost(homes: Sequence[Home], survey: Survey) -> list[str]:
+    """What these homes ever committed is on their own chains, but for what a disk took along."""
+    faults = []
+    for home in homes:
+        reach = survey.reach(home, home.agent)
+        for seq, hash_ in home.committed.items():
+            if seq > reach or survey.places.get((home.agent, seq)) != hash_:
+                elsewhere = survey.reach_elsewhere(home.agent, home) >= seq
+                where = "though others hold it" if elsewhere else "and nobody holds it"
+                faults.append(f"home {home.number} has lost its action {seq}, {where}")
+    return faults
+
+
+AT_REST = ("every op is where it belongs", "no energy is sold twice", "nothing committed is lost")
+
+
+def at_rest(swarm: Swarm, survey: Survey) -> dict[str, list[str]]:
+    """What only a swarm at rest must hold, by the names of `AT_REST`."""
+    homes = swarm.honest()
+    others = [home for home in swarm.running() if home in swarm.offenders]
+    found = (
+        ops_arrived(homes, others),
+        energy_sold_once(homes),
+        nothing_lost(homes, survey),
+    )
+    return dict(zip(AT_REST, found, strict=True))
 
 
 def check(swarm: Swarm, offenders: Sequence[Home] = ()) -> dict[str, list[str]]:

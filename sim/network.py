@@ -1,77 +1,101 @@
-"""A network in memory on virtual time: the simulator's `Transport`.
+"""A network in memory on virtual time: who is on it, and what stands between them.
 
-Each request and each answer waits a drawn latency and may be lost, by lot or by a cut; the
-asker then waits until its timeout, as it would on real wires.  A handler belongs to the node
-that answers: it goes on when the asker gives up, and ends when its own node is killed.
-Requests are answered by the function that real links use, so errors travel alike.
+A request and its answer each wait their turn in one heap of deliveries (`sim.deliveries`) and
+may be lost, late or doubled (`sim.conditions`), or stopped by a cut; the asker then waits until
+its timeout, as it would on real wires.  What an agent does with a request stands in
+`sim.memory_transport`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from random import Random
 
-import msgspec
 import trio
 
 from ioe_node.clock import Clock
-from ioe_node.errors import Busy, PeerError, Refused, TransportError
+from ioe_node.errors import LocalError, PeerError, Refused, TransportError
 from ioe_node.model.hashes import AgentPubKey
-from ioe_node.net.framing import Failure, Request, Response
-from ioe_node.net.link import reply_to
-from ioe_node.net.transport import REQUEST_TIMEOUT_S, Service
+from sim.conditions import Conditions, Wires
+from sim.deliveries import Deliveries
+from sim.memory_transport import MemoryTransport, Message
 from sim.trace import Trace
 
-LATENCY_MIN_S = 0.002
-LATENCY_MAX_S = 0.030
-PER_MILLION = 1_000_000
+__all__ = ["MemoryTransport", "Message", "Network"]
 
 
-class _Tagged(msgspec.Struct):
-    type: str
+class Barriers:
+    """What keeps messages from passing; all of it goes by `heal`."""
+
+    def __init__(self) -> None:
+        self._cuts: set[tuple[AgentPubKey, AgentPubKey]] = set()
+        self._cut_off: set[AgentPubKey] = set()
+        self._groups: dict[AgentPubKey, int] = {}
+        self._healed_s = 0.0
+
+    def cut(self, one: AgentPubKey, other: AgentPubKey) -> None:
+        """Nothing passes between these two."""
+        self._cuts.update(((one, other), (other, one)))
+
+    def cut_one_way(self, sender: AgentPubKey, receiver: AgentPubKey) -> None:
+        """Nothing that `sender` sends reaches `receiver`; the other way is open."""
+        self._cuts.add((sender, receiver))
+
+    def cut_off(self, agent: AgentPubKey) -> None:
+        """Nothing reaches or leaves this agent."""
+        self._cut_off.add(agent)
+
+    def partition(self, groups: Sequence[Iterable[AgentPubKey]]) -> None:
+        """Nothing passes from group to group; who is in none reaches all."""
+        self._groups = {agent: place for place, group in enumerate(groups) for agent in group}
+
+    def heal(self) -> None:
+        """Every cut is mended."""
+        self._healed_s = trio.current_time()
+        self._cuts.clear()
+        self._cut_off.clear()
+        self._groups.clear()
+
+    @property
+    def whole_since_s(self) -> float:
+        """Since when everyone reaches everyone; infinity while somebody does not."""
+        if self._cuts or self._cut_off or self._groups:
+            return float("inf")
+        return self._healed_s
+
+    def lets_pass(self, sender: AgentPubKey, receiver: AgentPubKey) -> bool:
+        """Whether a message gets through now."""
+        if self._cuts and (sender, receiver) in self._cuts:
+            return False
+        if self._cut_off and not self._cut_off.isdisjoint((sender, receiver)):
+            return False
+        if self._groups:
+            one, other = self._groups.get(sender), self._groups.get(receiver)
+            return one is None or other is None or one == other
+        return True
 
 
-_tags = msgspec.msgpack.Decoder(_Tagged)
-
-
-@dataclass(frozen=True)
-class Message:
-    """A request or an answer on its way.
-
-    `kind` is its name in `net.messages`, or `Failure <code>`.
-    """
-
-    sender: AgentPubKey
-    receiver: AgentPubKey
-    kind: str
-    size: int
-
-
-def kind_of(data: bytes) -> str:
-    """The name of a message's type; `?` for bytes that have none."""
-    try:
-        return _tags.decode(data).type
-    except (msgspec.DecodeError, ValueError):
-        return "?"
-
-
-@dataclass
-class Network:
-    """Who is on the network, and what stands between them.
+class Network(Barriers):
+    """The agents, the links between them and their messages.
 
     `passes`, if set, is asked about each message that would arrive: False loses it.
     """
 
-    rng: Random
-    clock: Clock
-    trace: Trace = field(default_factory=Trace)
-    loss_per_million: int = 0
-    passes: Callable[[Message], bool] | None = None
-    _hosts: dict[AgentPubKey, "MemoryTransport"] = field(default_factory=dict)
-    _cuts: set[frozenset[AgentPubKey]] = field(default_factory=set)
-    _cut_off: set[AgentPubKey] = field(default_factory=set)
-    _links: set[tuple[str, AgentPubKey, AgentPubKey]] = field(default_factory=set)
+    def __init__(
+        self,
+        rng: Random,
+        clock: Clock,
+        trace: Trace | None = None,
+        conditions: Conditions | None = None,
+    ) -> None:
+        super().__init__()
+        self.clock = clock
+        self.trace = trace or Trace()
+        self.wires = Wires(rng, conditions or Conditions())
+        self.passes: Callable[[Message], bool] | None = None
+        self._deliveries = Deliveries()
+        self._hosts: dict[AgentPubKey, MemoryTransport] = {}
+        self._links: dict[AgentPubKey, set[tuple[str, AgentPubKey, AgentPubKey]]] = {}
 
-    def join(self, agent: AgentPubKey, nursery: trio.Nursery) -> "MemoryTransport":
+    def join(self, agent: AgentPubKey, nursery: trio.Nursery) -> MemoryTransport:
         """A transport for `agent`, whose handlers run in `nursery`."""
         assert agent not in self._hosts, "this agent is on the network already"
         self._hosts[agent] = MemoryTransport(agent, self, nursery)
@@ -80,45 +104,61 @@ class Network:
     def leave(self, agent: AgentPubKey) -> None:
         """The agent's process is gone, and its links with it."""
         self._hosts.pop(agent, None)
-        self._links = {link for link in self._links if agent not in link[1:]}
+        for link in self._links.pop(agent, ()):
+            for end in link[1:]:
+                self._links.get(end, set()).discard(link)
 
-    def cut(self, one: AgentPubKey, other: AgentPubKey) -> None:
-        """Nothing passes between these two until `heal`."""
-        self._cuts.add(frozenset((one, other)))
-
-    def cut_off(self, agent: AgentPubKey) -> None:
-        """Nothing reaches or leaves this agent until `heal`."""
-        self._cut_off.add(agent)
-
-    def heal(self) -> None:
-        """Every cut is mended."""
-        self._cuts.clear()
-        self._cut_off.clear()
-
-    def host(self, agent: AgentPubKey) -> "MemoryTransport":
+    def host(self, agent: AgentPubKey) -> MemoryTransport:
         """Who answers for this agent; raises `TransportError` when nobody does."""
         host = self._hosts.get(agent)
         if host is None:
             raise TransportError("nobody listens there")
         return host
 
-    async def travel(self, message: Message) -> bool:
-        """Wait a message's latency; whether it arrives."""
-        await trio.sleep(self.rng.uniform(LATENCY_MIN_S, LATENCY_MAX_S))
-        ends = (message.sender, message.receiver)
+    def runs(self, host: MemoryTransport) -> bool:
+        """Whether this very process is on the network still."""
+        return self._hosts.get(host.agent) is host
+
+    def linked(self, protocol: str, asker: AgentPubKey, answerer: AgentPubKey) -> bool:
+        """Whether the openings of this link have been exchanged."""
+        return (protocol, asker, answerer) in self._links.get(asker, ())
+
+    def hosts(self) -> list[AgentPubKey]:
+        """Everyone who is on the network, in the order of joining."""
+        return list(self._hosts)
+
+    def send(self, message: Message, deliver: Callable[[bool], None]) -> None:
+        """Have `deliver(again)` called when the message arrives, if it does.
+
+        `again` is True for the second arrival of a message that the wires have doubled.
+        """
+        now_s, wires = trio.current_time(), self.wires
+        sender, receiver, _, size = message
+        lost = wires.loses()
+        arrival_s = wires.arrival_s(now_s, sender, receiver, size)
+        self._deliveries.at(arrival_s, lambda: self._arrive(message, lost, deliver, False))
+        if not lost and wires.doubles():
+            arrival_s = wires.arrival_s(now_s, sender, receiver, size)
+            self._deliveries.at(arrival_s, lambda: self._arrive(message, False, deliver, True))
+
+    def _arrive(
+        self, message: Message, lost: bool, deliver: Callable[[bool], None], again: bool
+    ) -> None:
+        sender, receiver, kind, size = message
         arrives = (
-            frozenset(ends) not in self._cuts
-            and self._cut_off.isdisjoint(ends)
-            and self.rng.randrange(PER_MILLION) >= self.loss_per_million
+            not lost
+            and self.lets_pass(sender, receiver)
             and (self.passes is None or self.passes(message))
         )
-        self.trace.message(self.clock.now_us(), *ends, message.kind, message.size, arrives)
-        return arrives
+        self.trace.message(self.clock.now_us(), sender, receiver, kind, size, arrives)
+        if arrives:
+            deliver(again)
 
-    def link(self, protocol: str, asker: "MemoryTransport", answerer: "MemoryTransport") -> None:
-        """Exchange the openings, once a link; raises `Refused`."""
+    def link(self, protocol: str, asker: MemoryTransport, answerer: MemoryTransport) -> None:
+        """Exchange the openings, once a link; raises `Refused` or `TransportError`."""
         link = (protocol, asker.agent, answerer.agent)
-        if link in self._links:
+        links = self._links.setdefault(asker.agent, set())
+        if link in links:
             return
         ours, theirs = asker.service(protocol), answerer.service(protocol)
         try:
@@ -126,102 +166,13 @@ class Network:
             ours.admit(answerer.agent, theirs.hello())
         except PeerError as error:
             raise Refused("membrane", str(error)) from error
-        self._links.add(link)
+        except LocalError as error:  # one of the two disks has failed
+            raise TransportError(f"the link broke while it was opened: {error}") from error
+        links.add(link)
+        self._links.setdefault(answerer.agent, set()).add(link)
 
     def unlink(self, protocol: str, agent: AgentPubKey) -> None:
         """The links of one protocol end where it is withdrawn."""
-        self._links = {link for link in self._links if link[0] != protocol or agent not in link[1:]}
-
-
-class _Reply:
-    """Where an asker waits for its answer; None in the end means that the link broke."""
-
-    def __init__(self) -> None:
-        self.arrived = trio.Event()
-        self.frame: Response | Failure | None = None
-
-
-class MemoryTransport:
-    """One agent's `Transport` on a `Network`."""
-
-    def __init__(self, agent: AgentPubKey, network: Network, nursery: trio.Nursery) -> None:
-        self.agent = agent
-        self._network = network
-        self._nursery = nursery
-        self._services: dict[str, Service] = {}
-
-    def addresses(self) -> tuple[str, ...]:
-        return (f"/memory/{self.agent.hex()}",)
-
-    def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
-        """Agents are found by their keys here."""
-
-    def offer(self, protocol: str, service: Service) -> None:
-        assert protocol not in self._services, f"{protocol} is already offered"
-        self._services[protocol] = service
-
-    def withdraw(self, protocol: str) -> None:
-        self._services.pop(protocol, None)
-        self._network.unlink(protocol, self.agent)
-
-    def service(self, protocol: str) -> Service:
-        """What answers a protocol here; raises `TransportError`."""
-        service = self._services.get(protocol)
-        if service is None:
-            raise TransportError("the peer does not speak this protocol")
-        return service
-
-    async def request(
-        self, protocol: str, peer: AgentPubKey, message: bytes, timeout_s: float = REQUEST_TIMEOUT_S
-    ) -> bytes:
-        assert protocol in self._services, f"{protocol} is asked before it is offered"
-        with trio.move_on_after(timeout_s):
-            return _body_of(await self._ask(protocol, peer, message))
-        raise TransportError(f"no answer within {timeout_s} s")
-
-    async def _ask(self, protocol: str, peer: AgentPubKey, data: bytes) -> Response | Failure:
-        message = Message(self.agent, peer, kind_of(data), len(data))
-        if not await self._network.travel(message):
-            await trio.sleep_forever()
-        host = self._network.host(peer)
-        self._network.link(protocol, self, host)
-        reply = _Reply()
-        host.serve(host.service(protocol), self.agent, data, reply)
-        await reply.arrived.wait()
-        if reply.frame is None:
-            raise TransportError("the peer closed the link; try again")
-        return reply.frame
-
-    def serve(self, service: Service, asker: AgentPubKey, data: bytes, reply: _Reply) -> None:
-        """Answer a request in a task of this node's."""
-        self._nursery.start_soon(self._answer, service, asker, data, reply)
-
-    async def _answer(
-        self, service: Service, asker: AgentPubKey, data: bytes, reply: _Reply
-    ) -> None:
-        try:
-            frame = await reply_to(Request(1, data), asker, service, _uncounted)
-            if isinstance(frame, Response):
-                message = Message(self.agent, asker, kind_of(frame.body), len(frame.body))
-            else:
-                message = Message(self.agent, asker, f"Failure {frame.code}", len(frame.text))
-            arrives = await self._network.travel(message)
-        except trio.Cancelled:
-            reply.arrived.set()
-            raise
-        if arrives:
-            reply.frame = frame
-            reply.arrived.set()
-
-
-def _uncounted(peer: AgentPubKey, error: PeerError) -> None:
-    """What a link charges its peer with stays on the link; the cell counts its own."""
-
-
-def _body_of(frame: Response | Failure) -> bytes:
-    """What a link makes of an answer; raises `Busy` or `Refused`."""
-    if isinstance(frame, Response):
-        return frame.body
-    if frame.code == "busy":
-        raise Busy(frame.text)
-    raise Refused(frame.code, frame.text)
+        for link in [each for each in self._links.get(agent, ()) if each[0] == protocol]:
+            for end in link[1:]:
+                self._links.get(end, set()).discard(link)

@@ -8,9 +8,9 @@ The first home is the steward, who invited the others; each begins with the stew
 A home that is killed keeps its file; `start` brings it back from there.
 """
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
 from random import Random
@@ -22,105 +22,49 @@ from dna.neighbourhood import DNA
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.signals import Signals
 from ioe_node.core.authority import authorities
-from ioe_node.errors import TransportError
-from ioe_node.hdi import AgentPubKey
+from ioe_node.errors import IoeError
 from ioe_node.hdk import DnaDef
 from ioe_node.model.record import Record
 from ioe_node.model.signing import SEED_BYTES, Signer
-from ioe_node.store.store import Store
 from ioe_node.workflows.space import run_inline
+from sim.conditions import Conditions
+from sim.disk import SimulatedStore, lose
+from sim.home import Home
 from sim.network import Network
 from sim.trace import Trace
 from sim.virtual_clock import VirtualClock
 from zomes.community.integrity import vouch
 
+__all__ = ["Home", "Swarm", "open_swarm", "settled"]
+
 SETTLE_MAX_S = 600.0
 SETTLE_STEP_S = 1.0
-
-
-class TracedStore(Store):
-    """A store that tells the trace what its owner commits."""
-
-    def __init__(self, path: Path, note: Callable[[list[bytes]], None]) -> None:
-        super().__init__(path)
-        self._note = note
-
-    def commit(
-        self, records: Sequence[Record], ops: Sequence[int], by_hash: Sequence[bool]
-    ) -> None:
-        super().commit(records, ops, by_hash)
-        self._note([bytes(record.hash) for record in records])
-
-
-@dataclass
-class Home:
-    """One agent: its key, its file, and its cell while it runs."""
-
-    number: int
-    signer: Signer
-    proof: bytes | None
-    path: Path
-    starts: int = 0
-    _cell: Cell | None = None
-    _life: trio.CancelScope | None = None
-    _calls: dict[int, trio.CancelScope] = field(default_factory=dict)
-    _ended: trio.Event = field(default_factory=trio.Event)
-
-    @property
-    def agent(self) -> AgentPubKey:
-        """Its key."""
-        return self.signer.agent
-
-    @property
-    def running(self) -> bool:
-        """Whether it runs now."""
-        return self._cell is not None
-
-    @property
-    def cell(self) -> Cell:
-        """Its cell; only while it runs."""
-        assert self._cell is not None, f"home {self.number} is not running"
-        return self._cell
-
-    @property
-    def store(self) -> Store:
-        """What it holds; only while it runs."""
-        return self.cell.space.store
-
-    async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
-        """Call a zome function as the home's own client; see `Cell.call`.
-
-        Raises `TransportError` when the home is killed meanwhile.
-        """
-        with trio.CancelScope() as scope:
-            self._calls[id(scope)] = scope
-            try:
-                return await self.cell.call(zome, function, payload)
-            finally:
-                del self._calls[id(scope)]
-        raise TransportError("the home was killed during the call")
-
-    def end(self) -> None:
-        """Cancel all that it does."""
-        assert self._life is not None, f"home {self.number} was never started"
-        for scope in self._calls.values():
-            scope.cancel()
-        self._life.cancel()
+RETRY_S = 10.0
+"""A cell that its disk or its rules have ended is opened again after this, as a conductor does."""
 
 
 class Swarm:
     """The homes of one community, and the network between them."""
 
     def __init__(
-        self, nursery: trio.Nursery, directory: Path, seed: int, definition: DnaDef, trace: Trace
+        self,
+        nursery: trio.Nursery,
+        directory: Path,
+        seed: int,
+        definition: DnaDef,
+        trace: Trace,
+        conditions: Conditions | None = None,
     ) -> None:
         self.seed = seed
         self.clock = VirtualClock()
         self.trace = trace
-        self.network = Network(self.rng("network"), self.clock, trace)
+        self.network = Network(self.rng("network"), self.clock, trace, conditions)
         self.homes: list[Home] = []
+        self.offenders: list[Home] = []
+        self.disk_lost: Callable[[Home], int] = lambda home: 0
         self._nursery = nursery
         self._directory = directory
+        self._lots = self.rng("swarm")
         steward = self._signer(0)
         properties = replace(definition.properties, stewards=(steward.agent,))
         self.definition = replace(definition, seed=f"swarm {seed}", properties=properties)
@@ -137,10 +81,19 @@ class Swarm:
         """The homes that run now."""
         return [home for home in self.homes if home.running]
 
-    async def add(self) -> Home:
-        """Another home, invited and started."""
+    def honest(self) -> list[Home]:
+        """The homes that run now and are no offenders."""
+        return [home for home in self.running() if home not in self.offenders]
+
+    def note(self, what: str, home: Home, *more: Any) -> None:
+        """Put into the trace what the simulator did to a home."""
+        self.trace.note((what, self.clock.now_us(), home.agent, *more))
+
+    async def add(self, signer: Signer | None = None, offender: bool = False) -> Home:
+        """Another home, invited and started, by default with a key of the seed's."""
         number = len(self.homes)
-        signer, steward = self._signer(number), self._signer(0)
+        signer = signer or self._signer(number)
+        steward = self._signer(0)
         proof = None
         if number:
             proof = vouch(
@@ -148,73 +101,144 @@ class Swarm:
             )
         home = Home(number, signer, proof, self._directory / f"{number}.db")
         self.homes.append(home)
+        if offender:
+            self.offenders.append(home)
         await self.start(home)
         return home
 
     async def start(self, home: Home) -> None:
-        """Start a home on its file, whatever is in it."""
-        assert not home.running, f"home {home.number} is running"
-        home.starts += 1
-        home._ended = trio.Event()
-        await self._nursery.start(self._live, home)
+        """Start a home on its file, whatever is in it; raises what keeps it from starting."""
+        self._begin(home)
+        await self._nursery.start(self._keep_open, home)
+
+    def bring_back(self, home: Home) -> None:
+        """Start a home and go on trying, without waiting for it."""
+        self._begin(home)
+        self._nursery.start_soon(self._keep_open, home)
+
+    def _begin(self, home: Home) -> None:
+        assert home.ended.is_set(), f"home {home.number} is running"
+        home.ended = trio.Event()
+        home.torn = False
+
+    async def _keep_open(self, home: Home, task_status: Any = None) -> None:
+        """Run a home's cell; one that ends by an error of its own is opened again."""
+        patient = task_status is None
+        try:
+            with trio.CancelScope() as home.life:
+                while True:
+                    try:
+                        await self._live(home, task_status or trio.TASK_STATUS_IGNORED)
+                    except* IoeError as errors:
+                        if not patient and not home.opened:
+                            raise
+                        home.failures.append(str(_first(errors)))
+                        self.note("ended", home, home.failures[-1])
+                    task_status = None
+                    await trio.sleep(RETRY_S)
+        finally:
+            home.opened = False
+            home.ended.set()
 
     async def _live(self, home: Home, task_status: Any) -> None:
-        def note(hashes: list[bytes]) -> None:
-            self.trace.commit(self.clock.now_us(), home.agent, hashes)
+        def committed(records: Sequence[Record]) -> None:
+            home.committed.update({each.action.action_seq: each.hash for each in records})
+            self.trace.commit(
+                self.clock.now_us(), home.agent, [bytes(record.hash) for record in records]
+            )
 
-        store = TracedStore(home.path, note)
+        home.starts += 1
+        store = SimulatedStore(home.path, committed)
+        store.failing = home.disk_failing
         try:
             async with trio.open_nursery() as nursery:
-                home._life = nursery.cancel_scope
+                home.transport = self.network.join(home.agent, nursery)
+                home.transport.twist = home.twist
+                home.transport.hushed = home.hushed
                 cell = Cell(
                     self.definition,
                     home.signer,
                     store,
-                    self.network.join(home.agent, nursery),
-                    self.clock,
+                    home.transport,
+                    home.clock,
                     self.rng(f"home {home.number} start {home.starts}"),
                     run_inline,
                     home.proof,
                     Signals(),
                     (self._signer(0).agent,) if home.number else (),
+                    bool(home.committed),
                 )
                 await nursery.start(cell.run)
-                home._cell = cell
+                home.took_up(cell)
+                self.note("started", home)
                 task_status.started()
         finally:
-            home._cell = None
+            home.let_go()
             self.network.leave(home.agent)
-            store.close()
-            home._ended.set()
+            if home.torn:
+                store.tear(self._lots)
+            else:
+                store.close()
 
     async def kill(self, home: Home) -> None:
         """End a home where it stands: nothing is said, nothing is tidied up but its file."""
         self.network.leave(home.agent)
         home.end()
-        await home._ended.wait()
+        await home.ended.wait()
+        self.note("killed", home)
 
-    async def settle(self, homes: Sequence[Home] | None = None) -> bool:
-        """Wait until the chains of these homes (all that run) are where they belong among them.
+    async def crash(self, home: Home) -> None:
+        """As kill -9 does: its file stays as it is, the log unfolded and its end torn."""
+        home.torn = True
+        await self.kill(home)
 
-        False after `SETTLE_MAX_S`.
+    async def lose_disk(self, home: Home) -> None:
+        """Kill a home, and its file is gone."""
+        await self.kill(home)
+        lose(home.path)
+        first_lost = self.disk_lost(home)
+        home.committed = {seq: own for seq, own in home.committed.items() if seq < first_lost}
+        self.note("disk lost", home, first_lost)
+
+    async def settle(
+        self, homes: Sequence[Home] | None = None, most_s: float = SETTLE_MAX_S
+    ) -> bool:
+        """Wait until the chains of these homes (the honest that run) are where they belong.
+
+        Offenders that run take an authority's place, and nothing is asked of them.  False after
+        `most_s`.
         """
-        chosen = self.running() if homes is None else list(homes)
-        deadline = trio.current_time() + SETTLE_MAX_S
+        deadline = trio.current_time() + most_s
         while trio.current_time() < deadline:
-            if settled(chosen):
+            if homes is not None:
+                done = settled(homes)
+            else:
+                honest = self.honest()
+                done = settled(honest, [home for home in self.running() if home not in honest])
+            if done:
                 return True
             await trio.sleep(SETTLE_STEP_S)
         return False
 
 
-def settled(homes: Sequence[Home]) -> bool:
+def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
+    """The first error itself, out of the groups that nurseries wrap it in."""
+    found: BaseException = errors
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found
+
+
+def settled(homes: Sequence[Home], others: Sequence[Home] = ()) -> bool:
     """Whether each chain's authorities hold it to its head, and nobody is left in doubt."""
     by_agent = {home.agent: home for home in homes}
+    agents = [home.agent for home in (*homes, *others)]
     return all(
         home.store.promised() is None
         and all(
             by_agent[agent].store.head(home.agent) == home.store.head(home.agent)
-            for agent in authorities(home.agent, by_agent)
+            for agent in authorities(home.agent, agents)
+            if agent in by_agent
         )
         for home in homes
     )
@@ -227,11 +251,17 @@ async def open_swarm(
     homes: int,
     definition: DnaDef = DNA,
     trace: Trace | None = None,
+    conditions: Conditions | None = None,
+    joined: Callable[[int], None] = lambda homes: None,
 ) -> AsyncIterator[Swarm]:
-    """A swarm of `homes` running homes with their files in `directory`; ends them all."""
+    """A swarm of `homes` running homes with their files in `directory`; ends them all.
+
+    `joined` is told how many have started.
+    """
     async with trio.open_nursery() as nursery:
-        swarm = Swarm(nursery, directory, seed, definition, trace or Trace())
-        for _ in range(homes):
+        swarm = Swarm(nursery, directory, seed, definition, trace or Trace(), conditions)
+        for number in range(homes):
             await swarm.add()
+            joined(number + 1)
         yield swarm
         nursery.cancel_scope.cancel()

@@ -15,10 +15,28 @@ EPOCH_US = 1_767_261_600_000_000
 
 
 class VirtualClock:
-    """The node's `Clock` inside `run_virtual`."""
+    """A node's `Clock` inside `run_virtual`: the run's own time, or one that is set wrong.
+
+    A skewed clock is `offset_us` off at the time it is set, and `drift_ppm` microseconds more
+    for every second since.
+    """
+
+    def __init__(self) -> None:
+        self._offset_us = 0
+        self._drift_ppm = 0
+        self._set_s = 0.0
+
+    def skew(self, offset_us: int, drift_ppm: int = 0) -> None:
+        """Set it wrong from now on; `skew(0)` sets it right."""
+        self._offset_us, self._drift_ppm = offset_us, drift_ppm
+        self._set_s = trio.current_time()
 
     def now_us(self) -> int:
-        return EPOCH_US + round(trio.current_time() * 1_000_000)
+        now_s = trio.current_time()
+        now_us = EPOCH_US + round(now_s * 1_000_000)
+        if not self._offset_us and not self._drift_ppm:
+            return now_us
+        return now_us + self._offset_us + round((now_s - self._set_s) * self._drift_ppm)
 
 
 def run_virtual(main: Callable[..., Awaitable[T]], *args: Any, seed: int) -> T:

@@ -42,7 +42,7 @@ a page that many commits touch is copied once; NORMAL flushes to the disk as oft
 
 MEND = "stop the node, move the file away and start again: the other nodes give back what they hold"
 
-Synchronous = Literal["NORMAL", "FULL"]
+Synchronous = Literal["OFF", "NORMAL", "FULL"]  # OFF: only where no power can fail
 
 _OF_AGENT = "WHERE id BETWEEN ?1 AND ?2"
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from ioe_node.errors import Busy, Malformed, PeerError
+from ioe_node.errors import Busy, Malformed, Membrane, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash
 from ioe_node.hdk import Host
 from ioe_node.model.hashes import ENTRY
@@ -78,7 +78,7 @@ async def answer(
 ) -> bytes:
     """The answer to one request; raises `PeerError` (charged) for what must not be asked."""
     if peer in space.blocked:
-        raise PeerError("you are warranted in this network")
+        raise Membrane("you are warranted in this network")
     space.heard(peer)
     try:
         request = requests.decode(data)

@@ -21,7 +21,7 @@ def play(tmp_path: Path) -> Play:
 
     def run(story: Callable[[Swarm], Awaitable[Any]], homes: int = 4, seed: int = 1) -> Any:
         async def main() -> Any:
-            async with open_swarm(tmp_path, seed, homes, trace=Trace(keep=True)) as swarm:
+            async with open_swarm(tmp_path, seed, homes, trace=Trace()) as swarm:
                 return await story(swarm)
 
         return run_virtual(main, seed=seed)

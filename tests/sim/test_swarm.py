@@ -9,6 +9,7 @@ import trio
 
 from ioe_node.errors import Busy, CallError, IoeError, TransportError
 from sim.checkers import balance_of, faults
+from sim.conditions import Conditions
 from sim.swarm import Home, Swarm
 
 AMOUNT_MICRO = 1_000_000
@@ -89,7 +90,7 @@ def test_who_was_cut_off_for_an_hour_catches_up(
 
 def test_loss_only_delays(play: Callable[..., Any]) -> None:
     async def story(swarm: Swarm) -> None:
-        swarm.network.loss_per_million = 200_000
+        swarm.network.wires.conditions = Conditions(loss_per_million=200_000)
         await swarm.settle()
         for payer, payee in zip(swarm.homes, swarm.homes[1:], strict=False):
             await pay(payer, payee)

@@ -1,67 +1,25 @@
-"""What may happen to a swarm: named scenarios, each a function of the swarm and its options.
+"""A street: homes with load, every second one with a roof, meter, sell, and come to rest."""
 
-`neighbourhood`: homes with load, every second one with a roof, meter every interval, sell what
-they do not use, and come to rest.
-"""
-
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 import trio
 
 from ioe_node.errors import IoeError
-from sim.checkers import balance_of, check
-from sim.swarm import Home, Swarm, open_swarm
-from sim.trace import Trace
-from sim.virtual_clock import EPOCH_US, run_virtual
+from sim.checkers import balance_of
+from sim.scenario import Run, scenario
+from sim.swarm import Home
+from sim.virtual_clock import EPOCH_US
 
 HOUR_S = 3_600
 US = 1_000_000
+MICRO = 1_000_000
 METER_LAG_MAX_S = 5.0
 SELL_AFTER_S = (20.0, 90.0, 240.0)
 SELL_SPREAD_S = 10.0
 RECORD_RETRY_S = 2.0
 SUN_UP_S, SUN_DOWN_S = 6 * HOUR_S, 18 * HOUR_S
-
-
-@dataclass(frozen=True)
-class Options:
-    """How large, how long, and which lots are drawn."""
-
-    homes: int
-    seed: int
-    hours: int = 24
-
-
-@dataclass
-class Result:
-    """What a run came to; energies in milliwatt-hours."""
-
-    seed: int
-    trace: Trace
-    virtual_s: float = 0.0
-    ops: int = 0
-    imported_milli_wh: int = 0
-    exported_milli_wh: int = 0
-    shareable_milli_wh: int = 0
-    sold_milli_wh: int = 0
-    sales: int = 0
-    credits_sum_micro: int = 0
-    checks: dict[str, list[str]] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        """Whether no checker found anything."""
-        return not any(self.checks.values())
-
-
-Progress = Callable[[float], None]
-"""Told the virtual seconds that have passed."""
-
-Scenario = Callable[[Swarm, Options, Result, Progress], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -125,30 +83,48 @@ class Meter:
         }
 
 
-async def neighbourhood(swarm: Swarm, options: Options, result: Result, progress: Progress) -> None:
-    """Meter every interval, sell a little later, for all the hours; then come to rest."""
+@dataclass
+class Sold:
+    """What all homes sold."""
+
+    sales: int = 0
+    milli_wh: int = 0
+
+
+@scenario(nodes=8, minutes=24 * 60, check_every_s=300.0)
+async def neighbourhood(run: Run) -> None:
+    """Homes meter every interval, sell what they do not use, and come to rest."""
+    swarm = run.swarm
     interval_s = swarm.definition.properties.interval_us // US
+    until_s = int(run.options.virtual_s)
+    sold = Sold()
     meters = [
-        Meter(Profile.drawn(home.number, swarm.rng(f"profile {home.number}")), interval_s)
+        Meter(Profile.drawn(home.number, run.rng(f"profile {home.number}")), interval_s)
         for home in swarm.homes
     ]
     async with trio.open_nursery() as nursery:
         for home, meter in zip(swarm.homes, meters, strict=True):
-            nursery.start_soon(_live, swarm, home, meter, options.hours * HOUR_S, result)
-        for hour in range(options.hours):
-            await trio.sleep_until((hour + 1) * HOUR_S)
-            progress((hour + 1) * HOUR_S)
-    result.imported_milli_wh = sum(meter.import_milli_wh for meter in meters)
-    result.exported_milli_wh = sum(meter.export_milli_wh for meter in meters)
-    for start_s in range(0, options.hours * HOUR_S, interval_s):
+            nursery.start_soon(_live, run, home, meter, until_s, sold)
+        await run.pass_time()
+    shareable_milli_wh = 0
+    for start_s in range(0, until_s, interval_s):
         nets = [meter.net_milli_wh(start_s) for meter in meters]
         imported = sum(net for net in nets if net > 0)
-        result.shareable_milli_wh += min(imported, imported - sum(nets))
+        shareable_milli_wh += min(imported, imported - sum(nets))
+    for name, milli_wh in (
+        ("energy imported", sum(meter.import_milli_wh for meter in meters)),
+        ("energy exported", sum(meter.export_milli_wh for meter in meters)),
+        ("energy that could be shared", shareable_milli_wh),
+        ("energy sold", sold.milli_wh),
+    ):
+        run.measure(name, milli_wh / MICRO, "kWh")
+    run.measure("sales", sold.sales, "")
+    run.measure("credits, sum", sum(map(balance_of, swarm.homes)) / MICRO, "credits")
 
 
-async def _live(swarm: Swarm, home: Home, meter: Meter, until_s: int, result: Result) -> None:
+async def _live(run: Run, home: Home, meter: Meter, until_s: int, sold: Sold) -> None:
     """One home's day: a reading each interval, and some tries to sell it."""
-    rng = swarm.rng(f"life of {home.number}")
+    rng = run.rng(f"life of {home.number}")
     for start_s in range(0, until_s, meter.interval_s):
         end_s = start_s + meter.interval_s
         await trio.sleep_until(end_s + rng.uniform(0, METER_LAG_MAX_S))
@@ -156,8 +132,8 @@ async def _live(swarm: Swarm, home: Home, meter: Meter, until_s: int, result: Re
         for after_s in SELL_AFTER_S:
             await trio.sleep_until(end_s + after_s + rng.uniform(0, SELL_SPREAD_S))
             done = await home.call("currency", "sell", {})
-            result.sales += done["sold"]
-            result.sold_milli_wh += done["energy_milli_wh"]
+            sold.sales += done["sold"]
+            sold.milli_wh += done["energy_milli_wh"]
 
 
 async def _record(home: Home, reading: dict[str, Any]) -> None:
@@ -170,29 +146,3 @@ async def _record(home: Home, reading: dict[str, Any]) -> None:
             if home.store.promised() is None:
                 raise
         await trio.sleep(RECORD_RETRY_S)
-
-
-SCENARIOS: dict[str, Scenario] = {"neighbourhood": neighbourhood}
-
-
-async def play(
-    name: str, directory: Path, options: Options, trace: Trace, progress: Progress
-) -> Result:
-    """Run a scenario on a swarm of its own, let it come to rest, and check what it holds."""
-    result = Result(options.seed, trace)
-    async with open_swarm(directory, options.seed, options.homes, trace=trace) as swarm:
-        await SCENARIOS[name](swarm, options, result, progress)
-        await swarm.settle()
-        homes = swarm.running()
-        result.virtual_s = trio.current_time()
-        result.ops = sum(home.store.ops_digest()[0] for home in homes)
-        result.credits_sum_micro = sum(map(balance_of, homes))
-        result.checks = check(swarm)
-    return result
-
-
-def run_scenario(
-    name: str, directory: Path, options: Options, progress: Progress = lambda virtual_s: None
-) -> Result:
-    """`play` on virtual time; the same options give the same trace."""
-    return run_virtual(play, name, directory, options, Trace(), progress, seed=options.seed)

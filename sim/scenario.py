@@ -1,0 +1,192 @@
+"""What a scenario is, which there are, and how one is played.
+
+How to write one stands in the package docstring (`sim`).
+"""
+
+import inspect
+import time
+import typing
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import trio
+
+from dna.neighbourhood import DNA
+from sim.conditions import Conditions
+from sim.result import Result
+from sim.swarm import Swarm, open_swarm
+from sim.trace import Trace
+from sim.virtual_clock import run_virtual
+from sim.watch import CHECK_EVERY_S, Watch
+
+Setting = int | float | str | bool
+Progress = Callable[[float], None]
+"""Told the virtual seconds of the scenario that have passed."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How large, how long, on what wires, and which lots are drawn.
+
+    `settings` are the scenario's own options by name; those left out have their defaults.
+    """
+
+    nodes: int
+    seed: int = 0
+    virtual_s: float = 600.0
+    conditions: Conditions = field(default_factory=Conditions)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+
+
+@dataclass
+class Run:
+    """What a scenario plays with: the swarm, its options, and where to put its figures."""
+
+    swarm: Swarm
+    options: Options
+    result: Result
+    watch: Watch
+    progress: Progress
+    begun_s: float = field(default_factory=trio.current_time)
+
+    @property
+    def until_s(self) -> float:
+        """The virtual second at which the scenario's load ends."""
+        return self.begun_s + self.options.virtual_s
+
+    def rng(self, whose: str) -> Random:
+        """A generator of its own for everyone who draws lots."""
+        return self.swarm.rng(f"scenario {whose}")
+
+    def measure(self, name: str, value: float, unit: str) -> None:
+        """Put down a figure, with the virtual time of the scenario."""
+        self.result.measure(name, value, unit, trio.current_time() - self.begun_s)
+
+    async def pass_time(self) -> None:
+        """Wait until the load's end, telling the progress."""
+        step_s = max(1.0, self.options.virtual_s / 100)
+        while (left_s := self.until_s - trio.current_time()) > 0:
+            await trio.sleep(min(step_s, left_s))
+            self.progress(trio.current_time() - self.begun_s)
+
+
+Story = Callable[..., Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A story, the size that it has by default, and how it is watched.
+
+    `interval_s` is the metering interval of its community; `settle` says that in the end all
+    must come to rest and be checked as a whole.
+    """
+
+    name: str
+    story: Story
+    nodes: int
+    virtual_s: float
+    interval_s: int
+    conditions: Conditions
+    check_every_s: float
+    settle: bool
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (inspect.getdoc(self.story) or "").partition("\n")[0]
+
+    @property
+    def settings(self) -> dict[str, Setting]:
+        """Its own options: name to default, in the order of its signature."""
+        parameters = list(inspect.signature(self.story).parameters.values())[1:]
+        return {each.name: each.default for each in parameters}
+
+    def options(self, **given: Any) -> Options:
+        """The options of a run, where `given` says nothing by default."""
+        chosen = Options(self.nodes, 0, self.virtual_s, self.conditions, self.settings)
+        known = {name: value for name, value in given.items() if value is not None}
+        settings = {**chosen.settings, **known.pop("settings", {})}
+        return replace(chosen, **known, settings=settings)
+
+
+SCENARIOS: dict[str, Scenario] = {}
+
+
+def scenario(
+    nodes: int,
+    minutes: float,
+    *,
+    interval_s: int = 15 * 60,
+    conditions: Conditions | None = None,
+    check_every_s: float = CHECK_EVERY_S,
+    settle: bool = True,
+) -> Callable[[Story], Story]:
+    """Register the decorated function under its own name; see `Scenario`."""
+
+    def register(story: Story) -> Story:
+        name = story.__name__
+        assert name not in SCENARIOS, f"there are two scenarios {name}"
+        assert inspect.getdoc(story), f"scenario {name} says nothing of itself"
+        hints = typing.get_type_hints(story)
+        made = Scenario(
+            name,
+            story,
+            nodes,
+            minutes * 60,
+            interval_s,
+            conditions or Conditions(),
+            check_every_s,
+            settle,
+        )
+        for option, default in made.settings.items():
+            assert type(default) is hints[option], f"scenario {name}: {option} has no such default"
+        SCENARIOS[name] = made
+        return story
+
+    return register
+
+
+async def play(
+    chosen: Scenario, directory: Path, options: Options, trace: Trace, progress: Progress
+) -> Result:
+    """Play a scenario on a swarm of its own, watched all the while, and check what it leaves."""
+    result = Result(chosen.name, options.nodes, options.seed, trace)
+    begun_s = time.perf_counter()
+    interval_us = chosen.interval_s * 1_000_000
+    definition = replace(DNA, properties=replace(DNA.properties, interval_us=interval_us))
+    async with open_swarm(
+        directory, options.seed, options.nodes, definition, trace, options.conditions
+    ) as swarm:
+        watch = Watch(swarm, chosen.check_every_s)
+        run = Run(swarm, options, result, watch, progress)
+        result.measure("wall time to start", time.perf_counter() - begun_s, "s")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch.look, nursery.cancel_scope)
+            await chosen.story(run, **options.settings)
+            if chosen.settle:
+                await swarm.settle(most_s=watch.patience_s)
+            nursery.cancel_scope.cancel()
+        if chosen.settle and not watch.findings:
+            await watch.close()
+        result.take(watch)
+        result.virtual_s = trio.current_time() - run.begun_s
+        result.count(swarm)
+    result.wall_s = time.perf_counter() - begun_s
+    return result
+
+
+def run_scenario(
+    name: str,
+    directory: Path,
+    options: Options,
+    progress: Progress = lambda virtual_s: None,
+    trace: Trace | None = None,
+) -> Result:
+    """`play` on virtual time; the same options give the same trace."""
+    chosen = SCENARIOS[name]
+    return run_virtual(
+        play, chosen, directory, options, trace or Trace(), progress, seed=options.seed
+    )
