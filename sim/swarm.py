@@ -101,9 +101,11 @@ class Swarm:
             )
         home = Home(number, signer, proof, self._directory / f"{number}.db")
         self.homes.append(home)
-        if offender:
+        if offender:  # which may come while nobody answers, and tries again
             self.offenders.append(home)
-        await self.start(home)
+            self.bring_back(home)
+        else:
+            await self.start(home)
         return home
 
     async def start(self, home: Home) -> None:

@@ -1,9 +1,9 @@
 """Restore: before we write, do others hold more of our own chain than this disk does?
 
 A disk that was lost, or an older copy put back, must not make us write a second action where
-we have published one: that is a fork, and a warrant.  So the chain is held until the peers that
-can be reached have said what they have of it; the longest is judged like anybody's and written.
-Private content never left this disk and does not come back.
+we have published one: that is a fork, and a warrant.  So the chain is held until those closest to
+us, who should hold it, have said what they have of it; the longest is judged like anybody's and
+written.  Private content never left this disk and does not come back.
 """
 
 from typing import Any
@@ -12,10 +12,11 @@ import trio
 
 from ioe_node.errors import IoeError, Malformed, StoreError, TransportError
 from ioe_node.hdi import AgentPubKey
-from ioe_node.model.hashes import to_text
+from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.record import Record, open_parcel
 from ioe_node.net.messages import Activity, Chain
 from ioe_node.workflows.genesis import genesis
+from ioe_node.workflows.locate import ask_near, lookup
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.space import Space, log
 
@@ -84,6 +85,23 @@ async def _take(space: Space, records: list[Record]) -> None:
     log.warning("restored %d actions of our own chain from other nodes", len(records))
 
 
+async def _keepers(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> list[AgentPubKey]:
+    """Who should hold our chain: those closest to us, whom the bootstrap peers lead to."""
+
+    async def one(peer: AgentPubKey) -> None:
+        try:
+            await ask_near(space, peer, key_of(space.agent))
+        except IoeError as error:
+            log.debug("asking %s for peers: %s", to_text(peer)[:12], error)
+
+    async with trio.open_nursery() as nursery:
+        for peer in bootstrap:
+            if peer not in space.admitted:
+                nursery.start_soon(one, peer)
+    near = await lookup(space, key_of(space.agent), PEERS_ASKED_MAX)
+    return list(dict.fromkeys([*near.peers, *bootstrap]))[:PEERS_ASKED_MAX]
+
+
 async def begin(space: Space, bootstrap: tuple[AgentPubKey, ...], begun: bool) -> None:
     """Our first time here: genesis, unless others already hold a chain of ours.
 
@@ -92,14 +110,13 @@ async def begin(space: Space, bootstrap: tuple[AgentPubKey, ...], begun: bool) -
     """
     founder = space.membrane_proof is None
     if begun or not founder:
-        peers = list(dict.fromkeys([*bootstrap, *space.others()]))
         answered = 0
         with trio.move_on_after(BEGIN_PATIENCE_S):
             while not answered:
-                answered = await catch_up(space, peers)
+                answered = await catch_up(space, await _keepers(space, bootstrap))
                 await trio.sleep(0 if answered else BEGIN_RETRY_S)
         lost = space.store.head(space.agent) is None
-        if lost and not answered and peers:
+        if lost and not answered and (bootstrap or space.others()):
             raise TransportError("no node of the community answers; is one of them running?")
         if lost and begun:
             raise StoreError(
@@ -114,10 +131,9 @@ async def check_head(
     space: Space, bootstrap: tuple[AgentPubKey, ...], task_status: Any = trio.TASK_STATUS_IGNORED
 ) -> None:
     """Hold the chain until those who can be reached have said what they hold of it."""
-    peers = list(dict.fromkeys([*bootstrap, *space.others()]))
     async with space.chain_lock:
         task_status.started()
         try:
-            await catch_up(space, space.rng.sample(peers, min(len(peers), PEERS_ASKED_MAX)))
+            await catch_up(space, await _keepers(space, bootstrap))
         except StoreError as error:
             space.fault(str(error))

@@ -127,11 +127,8 @@ def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: Agen
     # What follows an action that is not here is not yet invalid: it may be the other branch of
     # a fork, and only the two actions at one place prove that.
     previous = first.action.prev_action
-    if (
-        previous is not None
-        and (head is None or previous != head.hash)
-        and found.overlay.record(previous) is None
-    ):
+    on_head = head is not None and previous == head.hash
+    if previous is not None and not on_head and not _on_chain(found, author, previous):
         found.chains.add(previous)
         return
     if _from_the_future(space, records):
@@ -148,6 +145,15 @@ def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: Agen
         return
     evidence = _evidence(space, travelling(culprit, records), author, verdict)
     found.refused.append(Refused(row, first.hash, sender, verdict.reason, evidence))
+
+
+def _on_chain(found: Pass, author: AgentPubKey, hash_: ActionHash) -> bool:
+    """Whether an action is here with the chain before it, and not alone."""
+    record = found.overlay.record(hash_)
+    if record is None:
+        return False
+    placed = found.overlay.record_at(author, record.action.action_seq)
+    return placed is not None and placed.hash == hash_
 
 
 def _from_the_future(space: Space, records: list[Record]) -> bool:
