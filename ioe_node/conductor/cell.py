@@ -23,7 +23,7 @@ from ioe_node.workflows.call_zome import CallHost, call_zome
 from ioe_node.workflows.genesis import check_membrane
 from ioe_node.workflows.gossip import Gossip
 from ioe_node.workflows.integration import validate_and_integrate
-from ioe_node.workflows.publish import publish
+from ioe_node.workflows.publish import keep_deliveries, publish
 from ioe_node.workflows.publish_ops import publish_ops
 from ioe_node.workflows.restore import begin, check_head
 from ioe_node.workflows.settle import Settlements
@@ -97,6 +97,7 @@ class Cell:
                 nursery.start_soon(validate_and_integrate, space, self._verdicts)
                 nursery.start_soon(publish, space)
                 nursery.start_soon(publish_ops, space)
+                nursery.start_soon(keep_deliveries, space)
                 nursery.start_soon(peers.meet, space, self._bootstrap)
                 nursery.start_soon(Gossip(space).run)
                 nursery.start_soon(spread_warrants, space)

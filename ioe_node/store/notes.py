@@ -38,6 +38,10 @@ class Notes:
 
     _reader: sqlite3.Connection
 
+    def __init__(self) -> None:
+        self._delivered: dict[AgentPubKey, int] | None = None
+        self._delivered_since: set[AgentPubKey] = set()
+
     @contextmanager
     def _transaction(self, what: str) -> Iterator[sqlite3.Connection]:
         """One write; the `Store` says how."""
@@ -46,16 +50,30 @@ class Notes:
 
     def next_for(self, peer: AgentPubKey) -> int:
         """The first sequence of our chain for which `peer` owes us a receipt."""
-        with guard("read delivery"):
-            row = self._reader.execute(
-                "SELECT next_seq FROM delivery WHERE peer=?", (peer,)
-            ).fetchone()
-        return int(row[0]) if row else 0
+        if self._delivered is None:
+            with guard("read delivery"):
+                rows = self._reader.execute("SELECT peer, next_seq FROM delivery").fetchall()
+            self._delivered = {AgentPubKey(who): int(next_seq) for who, next_seq in rows}
+        return self._delivered.get(peer, 0)
 
     def delivered(self, peer: AgentPubKey, next_seq: int) -> None:
-        """`peer` has given receipts for everything below `next_seq`."""
-        with self._transaction("note a delivery") as db:
-            db.execute("INSERT OR REPLACE INTO delivery VALUES (?,?)", (peer, next_seq))
+        """`peer` has given receipts for everything below `next_seq`; see `keep_deliveries`."""
+        if next_seq > self.next_for(peer):
+            assert self._delivered is not None
+            self._delivered[peer] = next_seq
+            self._delivered_since.add(peer)
+
+    def keep_deliveries(self) -> None:
+        """Write what `delivered` has noted.
+
+        A crash before that costs only that some of it is sent once more, so many are written
+        at a time: a transaction for each would flush the disk eight times for every action.
+        """
+        since, self._delivered_since = sorted(self._delivered_since), set()
+        if since:
+            rows = [(peer, self.next_for(peer)) for peer in since]
+            with self._transaction("note deliveries") as db:
+                db.executemany("INSERT OR REPLACE INTO delivery VALUES (?,?)", rows)
 
     def owed(self, limit: int) -> list[int]:
         """The sequences of our own first records with ops that other neighbourhoods lack."""

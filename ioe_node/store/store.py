@@ -20,7 +20,7 @@ from ioe_node.core.chain import Head, StoredRow, head_after, with_path
 from ioe_node.errors import ChainBroken, Malformed, StoreError
 from ioe_node.model.action import Create, Update, decode_action
 from ioe_node.model.codec import encode
-from ioe_node.model.hashes import ActionHash, AgentPubKey, EntryHash, action_hash, core_of
+from ioe_node.model.hashes import CORE, ActionHash, AgentPubKey, EntryHash, action_hash, core_of
 from ioe_node.model.op import foreign_bases
 from ioe_node.model.record import Proof, Record, check_entry, decode_proof
 from ioe_node.store.hash_index import SEQ_BITS, SEQ_MAX, HashIndex, lost_hashes, short_of
@@ -56,6 +56,7 @@ class Store(Notes):
     """The rows of one cell; see the package docstring for its invariant."""
 
     def __init__(self, path: Path, synchronous: Synchronous = "NORMAL") -> None:
+        super().__init__()
         self.path = path
         self._agents: dict[bytes, int] = {}
         self._unwritten_agents: dict[bytes, int] = {}
@@ -90,6 +91,8 @@ class Store(Notes):
 
     def close(self) -> None:
         """Fold the write-ahead log into the file and close it."""
+        with suppress(StoreError):
+            self.keep_deliveries()
         with suppress(sqlite3.Error):
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._reader.close()
@@ -327,8 +330,17 @@ class Store(Notes):
         return found[0] if found else None
 
     def has(self, hash_: ActionHash) -> bool:
-        """Whether this action is integrated here."""
-        return self.record(hash_) is not None
+        """Whether this action is integrated here, with its chain or alone."""
+        row = self._hashes.row(hash_)
+        if row is not None:
+            return True
+        with guard("look for an action"):
+            found = self._reader.execute(
+                "SELECT action FROM record WHERE id IN"
+                " (SELECT record FROM hash_index WHERE short=?)",
+                (short_of(hash_),),
+            ).fetchall()
+        return any(core_of(data) == hash_[CORE] for (data,) in found)
 
     def on_chain(self, author: AgentPubKey, seq: int, hash_: ActionHash) -> bool:
         """Whether this action is held here with the chain before it."""

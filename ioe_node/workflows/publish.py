@@ -25,6 +25,7 @@ OPS_PER_PUBLISH_MAX = 256
 PUBLISH_BYTES_MAX = 4 * 1024 * 1024
 PUBLISH_TIMEOUT_S = 10.0
 BACKLOG_ACTIONS_MAX = 1_000
+KEEP_DELIVERIES_S = 2.0
 THROTTLE_S = 0.1
 THROTTLE_S_MAX = 2.0
 RETRY_MIN_S = 0.25
@@ -89,7 +90,8 @@ async def _push(space: Space, peer: AgentPubKey) -> bool:
             break
     if not run:
         raise TransportError("the peer is still validating; it will be asked again")
-    await space.run(space.store.delivered, peer, run[-1].action.action_seq + 1)
+    space.store.delivered(peer, run[-1].action.action_seq + 1)
+    space.deliveries_bell.ring()
     return True
 
 
@@ -122,6 +124,14 @@ async def publish(space: Space) -> None:
                     scope = scopes[peer] = trio.CancelScope()
                     nursery.start_soon(run, peer, scope, bell)
             await space.peers_bell.wait()
+
+
+async def keep_deliveries(space: Space) -> None:
+    """Write the cursors down a little after they move; for ever."""
+    while True:
+        await space.deliveries_bell.wait()
+        await trio.sleep(KEEP_DELIVERIES_S)
+        await space.run(space.store.keep_deliveries)
 
 
 def backlog(space: Space) -> tuple[int, int, int]:

@@ -114,6 +114,7 @@ class Space:
     chain_lock: trio.Lock = field(default_factory=trio.Lock)
     validation_bell: Bell = field(default_factory=Bell)
     publish_bells: dict[AgentPubKey, Bell] = field(default_factory=dict)
+    deliveries_bell: Bell = field(default_factory=Bell)
     owed_bell: Bell = field(default_factory=Bell)
     peers_bell: Bell = field(default_factory=Bell)
     exchange_bell: Bell = field(default_factory=Bell)
