@@ -18,7 +18,7 @@ from ioe_node.errors import Busy, PeerError, Refused, TransportError
 from ioe_node.model.hashes import AgentPubKey
 from ioe_node.net.framing import Failure, Request, Response
 from ioe_node.net.link import reply_to
-from ioe_node.net.transport import REQUEST_TIMEOUT_S, Service
+from ioe_node.net.transport import REQUEST_TIMEOUT_S, Located, Routing, Service
 from sim.trace import Trace
 
 LATENCY_MIN_S = 0.002
@@ -149,6 +149,7 @@ class MemoryTransport:
         self._network = network
         self._nursery = nursery
         self._services: dict[str, Service] = {}
+        self._routing: dict[str, Routing] = {}
 
     def addresses(self) -> tuple[str, ...]:
         return (f"/memory/{self.agent.hex()}",)
@@ -178,6 +179,30 @@ class MemoryTransport:
         with trio.move_on_after(timeout_s):
             return _body_of(await self._ask(protocol, peer, message))
         raise TransportError(f"no answer within {timeout_s} s")
+
+    def offer_routing(self, protocol: str, routing: Routing) -> None:
+        assert protocol not in self._routing, f"{protocol} is already offered"
+        self._routing[protocol] = routing
+
+    def withdraw_routing(self, protocol: str) -> None:
+        self._routing.pop(protocol, None)
+
+    async def find_node(self, protocol: str, peer: AgentPubKey, key: bytes) -> list[Located]:
+        with trio.move_on_after(REQUEST_TIMEOUT_S):
+            if not await self._network.travel(Message(self.agent, peer, "FIND_NODE", len(key))):
+                await trio.sleep_forever()
+            routing = self._network.host(peer)._routing.get(protocol)
+            if routing is None:
+                raise TransportError("the peer does not speak this protocol")
+            try:
+                routing.seen(self.agent, self.addresses() if protocol in self._routing else ())
+                found = routing.closest(key, self.agent)
+            except PeerError as error:
+                raise TransportError(f"the peer closed the stream: {error}") from error
+            if not await self._network.travel(Message(peer, self.agent, "FIND_NODE", len(found))):
+                await trio.sleep_forever()
+            return [located for located in found if located[0] != self.agent]
+        raise TransportError(f"no answer within {REQUEST_TIMEOUT_S} s")
 
     async def _ask(self, protocol: str, peer: AgentPubKey, data: bytes) -> Response | Failure:
         message = Message(self.agent, peer, kind_of(data), len(data))
