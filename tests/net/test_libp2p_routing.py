@@ -10,7 +10,7 @@ from ioe_node.model.hashes import AgentPubKey
 from ioe_node.net.foreign_peers import ForeignPeers, closest_to
 from ioe_node.net.kad import REQUEST_DEADLINE_S
 from ioe_node.net.libp2p_routing import KAD_STREAMS_PER_PEER_MAX
-from ioe_node.net.libp2p_transport import Libp2pTransport
+from ioe_node.net.libp2p_transport import Libp2pTransport, open_transport
 from ioe_node.net.peer_id import peer_id_bytes
 from ioe_node.net.transport import CLOSEST_PEERS_MAX, Located, Routing
 
@@ -42,6 +42,19 @@ async def test_two_that_speak_to_a_third_find_each_other(open_host) -> None:
     found = await right.find_node(KAD, meeting_point.agent, peer_id_bytes(left.agent))
     assert found == [(left.agent, left.addresses())]
     assert dict(table.foreign.known(0)).keys() == {left.agent, right.agent}
+
+
+async def test_a_peer_that_comes_back_elsewhere_is_passed_on_there(open_host) -> None:
+    meeting_point, asker, seed = await open_host(), await open_host(), os.urandom(32)
+    Table(meeting_point)
+    asker.learn(meeting_point.agent, meeting_point.addresses())
+    for _ in range(2):
+        async with open_transport(seed, "/ip4/127.0.0.1/tcp/0") as mover:
+            Table(mover)
+            mover.learn(meeting_point.agent, meeting_point.addresses())
+            await mover.find_node(KAD, meeting_point.agent, b"key")
+            found = await asker.find_node(KAD, meeting_point.agent, peer_id_bytes(mover.agent))
+            assert found == [(mover.agent, mover.addresses())]
 
 
 async def test_who_does_not_serve_is_answered_but_not_passed_on(open_host) -> None:

@@ -58,7 +58,10 @@ const commands = {
   async closest ({ id }, signal) {
     const found = []
     const key = peerIdFromString(id).toMultihash().bytes
-    for await (const peer of node.peerRouting.getClosestPeers(key, { signal })) found.push(told(peer))
+    // Asked of kad-dht itself: `node.peerRouting` gives them in no order.
+    for await (const event of node.services.dht.getClosestPeers(key, { signal })) {
+      if (event.name === 'FINAL_PEER') found.push(told(event.peer))
+    }
     return found
   }
 }
