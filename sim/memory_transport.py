@@ -16,7 +16,7 @@ from ioe_node.errors import Busy, IoeError, PeerError, Refused, TransportError
 from ioe_node.model.hashes import AgentPubKey
 from ioe_node.net.framing import Failure, Request, Response
 from ioe_node.net.link import reply_to
-from ioe_node.net.transport import REQUEST_TIMEOUT_S, Service
+from ioe_node.net.transport import REQUEST_TIMEOUT_S, Located, Routing, Service
 
 if TYPE_CHECKING:
     from sim.network import Network
@@ -82,6 +82,7 @@ class MemoryTransport:
         self._network = network
         self._nursery = nursery
         self._services: dict[str, Service] = {}
+        self._routing: dict[str, Routing] = {}
 
     def addresses(self) -> tuple[str, ...]:
         return (f"/memory/{self.agent.hex()}",)
@@ -124,6 +125,27 @@ class MemoryTransport:
         with trio.move_on_after(timeout_s):
             return _body_of(await reply.wait())
         raise TransportError(f"no answer within {timeout_s} s")
+
+    def offer_routing(self, protocol: str, routing: Routing) -> None:
+        assert protocol not in self._routing, f"{protocol} is already offered"
+        self._routing[protocol] = routing
+
+    def withdraw_routing(self, protocol: str) -> None:
+        self._routing.pop(protocol, None)
+
+    async def find_node(self, protocol: str, peer: AgentPubKey, key: bytes) -> list[Located]:
+        """Answered at once: kad-dht is for strangers, and a swarm has none."""
+        if not self._network.lets_pass(self.agent, peer):
+            raise TransportError(f"no answer within {REQUEST_TIMEOUT_S} s")
+        routing = self._network.host(peer)._routing.get(protocol)
+        if routing is None:
+            raise TransportError("the peer does not speak this protocol")
+        try:
+            routing.seen(self.agent, self.addresses() if protocol in self._routing else ())
+            found = routing.closest(key, self.agent)
+        except PeerError as error:
+            raise TransportError(f"the peer closed the stream: {error}") from error
+        return [located for located in found if located[0] != self.agent]
 
     def _reach(
         self, protocol: str, peer: AgentPubKey, data: bytes, linked: bool, reply: _Reply

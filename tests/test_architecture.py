@@ -54,7 +54,12 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "discovery": ("ioe_node.model", "ioe_node.errors", "ioe_node.clock"),
 }
 FENCED = {
-    "libp2p": ("ioe_node/net/libp2p_transport.py", "ioe_node/net/libp2p_faults.py"),
+    "libp2p": (
+        "ioe_node/net/libp2p_faults.py",
+        "ioe_node/net/libp2p_routing.py",
+        "ioe_node/net/libp2p_stream.py",
+        "ioe_node/net/libp2p_transport.py",
+    ),
     "sqlite3": ("ioe_node/store/",),
     "sqlite_utils": ("ioe_node/store/",),
     "zeroconf": ("discovery/mdns.py",),
@@ -65,7 +70,9 @@ PURE = (
     "ioe_node/core/",
     "ioe_node/hdi.py",
     "ioe_node/net/messages.py",
+    "ioe_node/net/foreign_peers.py",
     "ioe_node/net/framing.py",
+    "ioe_node/net/kad_messages.py",
     "ioe_node/net/peer_id.py",
     "currency/ledger.py",
     "currency/integrity.py",

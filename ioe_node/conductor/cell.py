@@ -26,6 +26,7 @@ from ioe_node.workflows.integration import validate_and_integrate
 from ioe_node.workflows.publish import keep_deliveries, publish
 from ioe_node.workflows.publish_ops import publish_ops
 from ioe_node.workflows.restore import begin, check_head
+from ioe_node.workflows.routing import routing_of
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space, StoreRunner
 from ioe_node.workflows.spread import spread_warrants
@@ -92,6 +93,7 @@ class Cell:
             handle=self._handle,
         )
         space.transport.offer(space.protocol, service)
+        space.transport.offer_routing(space.kad_protocol, routing_of(space))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(validate_and_integrate, space, self._verdicts)
@@ -109,6 +111,7 @@ class Cell:
                 task_status.started()
         finally:
             space.transport.withdraw(space.protocol)
+            space.transport.withdraw_routing(space.kad_protocol)
 
     async def _handle(self, peer: AgentPubKey, data: bytes) -> bytes:
         def host() -> CallHost:

@@ -1,4 +1,4 @@
-"""Mends for three faults of the py-libp2p 0.8.1 host, found by running it.
+"""Mends for four faults of the py-libp2p 0.8.1 host, found by running it.
 
 1. *Deaf*: every inbound connection keeps its slot until the host stops, however long ago it
    closed; when as many have come as there are slots, the host accepts no more.
@@ -6,6 +6,8 @@
    ends of the connection counting differently, and nothing can be decrypted from then on.
 3. *Escaping exceptions*: what a stream handler raises, or the negotiation before it, stops
    the whole host.
+4. *Stale identities*: a peer that was identified once is not asked again while its record lasts
+   (two hours), so that one that comes back at another address is remembered at the old one.
 
 Each `mend_` function replaces one method of a libp2p class in this process; calling it again
 changes nothing.  Pin and mends go together: review this module with every new version.
@@ -27,6 +29,7 @@ AS_SHIPPED = {
     (Swarm, "_do_handle_inbound_connection"): Swarm._do_handle_inbound_connection,
     (Yamux, "_write_frame"): Yamux._write_frame,
     (BasicHost, "_swarm_stream_handler"): BasicHost._swarm_stream_handler,
+    (BasicHost, "_on_notifee_connected"): BasicHost._on_notifee_connected,
 }
 
 log = logging.getLogger("ioe.net")
@@ -82,11 +85,25 @@ def mend_escaping_exceptions() -> None:
     BasicHost._swarm_stream_handler = handle_stream_safely
 
 
+def mend_stale_identities() -> None:
+    """Each new connection is identified, whoever was so before."""
+    identify_if_new = AS_SHIPPED[BasicHost, "_on_notifee_connected"]
+
+    async def identify_anew(self: BasicHost, connection: Any) -> None:
+        peer = connection.muxed_conn.peer_id
+        self._identified_peers.pop(peer, None)
+        self.get_peerstore().clear_protocol_data(peer)
+        await identify_if_new(self, connection)
+
+    BasicHost._on_notifee_connected = identify_anew
+
+
 def mend_host() -> None:
-    """Apply all three."""
+    """Apply all four."""
     mend_inbound_slots()
     mend_cancelled_writes()
     mend_escaping_exceptions()
+    mend_stale_identities()
 
 
 async def _quietly(close: Any) -> None:

@@ -1,9 +1,9 @@
 """The transport over a py-libp2p host: TCP, Noise, Yamux; one long-lived stream per direction.
 
-The only module, with `libp2p_faults`, that imports libp2p.  The host's key is the agent's, so
-the handshake that proves a peer id proves an agent key.  libp2p carries streams and answers
-identify and ping; whom to dial, when, and at which address is decided here, because its own
-`connect` tries one address per transport and then shuns the peer for a minute.
+Only this module and its `libp2p_` neighbours (faults, stream, routing) import libp2p.  The host's
+key is the agent's, so the handshake that proves a peer id proves an agent key.  libp2p carries
+streams and answers identify and ping; whom to dial, when, and at which address is decided here,
+because its own `connect` tries one address per transport and then shuns the peer for a minute.
 
 Opening a link dials if no connection is up, in a task of the transport's own: the callers of
 `request` share it and may give up without harm.  A request that times out on a link that has
@@ -22,10 +22,8 @@ from typing import Any
 import trio
 from libp2p import new_host
 from libp2p.crypto import ed25519, x25519
-from libp2p.exceptions import BaseLibp2pError
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.connection import swarm_connection
-from libp2p.network.stream.exceptions import StreamEOF
 from libp2p.peer.id import ID
 from libp2p.rcmgr import new_resource_manager
 from libp2p.security.noise import transport as noise
@@ -41,10 +39,19 @@ from ioe_node.errors import (
     TransportError,
 )
 from ioe_node.model.hashes import AgentPubKey, agent_key, to_text
+from ioe_node.net.kad import ask_kad
 from ioe_node.net.libp2p_faults import mend_host
+from ioe_node.net.libp2p_routing import Libp2pRouting
+from ioe_node.net.libp2p_stream import Libp2pStream
 from ioe_node.net.link import Answerer, Asker, Wire
 from ioe_node.net.peer_id import agent_of_peer_id, peer_id_of
-from ioe_node.net.transport import MESSAGE_BYTES_MAX, REQUEST_TIMEOUT_S, Service
+from ioe_node.net.transport import (
+    MESSAGE_BYTES_MAX,
+    REQUEST_TIMEOUT_S,
+    Located,
+    Routing,
+    Service,
+)
 
 CONNECTIONS_MAX = 300
 CONNECTIONS_PER_PEER_MAX = 4
@@ -52,8 +59,6 @@ ADDRESSES_PER_PEER_MAX = 8
 CHARGED_AGENTS_MAX = 4096
 DIAL_DEADLINE_S = 3.0
 STREAM_DEADLINE_S = 5.0
-LINGER_S = 1.0
-LINGER_READ_BYTES_MAX = 64 * 1024
 CLOSE_DEADLINE_S = 0.5
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
@@ -109,42 +114,6 @@ def _build_host(seed32: bytes) -> Any:
     return host
 
 
-class _Stream:
-    """A libp2p stream as a `ByteStream`: its many errors become `TransportError`."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-
-    async def read(self, bytes_max: int) -> bytes:
-        try:
-            return bytes(await self._stream.read(bytes_max))
-        except StreamEOF:
-            return b""
-        except (BaseLibp2pError, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            raise TransportError("the link broke; try again") from None
-
-    async def write(self, data: bytes) -> None:
-        try:
-            await self._stream.write(data)
-        except (BaseLibp2pError, OSError, trio.BrokenResourceError, trio.ClosedResourceError):
-            raise TransportError("the link broke; try again") from None
-
-    async def finish(self) -> None:
-        """Close our side and let the peer read to the end before the stream is reset."""
-        with trio.move_on_after(LINGER_S):
-            await self._stream.close()
-            try:
-                while await self.read(LINGER_READ_BYTES_MAX):
-                    pass
-            except TransportError:
-                pass
-
-    async def reset(self) -> None:
-        with trio.CancelScope(shield=True) as scope:
-            scope.deadline = trio.current_time() + CLOSE_DEADLINE_S
-            await self._stream.reset()
-
-
 class _Outbound:
     """The link on which we ask one peer in one network, from dialling to its end."""
 
@@ -183,6 +152,7 @@ class Libp2pTransport:
         self._dialling: dict[AgentPubKey, trio.Lock] = {}
         self._outbound: dict[LinkKey, _Outbound] = {}
         self._inbound: dict[LinkKey, tuple[trio.CancelScope, Wire]] = {}
+        self._routing = Libp2pRouting(host, self._charge)
 
     @property
     def agent(self) -> AgentPubKey:
@@ -238,6 +208,29 @@ class Libp2pTransport:
         self._suspect(link, peer, asked_at)
         raise TransportError(f"{to_text(peer)[:12]} gave no answer in {timeout_s} s; try again")
 
+    def offer_routing(self, protocol: str, routing: Routing) -> None:
+        """Answer kad-dht's FIND_NODE and PING under `protocol` from now on."""
+        self._routing.offer(protocol, routing)
+
+    def withdraw_routing(self, protocol: str) -> None:
+        """Stop answering them."""
+        self._routing.withdraw(protocol)
+
+    async def find_node(self, protocol: str, peer: AgentPubKey, key: bytes) -> list[Located]:
+        """Ask any kad-dht peer whom it knows closest to `key`; see `Transport.find_node`."""
+        if peer == self._agent:
+            raise LocalError("ask another peer")
+        send, receive = trio.open_memory_channel[list[Located] | IoeError](1)
+        # In a task of our own: a stream that is being opened must not be given up half way.
+        self._nursery.start_soon(self._find_node, protocol, peer, key, send)
+        try:
+            found = await receive.receive()
+        except trio.EndOfChannel:
+            raise TransportError("the stream ended; try again") from None
+        if isinstance(found, IoeError):
+            raise found
+        return [located for located in found if located[0] != self._agent]
+
     # -- asking ------------------------------------------------------------------------------
 
     def _link_to(self, protocol: str, peer: AgentPubKey) -> _Outbound:
@@ -251,7 +244,7 @@ class Libp2pTransport:
     async def _run_outbound(
         self, protocol: str, service: Service, peer: AgentPubKey, link: _Outbound
     ) -> None:
-        stream: _Stream | None = None
+        stream: Libp2pStream | None = None
         asker: Asker | None = None
         try:
             with link.scope:
@@ -278,14 +271,36 @@ class Libp2pTransport:
             if stream is not None:
                 await stream.reset()
 
-    async def _open_stream(self, protocol: str, peer: AgentPubKey) -> _Stream:
+    async def _find_node(
+        self,
+        protocol: str,
+        peer: AgentPubKey,
+        key: bytes,
+        send: trio.MemorySendChannel[list[Located] | IoeError],
+    ) -> None:
+        with send:
+            try:
+                stream = await self._open_stream(protocol, peer)
+                try:
+                    send.send_nowait(await ask_kad(stream, key))
+                    await stream.finish()
+                finally:
+                    await stream.reset()
+            except IoeError as error:
+                if isinstance(error, PeerError):
+                    self._charge(peer, error)
+                send.send_nowait(error)
+            except Exception:
+                log.exception("a kad stream failed")
+
+    async def _open_stream(self, protocol: str, peer: AgentPubKey) -> Libp2pStream:
         """A stream to `peer` that speaks `protocol`; raises `TransportError`."""
         async with self._dialling.setdefault(peer, trio.Lock()):
             if not self._connections(peer):
                 await self._dial(peer)
         with trio.move_on_after(STREAM_DEADLINE_S):
             try:
-                return _Stream(await self._host.new_stream(_id_of(peer), [protocol]))
+                return Libp2pStream(await self._host.new_stream(_id_of(peer), [protocol]))
             except Exception as error:
                 log.debug("no stream: %r", error)
                 raise TransportError(
@@ -337,7 +352,7 @@ class Libp2pTransport:
 
     async def _accept(self, protocol: str, service: Service, net_stream: Any) -> None:
         """libp2p calls this for each stream opened to us; nothing may escape from here."""
-        stream = _Stream(net_stream)
+        stream = Libp2pStream(net_stream)
         try:
             peer = agent_of_peer_id(str(net_stream.muxed_conn.peer_id))
         except Malformed:
@@ -379,6 +394,7 @@ class Libp2pTransport:
         """
         for protocol in list(self._services):
             self.withdraw(protocol)
+        self._routing.withdraw_all()
         async with trio.open_nursery() as nursery:
             for listener in list(self._swarm.listeners.values()):
                 nursery.start_soon(listener.close)

@@ -23,7 +23,7 @@ PEER_PART = "/p2p/"
 
 def peer_id_of(agent: AgentPubKey) -> str:
     """The peer id of `agent`: 52 characters, `12D3KooW...`."""
-    value = int.from_bytes(PREFIX + agent[CORE], "big")
+    value = int.from_bytes(peer_id_bytes(agent), "big")
     symbols = []
     while value:
         value, digit = divmod(value, len(ALPHABET))
@@ -45,6 +45,18 @@ def agent_of_peer_id(text: str) -> AgentPubKey:
     if peer_id_of(agent) != text:
         raise Malformed(f"'{text}' is not the peer id of an Ed25519 key")
     return agent
+
+
+def peer_id_bytes(agent: AgentPubKey) -> bytes:
+    """The peer id of `agent` as bytes, a multihash: what kad-dht looks up and names peers by."""
+    return PREFIX + agent[CORE]
+
+
+def agent_of_peer_id_bytes(data: bytes) -> AgentPubKey:
+    """The inverse of `peer_id_bytes`; raises `Malformed` if `data` carries no Ed25519 key."""
+    if len(data) != PEER_ID_BYTES or not data.startswith(PREFIX):
+        raise Malformed(f"{data[:PEER_ID_BYTES].hex()} is not the peer id of an Ed25519 key")
+    return agent_key(data[len(PREFIX) :])
 
 
 def split_address(text: str) -> tuple[AgentPubKey, str]:

@@ -7,7 +7,7 @@ opening message and judges the other's before anything else is answered: that is
 DNA's membrane stands.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,11 @@ from ioe_node.model.hashes import AgentPubKey
 
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
 REQUEST_TIMEOUT_S = 10.0
+CLOSEST_PEERS_MAX = 20
+"""k: how many peers an answer of peer routing names."""
+
+Located = tuple[AgentPubKey, tuple[str, ...]]
+"""A peer and where it can be dialled, as multiaddr text without the peer id."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,20 @@ class Service:
     hello: Callable[[], bytes]
     admit: Callable[[AgentPubKey, bytes], None]
     handle: Callable[[AgentPubKey, bytes], Awaitable[bytes]]
+
+
+@dataclass(frozen=True)
+class Routing:
+    """How one network routes whoever speaks libp2p's kad-dht, member or not, to its peers.
+
+    `seen(peer, addresses)` is told before each answer who asks, and where it serves kad-dht
+    itself (no address: nowhere); it raises `PeerError` to refuse the asker.
+    `closest(key, asker)` gives the peers whose ids are closest to `key` (any bytes; a peer id's
+    to look for that peer) by kad-dht's measure, closest first, the asker left out.
+    """
+
+    closest: Callable[[bytes, AgentPubKey], Sequence[Located]]
+    seen: Callable[[AgentPubKey, tuple[str, ...]], None]
 
 
 class Transport(Protocol):
@@ -57,4 +76,17 @@ class Transport(Protocol):
 
         Raises `TransportError` (not reachable, or too slow: try again) or `Refused` (the peer
         answered with an error, or its membrane would not have us).
+        """
+
+    def offer_routing(self, protocol: str, routing: Routing) -> None:
+        """Answer kad-dht's FIND_NODE and PING under `protocol` from now on."""
+
+    def withdraw_routing(self, protocol: str) -> None:
+        """Stop answering them."""
+
+    async def find_node(self, protocol: str, peer: AgentPubKey, key: bytes) -> list[Located]:
+        """Ask any kad-dht peer whom it knows closest to `key`, ourselves left out.
+
+        Takes seconds at most; raises `TransportError` (not reachable, too slow, or it does not
+        speak `protocol`) or `Malformed`.
         """

@@ -153,6 +153,11 @@ class Space:
         """The libp2p protocol id of this DNA."""
         return f"/ioe/{to_text(self.dna)}/1"
 
+    @property
+    def kad_protocol(self) -> str:
+        """The protocol id under which this DNA's peers are found by kad-dht."""
+        return f"/ioe/{to_text(self.dna)}/kad/1.0.0"
+
     def info(self) -> SignedInfo:
         """Our own signed info, renewed before it ages or when what it says changes."""
         now = self.clock.now_us()

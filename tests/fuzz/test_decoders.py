@@ -62,8 +62,8 @@ from ioe_node.model.warrant import (
     seal_receipt,
     seal_warrant,
 )
-from ioe_node.net import framing, messages
-from ioe_node.net.peer_id import join_address, split_address
+from ioe_node.net import framing, kad_messages, messages
+from ioe_node.net.peer_id import join_address, peer_id_bytes, split_address
 
 Fuzz = Callable[..., None]
 
@@ -344,6 +344,30 @@ def test_link_frames(fuzz: Fuzz) -> None:
                 got.append(frame)
         reader.finish()
         assert b"".join(map(framing.encode_frame, got)) == data
+
+    fuzz([*encoded, b"".join(encoded)], judge)
+
+
+def test_kad_messages(fuzz: Fuzz) -> None:
+    where = ("/ip4/127.0.0.1/tcp/4001", "/dns4/example.org/tcp/443/tls/ws")
+    named = [kad_messages.kad_peer_of((one.agent, where)) for one in (ALICE, BOB)]
+    closer = tuple(one for one in named if one is not None)
+    sent = [
+        kad_messages.KadMessage(kad_messages.Kind.PING),
+        kad_messages.KadMessage(kad_messages.Kind.FIND_NODE, peer_id_bytes(ALICE.agent)),
+        kad_messages.KadMessage(kad_messages.Kind.FIND_NODE, closer=closer),
+    ]
+    encoded = [kad_messages.encode_kad(one) for one in sent]
+
+    def judge(data: bytes) -> None:
+        reader = kad_messages.KadReader()
+        for at in range(0, len(data), 7):
+            reader.feed(data[at : at + 7])
+            while (message := reader.next_message()) is not None:
+                for peer in message.closer:
+                    located = kad_messages.located_of(peer)
+                    assert located is None or kad_messages.kad_peer_of(located) is not None
+        reader.finish()
 
     fuzz([*encoded, b"".join(encoded)], judge)
 

@@ -23,6 +23,7 @@ from ioe_node.net.libp2p_faults import (
     mend_cancelled_writes,
     mend_escaping_exceptions,
     mend_inbound_slots,
+    mend_stale_identities,
 )
 
 ECHO = "/test/echo/1"
@@ -46,11 +47,12 @@ async def fail(_stream: Any) -> None:
 
 
 @asynccontextmanager
-async def running_host(slots: int = 100) -> AsyncIterator[Any]:
+async def running_host(slots: int = 100, seed32: bytes | None = None) -> AsyncIterator[Any]:
     config = ConnectionConfig(
         max_connections=slots, high_watermark=slots, low_watermark=0, min_connections=0
     )
-    host = new_host(key_pair=ed25519.create_new_key_pair(os.urandom(32)), connection_config=config)
+    key_pair = ed25519.create_new_key_pair(seed32 or os.urandom(32))
+    host = new_host(key_pair=key_pair, connection_config=config)
     async with host.run([Multiaddr("/ip4/127.0.0.1/tcp/0")]):
         await host.get_network().auto_connector.stop()
         host.set_stream_handler(ECHO, echo)
@@ -131,10 +133,37 @@ async def escaping_exception() -> bool:
     return False
 
 
+async def stale_identity() -> bool:
+    """Is a peer that comes back elsewhere remembered where it is now?"""
+    seed32 = os.urandom(32)
+    async with running_host() as server, running_host(seed32=seed32) as client:
+        connection = await dial(client, server)
+        await remembers(server, client)
+        await connection.close()
+        while server.get_network().get_connections():  # noqa: ASYNC110
+            await trio.sleep(0.01)
+        async with running_host(seed32=seed32) as elsewhere:
+            await dial(elsewhere, server)
+            return await remembers(server, elsewhere)
+
+
+async def remembers(server: Any, client: Any) -> bool:
+    """Does `server` learn in time where `client` listens?"""
+    here, found = [str(one) for one in client.get_transport_addrs()], list[str]()
+    with trio.move_on_after(PATIENCE_S):
+        while found != here:
+            await trio.sleep(0.01)
+            if client.get_id() in server.get_peerstore().peer_ids():
+                known = server.get_peerstore().addrs(client.get_id())
+                found = [str(one).partition("/p2p/")[0] for one in known]
+    return found == here
+
+
 SCENARIOS: dict[str, tuple[Callable[[], Awaitable[object]], Callable[[], None]]] = {
     "deaf": (deaf, mend_inbound_slots),
     "cancelled-write": (cancelled_write, mend_cancelled_writes),
     "escaping-exception": (escaping_exception, mend_escaping_exceptions),
+    "stale-identity": (stale_identity, mend_stale_identities),
 }
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ SLOTS, DIALS = 3, 9  # as in the script
         ("deaf", SLOTS, DIALS),
         ("cancelled-write", False, True),
         ("escaping-exception", False, True),
+        ("stale-identity", False, True),
     ],
 )
 def test_the_fault_is_there_and_its_mend_mends_it(

@@ -6,7 +6,15 @@ from libp2p.peer.id import ID
 
 from ioe_node.errors import Malformed
 from ioe_node.model.hashes import agent_key
-from ioe_node.net.peer_id import ALPHABET, agent_of_peer_id, join_address, peer_id_of, split_address
+from ioe_node.net.peer_id import (
+    ALPHABET,
+    agent_of_peer_id,
+    agent_of_peer_id_bytes,
+    join_address,
+    peer_id_bytes,
+    peer_id_of,
+    split_address,
+)
 
 RSA_PEER_ID = "QmYyQSo1c1Ym7orWxLYvCrM2EmxFTANf8wXmmE7DWjhx5N"  # a sha2-256 multihash
 
@@ -20,7 +28,9 @@ def test_there_and_back(public_key: bytes) -> None:
 @given(st.binary(min_size=32, max_size=32))
 def test_libp2p_agrees(seed32: bytes) -> None:
     public_key = ed25519.create_new_key_pair(seed32).public_key
-    assert peer_id_of(agent_key(public_key.to_bytes())) == str(ID.from_pubkey(public_key))
+    agent = agent_key(public_key.to_bytes())
+    assert peer_id_of(agent) == str(ID.from_pubkey(public_key))
+    assert peer_id_bytes(agent) == ID.from_pubkey(public_key).to_bytes()
 
 
 @given(st.one_of(st.text(max_size=80), st.text(ALPHABET, max_size=80)))
@@ -30,6 +40,16 @@ def test_any_text_gives_an_agent_or_malformed(text: str) -> None:
     except Malformed:
         return
     assert peer_id_of(agent) == text
+
+
+@given(st.binary(max_size=50))
+def test_any_bytes_give_an_agent_or_malformed(data: bytes) -> None:
+    for candidate in (data, peer_id_bytes(agent_key(bytes(32)))[:6] + data):
+        try:
+            agent = agent_of_peer_id_bytes(candidate)
+        except Malformed:
+            continue
+        assert peer_id_bytes(agent) == candidate
 
 
 @pytest.mark.parametrize("change", [lambda t: "1" + t, lambda t: t[1:], lambda t: t + "1"])
