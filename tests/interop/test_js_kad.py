@@ -158,7 +158,7 @@ async def js_finds_our_second_through_our_first(js: JsPeer, first: Space, second
     await js.told_to("dial", to=join_address(first.agent, first.transport.addresses()[0]))
     found = await js.told_to("findPeer", id=wanted)
     assert found == {"id": wanted, "addresses": list(second.transport.addresses())}
-    closest = await js.told_to("closest", id=wanted)
+    closest = await js.told_to("closest", key=peer_id_bytes(second.agent).hex())
     assert {peer["id"] for peer in closest} >= {wanted, peer_id_of(first.agent)}
     assert await js.told_to("dial", to=wanted) == wanted
 
@@ -176,17 +176,23 @@ async def ours_finds_js(one: JsPeer, other: JsPeer, first: Space, second: Space)
     for js in (one, other):
         found = await transport.find_node(protocol, first.agent, peer_id_bytes(js.agent))
         assert found[0] == (js.agent, js.bare_addresses())
-    await both_measure_alike(one, second)
+    await both_measure_alike(one)
     transport.learn(*found[0])
     known = dict(await transport.find_node(protocol, other.agent, peer_id_bytes(one.agent)))
     assert known[one.agent] == one.bare_addresses()
     assert first.agent in known
 
 
-async def both_measure_alike(js: JsPeer, space: Space) -> None:
-    """js-libp2p sorts whom it found as we would."""
-    key = peer_id_bytes(space.agent)
-    ids = [peer["id"] for peer in await js.told_to("closest", id=peer_id_of(space.agent))]
-    assert len(ids) == 3
-    agents = [(agent_of_peer_id(id_), ()) for id_ in sorted(ids)]
-    assert ids == [peer_id_of(agent) for agent, _ in closest_to(key, agents, len(ids))]
+async def both_measure_alike(js: JsPeer) -> None:
+    """js-libp2p sorts whom it found as we would, too often for chance.
+
+    It asks a peer that it is told of only if that is closer than who told it, so it may find fewer.
+    """
+    compared = 0
+    for number in range(10):
+        key = bytes([number])
+        ids = [peer["id"] for peer in await js.told_to("closest", key=key.hex())]
+        agents = [(agent_of_peer_id(id_), ()) for id_ in sorted(ids)]
+        assert ids == [peer_id_of(agent) for agent, _ in closest_to(key, agents, len(ids))]
+        compared += len(ids) > 1
+    assert compared >= 5

@@ -5,7 +5,7 @@
 //
 // It prints its peer id and addresses first, then one answer a command: {"result": ...} or
 // {"error": ...}.  {"do": "dial", "to": MULTIADDR or PEER_ID}, {"do": "findPeer", "id": PEER_ID},
-// {"do": "closest", "id": PEER_ID}.  It ends with its input.
+// {"do": "closest", "key": HEX}.  It ends with its input.
 
 // libp2p 3 wants this of Node 22; the rest of it runs on Node 20.
 Promise.withResolvers ??= function () {
@@ -55,9 +55,9 @@ const commands = {
   async findPeer ({ id }, signal) {
     return told(await node.peerRouting.findPeer(peerIdFromString(id), { signal }))
   },
-  async closest ({ id }, signal) {
+  async closest ({ key: hex }, signal) {
     const found = []
-    const key = peerIdFromString(id).toMultihash().bytes
+    const key = Uint8Array.from(Buffer.from(hex, 'hex'))
     // Asked of kad-dht itself: `node.peerRouting` gives them in no order.
     for await (const event of node.services.dht.getClosestPeers(key, { signal })) {
       if (event.name === 'FINAL_PEER') found.push(told(event.peer))
