@@ -17,7 +17,7 @@ from ioe_node.clock import Clock
 from ioe_node.errors import Busy, PeerError, Refused, TransportError
 from ioe_node.model.hashes import AgentPubKey
 from ioe_node.net.framing import Failure, Request, Response
-from ioe_node.net.link import reply_to
+from ioe_node.net.link import opening_code, reply_to
 from ioe_node.net.transport import REQUEST_TIMEOUT_S, Service
 from sim.trace import Trace
 
@@ -125,7 +125,7 @@ class Network:
             theirs.admit(asker.agent, ours.hello())
             ours.admit(answerer.agent, theirs.hello())
         except PeerError as error:
-            raise Refused("membrane", str(error)) from error
+            raise Refused(opening_code(error), str(error)) from error
         self._links.add(link)
 
     def unlink(self, protocol: str, agent: AgentPubKey) -> None:

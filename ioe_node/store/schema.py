@@ -58,3 +58,28 @@ def m001_first(db: Database) -> None:
         CREATE TABLE promise (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
         """
     )
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite-utils ships no types
+def m002_limbo_by_digest(db: Database) -> None:
+    """Limbo keyed by the bytes of its parcels, with their age.
+
+    What was in it is not lost: nobody has a receipt for it, so it is published again.
+    """
+    db.executescript(
+        """
+        DROP TABLE limbo;
+        CREATE TABLE limbo (
+            id INTEGER PRIMARY KEY,
+            digest BLOB NOT NULL UNIQUE,
+            hash BLOB NOT NULL,
+            author BLOB NOT NULL,
+            seq INTEGER NOT NULL,
+            sender BLOB NOT NULL,
+            bytes INTEGER NOT NULL,
+            parked_us INTEGER NOT NULL,
+            wire BLOB NOT NULL
+        );
+        CREATE INDEX limbo_sender ON limbo (sender, bytes);
+        """
+    )

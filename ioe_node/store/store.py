@@ -31,6 +31,7 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import ActionHash, AgentPubKey, EntryHash, action_hash, core_of
 from ioe_node.model.record import Proof, Record, check_entry, decode_proof
 from ioe_node.store.hash_index import SEQ_BITS, SEQ_MAX, HashIndex, lost_hashes, short_of
+from ioe_node.store.limbo import Limbo
 from ioe_node.store.schema import migrations
 
 BUSY_TIMEOUT_S = 5.0
@@ -101,6 +102,9 @@ class Store:
             if None in self._agents.values():
                 raise StoreError(f"{path} has a damaged list of agents; {MEND}")
             self._hashes.load(self._db)
+        self.limbo = Limbo(self._reader, _guard, self._transaction)
+        self._ops_held: int | None = None
+        self._ops_added = 0
         self._leaves = lru_cache(maxsize=TREES_CACHED_MAX)(self._read_leaves)
 
     @staticmethod
@@ -131,6 +135,7 @@ class Store:
                 self._db.execute("COMMIT")
             except BaseException as error:
                 self._unwritten_agents.clear()
+                self._ops_added = 0
                 self._hashes.forget()
                 with suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
@@ -138,6 +143,9 @@ class Store:
                     raise _fault(what, error) from None
                 raise
             self._hashes.keep()
+            if self._ops_held is not None:
+                self._ops_held += self._ops_added
+            self._ops_added = 0
             if self._unwritten_agents:
                 self._agents.update(self._unwritten_agents)
                 self._unwritten_agents.clear()
@@ -161,14 +169,13 @@ class Store:
         by_hash: Sequence[bool],
         dropped: Iterable[int],
     ) -> None:
-        """End a validation pass: valid records become visible, judged limbo rows go.
+        """End a validation pass: valid records become visible, the rows of limbo `dropped` go.
 
         `ops[i]` is the set of op kinds that we hold of `records[i]`; `by_hash[i]` says whether
         its entry is found by its hash.
         """
         with self._transaction("write what was validated") as db:
             self._insert(db, records, ops, by_hash)
-            db.executemany("DELETE FROM limbo WHERE hash=?", [(r.hash,) for r in records])
             db.executemany("DELETE FROM limbo WHERE id=?", [(row,) for row in dropped])
         self._note_heads(records)
 
@@ -195,6 +202,7 @@ class Store:
         by_hash: Sequence[bool],
     ) -> None:
         rows = []
+        self._ops_added += sum(held.bit_count() for held in ops)
         indexes: dict[str, list[tuple[bytes, int]]] = defaultdict(list)
         author, first = None, 0
         for record, held, indexed in zip(records, ops, by_hash, strict=True):
@@ -329,22 +337,33 @@ class Store:
                 if isinstance(action, Create | Update) and action.entry_type == entry_type:
                     yield record
 
-    def by_entry(self, hash_: EntryHash) -> list[Record]:
+    def by_entry(self, hash_: EntryHash, limit: int = -1) -> list[Record]:
         """The records whose entry, found by its hash, is this."""
-        return self._joined("entry_index", "hash", hash_)
+        return self._joined("entry_index", "hash", hash_, limit)
 
-    def _joined(self, table: str, column: str, value: bytes) -> list[Record]:
+    def _joined(
+        self, table: str, column: str, value: bytes, limit: int = -1, after_row: int = -1
+    ) -> list[Record]:
         return self._read(
-            f"WHERE id IN (SELECT record FROM {table} WHERE {column}=?) ORDER BY id", (value,)
+            f"WHERE id IN (SELECT record FROM {table} WHERE {column}=?1 AND record > ?2"
+            " ORDER BY record LIMIT ?3) ORDER BY id",
+            (value, after_row, limit),
         )
 
-    def amendments(self, original: ActionHash) -> list[Record]:
+    def amendments(self, original: ActionHash, limit: int = -1) -> list[Record]:
         """Updates and deletes of a record, and removals of a link."""
-        return self._joined("amendment", "original", original)
+        return self._joined("amendment", "original", original, limit)
 
-    def links(self, base: bytes) -> list[Record]:
-        """The CreateLinks at a base, removed ones included."""
-        return self._joined("link", "base", base)
+    def links(self, base: bytes, limit: int = -1, after: ActionHash | None = None) -> list[Record]:
+        """The CreateLinks at a base, removed ones included; after the link `after` if one is named.
+
+        Nothing comes after a link that is not here.
+        """
+        last = None if after is None else self.record(after)
+        if last is None:
+            return [] if after is not None else self._joined("link", "base", base, limit)
+        row = self._agents[last.action.author] << SEQ_BITS | last.action.action_seq
+        return self._joined("link", "base", base, limit, row)
 
     def head(self, author: AgentPubKey) -> Head | None:
         """The newest action of `author`'s chain as held here, or None."""
@@ -380,6 +399,14 @@ class Store:
             yield first
             yield from rows
 
+    def ops_held(self) -> int:
+        """How many ops are held: read from the table once, counted from then on."""
+        if self._ops_held is None:
+            with self._writing, _guard("count the ops"):
+                rows = self._reader.execute("SELECT ops, count(*) FROM record GROUP BY ops")
+                self._ops_held = sum(int(ops).bit_count() * count for ops, count in rows)
+        return self._ops_held
+
     def ops_digest(self) -> tuple[int, bytes]:
         """(number of ops held, 32 bytes that two nodes share when they hold the same ones)."""
         digest, count = blake2b(digest_size=32), 0
@@ -406,40 +433,6 @@ class Store:
             found = f"the hashes of {lost} actions are not in its index"
         if found != "ok":
             raise StoreError(f"{self.path} is damaged: {found}; {MEND}")
-
-    # -- limbo --------------------------------------------------------------------------------
-
-    def park(self, rows: Iterable[tuple[ActionHash, AgentPubKey, int, bytes, AgentPubKey]]) -> None:
-        """Put (hash, author, seq, packed wire record, sender) into limbo; known ones stay."""
-        with self._transaction("park ops") as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO limbo (hash, author, seq, wire, sender, bytes)"
-                " VALUES (?,?,?,?,?,?)",
-                [(*row, len(row[3])) for row in rows],
-            )
-
-    def limbo_load(self, sender: AgentPubKey) -> tuple[int, int]:
-        """(rows, bytes) that `sender` has in limbo."""
-        with _guard("count limbo"):
-            count, size = self._reader.execute(
-                "SELECT count(*), coalesce(sum(bytes), 0) FROM limbo WHERE sender=?", (sender,)
-            ).fetchone()
-        return int(count), int(size)
-
-    def limbo(self, after: int, limit: int) -> list[tuple[int, bytes, AgentPubKey]]:
-        """(row, packed wire record, sender) in the order of arrival, after row `after`."""
-        with _guard("read limbo"):
-            rows = self._reader.execute(
-                "SELECT id, wire, sender FROM limbo WHERE id > ? ORDER BY id LIMIT ?",
-                (after, limit),
-            ).fetchall()
-        return [(int(row), wire, AgentPubKey(sender)) for row, wire, sender in rows]
-
-    def limbo_hash(self, row: int) -> bytes:
-        """The hash that a limbo row was parked under."""
-        with _guard("read limbo"):
-            found = self._reader.execute("SELECT hash FROM limbo WHERE id=?", (row,)).fetchone()
-        return bytes(found[0]) if found else b""
 
     # -- delivery, peers, promises, warrants --------------------------------------------------
 

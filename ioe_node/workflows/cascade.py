@@ -8,7 +8,7 @@ from ioe_node.errors import Malformed
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import decode_action
 from ioe_node.model.record import Record, first_action, open_record
-from ioe_node.net.messages import Activity, Answer, Chain, Get, Links, Records
+from ioe_node.net.messages import Activity, Answer, Chain, Get, Records
 from ioe_node.workflows.space import Space
 
 
@@ -32,27 +32,6 @@ async def retrieve_record(space: Space, hash_: ActionHash) -> Record | None:
         return record
 
     return await space.ask_first(space.authorities(hash_), Get(hash_), take)
-
-
-async def retrieve_links(space: Space, base: bytes) -> list[Record]:
-    """The CreateLinks and DeleteLinks at a base, from here if we are its authority."""
-    authorities = space.authorities(base)
-    if space.agent in authorities:
-        return get_links(space, base)
-
-    def take(answer: Answer) -> list[Record] | None:
-        if not isinstance(answer, Records):
-            return None
-        return [open_record(wire) for wire in answer.records]
-
-    return await space.ask_first(authorities, Links(base), take) or []
-
-
-def get_links(space: Space, base: bytes) -> list[Record]:
-    """The CreateLinks at a base and the DeleteLinks of each, as held here."""
-    made = space.store.links(base)
-    removed = [gone for link in made for gone in space.store.amendments(link.hash)]
-    return made + removed
 
 
 async def retrieve_chain(

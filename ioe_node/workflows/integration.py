@@ -5,21 +5,25 @@ from collections.abc import Iterable
 import trio
 
 from ioe_node.core.chain import head_after
-from ioe_node.errors import IoeError, PeerError
+from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
 from ioe_node.model.action import AgentValidationPkg, decode_action
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import to_text
-from ioe_node.model.record import open_record
+from ioe_node.model.record import Record, WireRecord
 from ioe_node.model.warrant import (
+    ChainFork,
+    DoubleSeal,
     InvalidRecord,
     SignedWarrant,
     Warrant,
+    open_evidence,
     open_warrant,
     seal_warrant,
 )
 from ioe_node.workflows import cascade
 from ioe_node.workflows.incoming_ops import pull
+from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
@@ -35,7 +39,7 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
     while True:
         missing: set[ActionHash] = set()
         after_row = 0
-        while (found := await space.run(judge_limbo, space, after_row)) is not None:
+        while (found := await judge_limbo(space, after_row)) is not None:
             after_row = found.last_row
             missing |= found.missing
             await integrate(space, verdicts, found)
@@ -52,7 +56,7 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     """Write what a pass found, then tell whoever waits."""
     records = found.valid
     ops = [space.ops_held(record) for record in records]
-    dropped = [refused.row for refused in found.refused] + found.known_rows
+    dropped = [refused.row for refused in found.refused] + found.done_rows
     if records or dropped:
         by_hash = space.by_hash(records)
         await space.run(space.store.close_pass, records, ops, by_hash, dropped)
@@ -62,7 +66,7 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     for refused in found.refused:
         # Another sender may bring the same action whole: only proof of guilt is remembered.
         verdicts.settle(refused.first, refused=refused.warrant is not None)
-        space.charge(refused.sender, refused.why)
+        space.charge(refused.sender, refused.why, refused.fault)
         space.counters.refuse(refused.why)
         if refused.warrant is not None:
             await keep(space, seal_warrant(refused.warrant, space.sign))
@@ -87,7 +91,7 @@ async def fetch(space: Space, missing: Iterable[ActionHash]) -> None:
             author = record.action.author
             known = space.store.record_at(author, record.action.action_seq)
             if known is not None:
-                fork = fork_of(space, known, record.wire())
+                fork = fork_of(space, space.store.alone(known), record.wire())
                 await keep(space, seal_warrant(fork, space.sign))
                 return
             await pull(space, author, space.authorities(author))
@@ -113,12 +117,11 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
     if convicted in space.blocked:
         return True
     if convicted not in known:
-        evidence = warrant.record if isinstance(warrant, InvalidRecord) else warrant.first
-        previous = decode_action(evidence.action).prev_action
+        previous = decode_action(first_of(warrant)).prev_action
         space.want([] if previous is None else [previous])
         return False
     if isinstance(warrant, InvalidRecord) and warrant.accuser != space.agent:
-        guilty = _breaks_a_rule(space, warrant)
+        guilty = breaks_a_rule(space, warrant)
         if guilty is None:
             return False
         if not guilty:
@@ -135,30 +138,65 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
     return True
 
 
-def _breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | None:
-    """Run the rules again on a warrant's record; None when that cannot be done here yet."""
-    record = open_record(warrant.record)
-    if space.rules.seal_fault(record) is not None:
-        return False  # evidence that its author did not sign as it is shown
-    head, previous = None, record.action.prev_action
+def breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | None:
+    """Run the rules again on a warrant's evidence; None when that cannot be done here yet.
+
+    The evidence is judged where it stands, on what precedes it, whatever else of that chain is
+    held here; anything in it that is invalid convicts its author, the last or not.
+    """
+    records = open_evidence(warrant)
+    for record in records:
+        if _spoilt(space, record):
+            return False  # evidence that its author did not sign as it is shown
+    head, previous = None, records[0].action.prev_action
     if previous is not None:
         before = space.store.record(previous)
         if before is None:
             space.want([previous])
             return None
-        if before.action.author != record.action.author:
+        if before.action.author != records[0].action.author:
             return True
         head = head_after(before.action, before.hash)
-    verdict = space.rules.validate(record, head, space.store)
-    if isinstance(verdict, Missing):
-        space.want(verdict.hashes)
-        return None
-    return isinstance(verdict, Invalid)
+    overlay = Overlay(space.store)
+    for record in records:
+        verdict = space.rules.validate(record, head, overlay)
+        if isinstance(verdict, Missing):
+            space.want(verdict.hashes)
+            return None
+        if isinstance(verdict, Invalid):
+            return True
+        overlay.add(record)
+        head = head_after(record.action, record.hash)
+    return False
+
+
+def _spoilt(space: Space, record: Record) -> bool:
+    """Whether what the author has not signed was changed: an entry left out, others' seals."""
+    try:
+        return space.rules.seal_fault(record) is not None
+    except Malformed:
+        return False  # an entry that its author did sign: the rules say what is wrong with it
+
+
+def first_of(warrant: Warrant) -> bytes:
+    """The bytes of the first action that a warrant's evidence shows."""
+    match warrant:
+        case DoubleSeal():
+            return warrant.action
+        case ChainFork():
+            return warrant.first.action
+        case InvalidRecord():
+            record = warrant.record
+            return record.action if isinstance(record, WireRecord) else record.actions[0]
 
 
 def describe(warrant: Warrant) -> str:
     """One line for people."""
     offender = to_text(warrant.warrantee)[:12]
-    if isinstance(warrant, InvalidRecord):
-        return f"{offender}: {warrant.reason}"
-    return f"{offender}: two actions at one place of its chain"
+    match warrant:
+        case InvalidRecord():
+            return f"{offender}: {warrant.reason}"
+        case ChainFork():
+            return f"{offender}: two actions at one place of its chain"
+        case DoubleSeal():
+            return f"{offender}: one action sealed in two bundles"

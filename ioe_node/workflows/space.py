@@ -15,6 +15,7 @@ import trio
 from ioe_node.clock import Clock
 from ioe_node.core.authority import authorities
 from ioe_node.core.peer_book import PeerBook
+from ioe_node.core.quota import Fault, Limits, Quota
 from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import IoeError, Refused
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
@@ -25,6 +26,7 @@ from ioe_node.model.record import Record
 from ioe_node.net.messages import Answer, Request, answers, encode
 from ioe_node.net.transport import REQUEST_TIMEOUT_S, Transport
 from ioe_node.store.store import Store
+from ioe_node.workflows.limbo import LimboMemory
 
 T = TypeVar("T")
 log = logging.getLogger("ioe")
@@ -34,8 +36,8 @@ WANTED_MAX = 64
 TIMESTAMP_AHEAD_US_MAX = 5 * 60 * 1_000_000
 STRANGERS_MAX = 256
 REFUSED_BY_MAX = 1_024
-MEMBRANE = "membrane"
-"""The code of a refusal at the opening of a link (`net.link`)."""
+LINK_REFUSED = ("membrane", "shunned")
+"""The codes of a refusal at the opening of a link (`net.link`)."""
 
 
 class StoreRunner(Protocol):
@@ -112,7 +114,9 @@ class Space:
     blocked: set[AgentPubKey] = field(default_factory=set)
     members: set[AgentPubKey] = field(default_factory=set)
     wanted: set[ActionHash] = field(default_factory=set)
-    charges: dict[AgentPubKey, int] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    quota: Quota = field(init=False)
+    limbo: LimboMemory = field(default_factory=LimboMemory)
     faults: list[str] = field(default_factory=list)
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
@@ -122,6 +126,7 @@ class Space:
 
     def __post_init__(self) -> None:
         self.peers = PeerBook(self.agent)
+        self.quota = Quota(self.limits)
 
     @property
     def dna(self) -> DnaHash:
@@ -231,9 +236,11 @@ class Space:
             log.error("%s: %s", self.rules.definition.seed, text)
             self.signal({"kind": "fault", "text": text})
 
-    def charge(self, peer: AgentPubKey, why: str) -> None:
-        """Note that a peer sent what it must not."""
-        self.charges[peer] = self.charges.get(peer, 0) + 1
+    def charge(self, peer: AgentPubKey, why: str, fault: Fault = Fault.REFUSED) -> None:
+        """Note that a peer sent what it must not; see `core.quota`."""
+        if peer == self.agent:
+            return
+        self.quota.charge(peer, why, fault, self.clock.now_us())
         self.counters.messages_refused += 1
         log.warning("charged %s: %s", to_text(peer)[:12], why)
 
@@ -244,7 +251,7 @@ class Space:
         try:
             data = await self.transport.request(self.protocol, peer, encode(request), timeout_s)
         except Refused as error:
-            if error.code == MEMBRANE and len(self.refused_by) < REFUSED_BY_MAX:
+            if error.code in LINK_REFUSED and len(self.refused_by) < REFUSED_BY_MAX:
                 self.refused_by[peer] = error.text
             raise
         self.refused_by.pop(peer, None)

@@ -12,16 +12,28 @@ from dataclasses import dataclass, field
 import trio
 
 from ioe_node.core.chain import with_path
+from ioe_node.core.quota import Fault
 from ioe_node.errors import Malformed
 from ioe_node.hdi import ActionHash, AgentPubKey, Missing
 from ioe_node.model.hashes import CORE
-from ioe_node.model.record import Record, WireRecord, decode_parcel, open_parcel
-from ioe_node.model.warrant import REASON_CHARS_MAX, ChainFork, InvalidRecord, Warrant
+from ioe_node.model.record import Record, WirePrefix, WireRecord, prefix_of, root_of
+from ioe_node.model.warrant import (
+    REASON_CHARS_MAX,
+    ChainFork,
+    DoubleSeal,
+    InvalidRecord,
+    Warrant,
+)
+from ioe_node.store.limbo import Parked
 from ioe_node.store.store import Store
+from ioe_node.workflows.limbo import LIMBO_AGE_US_MAX, Opened, open_wire
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Space
 
 PARCELS_PER_PASS_MAX = 256
+PASS_BYTES_MAX = 16 * 1024 * 1024
+VERIFIERS = 2
+PARCELS_PER_VERIFIER_MIN = 16
 REFUSED_REMEMBERED_MAX = 10_000
 
 
@@ -70,6 +82,7 @@ class Refused:
     sender: AgentPubKey
     why: str
     warrant: Warrant | None = None
+    fault: Fault = Fault.REFUSED
 
 
 @dataclass
@@ -80,39 +93,124 @@ class Pass:
     valid: list[Record] = field(default_factory=list)
     judged: list[ActionHash] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
-    known_rows: list[int] = field(default_factory=list)
+    done_rows: list[int] = field(default_factory=list)
     missing: set[ActionHash] = field(default_factory=set)
     last_row: int = 0
 
 
-def judge_limbo(space: Space, after_row: int) -> Pass | None:
-    """One pass over the page after `after_row`; None when there is none."""
-    rows = space.store.limbo(after_row, PARCELS_PER_PASS_MAX)
+@dataclass
+class _Page:
+    """The next rows of limbo: those to judge, and the bytes of those to open first."""
+
+    last_row: int
+    rows: list[Parked] = field(default_factory=list)
+    wires: list[tuple[Parked, bytes]] = field(default_factory=list)
+    missing: set[ActionHash] = field(default_factory=set)
+    expired: list[Parked] = field(default_factory=list)
+
+
+async def judge_limbo(space: Space, after_row: int) -> Pass | None:
+    """One pass over the page after `after_row`; None when there is none.
+
+    Signatures are checked in several worker threads (libsodium lets go of the interpreter
+    meanwhile), then the rules run in one, since each verdict rests on the one before.
+    """
+    page = await space.run(_read_page, space, after_row)
+    if page is None:
+        return None
+    opened = await _open_all(space, page)
+    return await space.run(_judge_page, space, page, opened)
+
+
+def _read_page(space: Space, after_row: int) -> _Page | None:
+    rows = space.store.limbo.page(after_row, PARCELS_PER_PASS_MAX)
     if not rows:
         return None
-    found = Pass(Overlay(space.store), last_row=rows[-1][0])
-    for row, data, sender in rows:
-        _judge_parcel(space, found, row, data, sender)
+    page, size_bytes = _Page(after_row), 0
+    for parked in rows:
+        waits: tuple[ActionHash, ...] = ()
+        if parked.author not in space.blocked:
+            waits = space.limbo.waits_for(parked, space.store)
+        if waits and _too_old(space, parked):
+            page.expired.append(parked)
+        elif waits:
+            page.missing.update(waits)
+        else:
+            size_bytes += parked.size_bytes
+            if page.rows and size_bytes > PASS_BYTES_MAX:
+                break
+            page.rows.append(parked)
+            if space.limbo.opened(parked) is None:
+                page.wires.append((parked, space.store.limbo.wire(parked.row)))
+        page.last_row = parked.row
+    return page
+
+
+async def _open_all(space: Space, page: _Page) -> dict[int, Opened]:
+    """What each row of the page opens to, by its row."""
+    opened: dict[int, Opened] = {}
+    for parked in page.rows:
+        known = space.limbo.opened(parked)
+        if known is not None:
+            opened[parked.row] = known
+    chunks = min(VERIFIERS, -(-len(page.wires) // PARCELS_PER_VERIFIER_MIN))
+
+    async def one(wires: list[tuple[Parked, bytes]]) -> None:
+        opened.update(await space.run(_open_chunk, wires))
+
+    if chunks == 1:
+        await one(page.wires)
+    elif chunks:
+        async with trio.open_nursery() as nursery:
+            for chunk in range(chunks):
+                nursery.start_soon(one, page.wires[chunk::chunks])
+    return opened
+
+
+def _open_chunk(wires: list[tuple[Parked, bytes]]) -> dict[int, Opened]:
+    return {parked.row: open_wire(wire) for parked, wire in wires}
+
+
+def _judge_page(space: Space, page: _Page, opened: dict[int, Opened]) -> Pass:
+    found = Pass(Overlay(space.store), missing=page.missing, last_row=page.last_row)
+    for parked in page.rows:
+        missing = _judge_parcel(space, found, parked, opened[parked.row])
+        if missing and not _too_old(space, parked):
+            found.missing.update(missing)
+            space.limbo.keep_open(parked, opened[parked.row])
+            space.limbo.keep_waiting(parked, missing, space.store)
+        else:
+            if missing:
+                page.expired.append(parked)
+            space.limbo.forget(parked)
+    for parked in page.expired:
+        space.limbo.forget(parked)
+        found.done_rows.append(parked.row)
     return found
 
 
-def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: AgentPubKey) -> None:
-    try:
-        records = open_parcel(decode_parcel(data))
-    except Malformed as error:
-        parked_as = ActionHash(space.store.limbo_hash(row))
-        found.refused.append(Refused(row, parked_as, sender, str(error)))
-        return
-    first = records[0]
+def _too_old(space: Space, parked: Parked) -> bool:
+    return space.clock.now_us() - parked.parked_us > LIMBO_AGE_US_MAX
+
+
+def _judge_parcel(
+    space: Space, found: Pass, parked: Parked, opened: Opened
+) -> tuple[ActionHash, ...]:
+    """Judge one parcel into `found`; what it misses, if its verdict must wait."""
+    row, sender = parked.row, parked.sender
+    if isinstance(opened, str):
+        found.refused.append(Refused(row, parked.hash, sender, opened, fault=Fault.MALFORMED))
+        return ()
+    first = opened[0]
     author, seq = first.action.author, first.action.action_seq
-    why = _not_for_us(space, records, sender)
+    why = _not_for_us(space, opened, sender)
     if why is not None:
         found.refused.append(Refused(row, first.hash, sender, why))
-        return
+        return ()
     head = found.overlay.head(author)
     if head is not None and seq <= head.seq:
-        _judge_known(space, found, row, sender, records)
-        return
+        _judge_known(space, found, row, sender, opened)
+        return ()
     # What follows an action that is not here is not yet invalid: it may be the other branch of
     # a fork, and only the two actions at one place prove that.
     previous = first.action.prev_action
@@ -121,26 +219,25 @@ def _judge_parcel(space: Space, found: Pass, row: int, data: bytes, sender: Agen
         and (head is None or previous != head.hash)
         and found.overlay.record(previous) is None
     ):
-        found.missing.add(previous)
-        return
+        return (previous,)
     now_us = space.clock.now_us()
-    if records[-1].action.timestamp_us > now_us + TIMESTAMP_AHEAD_US_MAX:
+    if opened[-1].action.timestamp_us > now_us + TIMESTAMP_AHEAD_US_MAX:
         text = "an action from the future; is its author's clock, or ours, right?"
         found.refused.append(Refused(row, first.hash, sender, text))
-        return
-    fault = judge(space.rules, found.overlay, records)
+        return ()
+    fault = judge(space.rules, found.overlay, opened)
     if fault is None:
-        found.valid += records
+        found.valid += opened
         found.judged.append(first.hash)
-        return
+        found.done_rows.append(row)
+        return ()
     culprit, verdict = fault
     if isinstance(verdict, Missing):
-        found.missing.update(verdict.hashes)
-        return
+        return verdict.hashes
     reason = verdict.reason[:REASON_CHARS_MAX]
-    proof = travelling(culprit, records)
-    evidence = InvalidRecord(author, space.agent, now_us, proof, reason)
+    evidence = InvalidRecord(author, space.agent, now_us, evidence_of(culprit, opened), reason)
     found.refused.append(Refused(row, first.hash, sender, reason, evidence))
+    return ()
 
 
 def _not_for_us(space: Space, records: list[Record], sender: AgentPubKey) -> str | None:
@@ -169,10 +266,17 @@ def travelling(record: Record, bundle: list[Record]) -> WireRecord:
     return record.wire()
 
 
+def evidence_of(culprit: Record, bundle: list[Record]) -> WireRecord | WirePrefix:
+    """What anyone needs to judge `culprit` again: its bundle up to it."""
+    if len(bundle) == 1:
+        return culprit.wire()
+    return prefix_of(bundle, bundle.index(culprit) + 1)
+
+
 def _judge_known(
     space: Space, found: Pass, row: int, sender: AgentPubKey, records: list[Record]
 ) -> None:
-    """A parcel at places that are taken: the same again, or a fork."""
+    """A parcel at places that are taken: the same again, a fork, or a double seal."""
     for record in records:
         action = record.action
         known = found.overlay.record_at(action.author, action.action_seq)
@@ -181,21 +285,54 @@ def _judge_known(
             found.refused.append(Refused(row, records[0].hash, sender, text))
             return
         if known.hash != record.hash:
-            fork = fork_of(space, known, travelling(record, records))
+            fork = fork_of(space, _alone(found.overlay, known), travelling(record, records))
             text = f"two actions at place {action.action_seq} of one chain"
             found.refused.append(Refused(row, records[0].hash, sender, text, fork))
             return
-    found.known_rows.append(row)
+        offence = _double_seal_of(space, found.overlay, known, record, records)
+        if offence is not None:
+            text = f"action {action.action_seq} of one chain, sealed in two bundles"
+            found.refused.append(Refused(row, records[0].hash, sender, text, offence))
+            return
+    found.done_rows.append(row)
     found.judged.append(records[0].hash)
 
 
+def _alone(overlay: Overlay, record: Record) -> Record:
+    """`record`, which is held or staged, with its path."""
+    proof, action = record.proof, record.action
+    if proof.size == 1 or proof.path:
+        return record
+    first = action.action_seq - proof.index
+    places = [overlay.record_at(action.author, first + place) for place in range(proof.size)]
+    return with_path(record, [each.hash[CORE] for each in places if each is not None])
+
+
+def _double_seal_of(
+    space: Space, overlay: Overlay, known: Record, record: Record, bundle: list[Record]
+) -> DoubleSeal | None:
+    """The warrant of an action that came under another seal than the one we hold, or None.
+
+    One signature fits one root only.  Two signatures may fit the same one: that is no offence.
+    """
+    if known.proof.signature == record.proof.signature:
+        return None
+    first, second = _alone(overlay, known).proof, travelling(record, bundle).proof
+    leaf = record.hash[CORE]
+    if root_of(leaf, first) == root_of(leaf, second):
+        return None
+    now_us = space.clock.now_us()
+    author = record.action.author
+    return DoubleSeal(author, space.agent, now_us, record.action_bytes, first, second)
+
+
 def fork_of(space: Space, known: Record, other: WireRecord) -> ChainFork:
-    """The warrant of two actions at one place, of which we hold the first."""
+    """The warrant of two actions at one place; `known` has its path."""
     return ChainFork(
         known.action.author,
         space.agent,
         space.clock.now_us(),
-        _bare(space.store.alone(known).wire()),
+        _bare(known.wire()),
         _bare(other),
     )
 
