@@ -41,8 +41,8 @@ from ioe_node.errors import (
 )
 from ioe_node.model.hashes import AgentPubKey, agent_key, to_text
 from ioe_node.net.libp2p_faults import mend_host
+from ioe_node.net.libp2p_listening import check_free, parse_listen
 from ioe_node.net.link import IN_HAND_BYTES_MAX, Answerer, Asker, InHand, Wire
-from ioe_node.net.listening import check_free, parse_listen
 from ioe_node.net.peer_id import agent_of_peer_id, peer_id_of
 from ioe_node.net.room import CONNECTIONS_MAX, ROOM_EVERY_S, Openings, Place, to_close
 from ioe_node.net.transport import MESSAGE_BYTES_MAX, REQUEST_TIMEOUT_S, Service

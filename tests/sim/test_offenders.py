@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from ioe_node.core.chain import Draft, seal
+from ioe_node.core.quota import Limits
 from ioe_node.errors import Busy, Refused
 from ioe_node.hdi import Valid
 from ioe_node.model.action import Create, hash_of
@@ -16,7 +17,6 @@ from ioe_node.model.record import parcels_of
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import InvalidRecord, seal_warrant
 from ioe_node.net.messages import Publish, Warrants
-from ioe_node.workflows import incoming_ops
 from sim.checkers import faults
 from sim.swarm import Home, Swarm
 
@@ -75,7 +75,7 @@ def test_an_invalid_record_is_integrated_nowhere(
         await trio.sleep(WARRANT_SPREADS_S)
         honest = [home for home in swarm.homes if home is not liar]
         assert not any(home.store.has(hashes[0]) for home in honest)
-        assert not any(home.store.limbo(0, 1) for home in honest)
+        assert not any(home.store.limbo.page(0, 1) for home in honest)
         assert faults(swarm, [liar]) == []
         await swarm.kill(liar)
         late = await swarm.add()
@@ -111,11 +111,7 @@ def test_a_false_warrant_convicts_its_accuser(play: Callable[..., Any]) -> None:
     play(story, homes=5)
 
 
-def test_limbo_is_bounded_for_each_sender(
-    play: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(incoming_ops, "LIMBO_ROWS_PER_PEER_MAX", 5)
-
+def test_limbo_is_bounded_for_each_sender(play: Callable[..., Any]) -> None:
     def orphan(author: Signer, number: int) -> Any:
         entry = bytes([number])
         action = Create(
@@ -132,6 +128,7 @@ def test_limbo_is_bounded_for_each_sender(
     async def story(swarm: Swarm) -> None:
         await swarm.settle()
         flooder, target, other = swarm.homes[1:4]
+        target.cell.space.limits = Limits(limbo_rows=5)
         async with trio.open_nursery() as nursery:
             for number in range(5):
                 publish = Publish(tuple(orphan(flooder.signer, number)))
@@ -142,7 +139,7 @@ def test_limbo_is_bounded_for_each_sender(
         invented = Publish(tuple(orphan(Signer(bytes(32)), 7)))
         with pytest.raises(Busy, match="no action of that author"):
             await other.cell.space.ask(target.agent, invented)
-        assert len(target.store.limbo(0, 100)) == 5
+        assert len(target.store.limbo.page(0, 100)) == 5
         await other.call("identity", "enrol", enrolment(target, "still heard"))
         assert await swarm.settle([target, other])
 
