@@ -106,12 +106,13 @@ class Bucket:
 
 @dataclass(slots=True)
 class Standing:
-    """One peer: its buckets, its score, and the last thing that it was charged with."""
+    """One peer: its buckets, when it last asked, its score, and what it was last charged with."""
 
     requests: Bucket
     bytes: Bucket
     patience: Bucket
     scored_us: int
+    asked_us: int = 0
     score_micro: int = 0
     charges: int = 0
     last_reason: str = ""
@@ -136,6 +137,11 @@ class Standing:
         return max(1, self.scored_us + steps * STEP_US - now_us) if steps else 0
 
     @property
+    def points(self) -> int:
+        """The score in whole points."""
+        return self.score_micro // MICRO
+
+    @property
     def divisor(self) -> int:
         """By what its rates are divided."""
         return SLOWED_DIVISOR if self.score_micro >= SLOWED_POINTS * MICRO else 1
@@ -156,6 +162,7 @@ class Quota:
     def ask(self, peer: AgentPubKey, size_bytes: int, now_us: int) -> Turn:
         """A request of `size_bytes` has come: when it is answered, and whether at all."""
         standing = self._at(peer, now_us)
+        standing.asked_us = now_us
         shunned_us = standing.shunned_us(now_us)
         if shunned_us:
             return Turn("shunned", shunned_us)

@@ -124,12 +124,17 @@ def seal_warrant(warrant: Warrant, sign: Callable[[bytes], bytes]) -> SignedWarr
     return SignedWarrant(body, sign(b"ioe/warrant/1" + body))
 
 
+def decode_warrant(signed: SignedWarrant) -> Warrant:
+    """A warrant as it is written, unchecked; raises `Malformed`."""
+    return _warrant.decode(signed.body)
+
+
 def open_warrant(signed: SignedWarrant) -> tuple[WarrantHash, Warrant]:
     """Check the accuser's signature, and that a fork or a double seal is one; raises `Malformed`.
 
     Whether an InvalidRecord really breaks a rule is for the DNA's rules to say.
     """
-    warrant = _warrant.decode(signed.body)
+    warrant = decode_warrant(signed)
     check_hash(warrant.accuser, AGENT)
     check_hash(warrant.warrantee, AGENT)
     if not verify(warrant.accuser[CORE], b"ioe/warrant/1" + signed.body, signed.signature):

@@ -62,7 +62,7 @@ def m001_first(db: Database) -> None:
 
 @migrations()  # type: ignore[untyped-decorator]  # sqlite-utils ships no types
 def m002_limbo_by_digest(db: Database) -> None:
-    """Limbo keyed by the bytes of its parcels, with their age.
+    """Limbo keyed by the bytes of its parcels, with their age; when a warrant came.
 
     What was in it is not lost: nobody has a receipt for it, so it is published again.
     """
@@ -81,5 +81,6 @@ def m002_limbo_by_digest(db: Database) -> None:
             wire BLOB NOT NULL
         );
         CREATE INDEX limbo_sender ON limbo (sender, bytes);
+        ALTER TABLE warrant ADD COLUMN kept_us INTEGER NOT NULL DEFAULT 0;
         """
     )

@@ -130,7 +130,9 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
             raise PeerError("a false warrant by an agent that is no member here")
     if convicted == space.agent:
         log.error("a warrant names us: %s", describe(warrant))
-    elif await space.run(space.store.add_warrant, hash_, convicted, encode(signed)):
+    elif await space.run(
+        space.store.add_warrant, hash_, convicted, encode(signed), space.clock.now_us()
+    ):
         space.blocked.add(convicted)
         space.exchange_bell.ring()
         space.validation_bell.ring()
