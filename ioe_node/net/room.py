@@ -11,7 +11,7 @@ A peer may open so many links a second and no more: each costs a judgement of it
 
 from typing import NamedTuple
 
-from ioe_node.core.quota import Bucket
+from ioe_node.core.quota import MICRO, Bucket
 from ioe_node.model.hashes import AgentPubKey
 
 CONNECTIONS_MAX = 300
@@ -65,7 +65,7 @@ class Openings:
         if len(self._buckets) > OPENERS_MAX:
             del self._buckets[next(iter(self._buckets))]
         bucket.refill(now_us)
-        if bucket.level_micro <= 0:
+        if bucket.level_micro < MICRO:
             return False
         bucket.spend(1)
         return True
