@@ -65,14 +65,11 @@ def _peers(
 
 def _role(space: Space, agent: AgentPubKey) -> str:
     """ "steward", "member" or "device" by its membrane proof; "stranger" without a chain here."""
-    if agent in space.rules.definition.properties.stewards:
-        return "steward"
     record = space.store.record_at(agent, 1)
     if record is None or not isinstance(record.action, AgentValidationPkg):
         return "member" if agent in space.members else "stranger"
-    proof = record.action.membrane_proof
-    vouchers = load("zomes.community.integrity:decode_proof")(proof) if proof else ()
-    return "device" if len(vouchers) > 1 else "member"
+    role: str = load("zomes.community.coordinator:role_of")(record.action.membrane_proof)
+    return role
 
 
 async def warrant_list(

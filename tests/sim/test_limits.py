@@ -14,7 +14,7 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import ActionHash, entry_hash
 from ioe_node.model.record import WireRecord
 from ioe_node.model.signing import Signer
-from ioe_node.net.messages import Get, Publish, Warrants
+from ioe_node.net.messages import Get, Publish
 from ioe_node.workflows import incoming_ops, limbo
 from ioe_node.workflows.limbo import LIMBO_AGE_US_MAX
 from sim.checkers import faults
@@ -218,22 +218,5 @@ def test_a_corrupted_copy_does_not_stand_in_the_way_of_the_honest_one(
         assert space.quota.charges(mallory.agent) == 1
         assert space.quota.charges(swarm.homes[0].agent) == 0
         assert author.agent not in space.blocked
-
-    play(story)
-
-
-def test_many_warrants_cost_more_than_one_request(play: Callable[..., Any]) -> None:
-    async def story(swarm: Swarm) -> None:
-        await swarm.settle()
-        sender, target = swarm.homes[1:3]
-        standing = target.cell.space.quota.standing
-        await sender.cell.space.ask(target.agent, Get(bytes(sender.agent)))
-        before = standing(sender.agent, swarm.clock.now_us())
-        assert before is not None
-        level = before.requests.level_micro
-        await sender.cell.space.ask(target.agent, Warrants(()))
-        after = standing(sender.agent, swarm.clock.now_us())
-        assert after is not None
-        assert after.requests.level_micro <= level + 1_000_000
 
     play(story)
