@@ -39,6 +39,17 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True):
     options: dict[str, Any] = {}
 
 
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much of this machine others may use."""
+
+    requests_per_s: Annotated[int, Meta(ge=1, le=100_000)] = 200
+    bytes_per_s: Annotated[int, Meta(ge=10_000, le=10_000_000_000)] = 8_000_000
+    connections_max: Annotated[int, Meta(ge=8, le=10_000)] = 300
+    limbo_rows: Annotated[int, Meta(ge=16, le=10_000_000)] = 10_000
+    requests_mb_max: Annotated[int, Meta(ge=16, le=1_000_000)] = 128
+    disk_mb_max: Annotated[int, Meta(ge=64, le=1_000_000_000)] = 8_192
+
+
 class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
     """A zome function to call again and again."""
 
@@ -52,6 +63,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
 
     role: Role
     network: Network = Network()
+    limits: Limits = Limits()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
     dnas: tuple[str, ...] = ("dna.neighbourhood:DNA",)
@@ -107,6 +119,21 @@ listen = ["{listen}"]
 bootstrap = []
 # Interfaces, by their IPv4 address, on which to announce and look for devices by mDNS.
 mdns = ["{mdns}"]
+
+# What others may use of this machine.  Who goes past it is answered later, or told to come back;
+# nothing of what it sent is lost.  See: ioe peers.
+[limits]
+# Requests and bytes a second of one peer in one community, on average; bursts of 4 seconds pass.
+requests_per_s = 200
+bytes_per_s = 8000000
+# Connections to peers at most.  When they are nearly all taken, those that are no members go first.
+connections_max = 300
+# Records of one peer that wait to be validated, at most.
+limbo_rows = 10000
+# Memory, in MB, for the requests that are being answered at once, of all peers together.
+requests_mb_max = 128
+# Disk, in MB, for what is held in each community.
+disk_mb_max = 8192
 """
 
 DEVICE_TEMPLATE = """

@@ -88,3 +88,7 @@ class Refused(PeerError):
 
 class Busy(TransportError):
     """The peer is in the middle of another settlement or its queue is full; try again."""
+
+
+class Shunned(PeerError):
+    """The peer misbehaved of late; it is answered again when that has been forgotten."""

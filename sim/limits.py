@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ioe_node.core.peer_book import PEERS_MAX
-from ioe_node.workflows.incoming_ops import LIMBO_BYTES_PER_PEER_MAX, LIMBO_ROWS_PER_PEER_MAX
+from ioe_node.core.quota import Limits
+from ioe_node.workflows.incoming_ops import LIMBO_BYTES_PER_PEER_MAX
 from ioe_node.workflows.space import REFUSED_BY_MAX, STRANGERS_MAX, WANTED_MAX
 from sim.home import Home
 
@@ -26,15 +27,15 @@ class Limit(NamedTuple):
 
 def _limbo(home: Home) -> list[tuple[int, int]]:
     """(rows, bytes) in limbo of each sender."""
-    senders = {sender for _, _, sender in home.store.limbo(0, LIMBO_LOOKED_AT_MAX)}
-    return [home.store.limbo_load(sender) for sender in sorted(senders) if sender != home.agent]
+    senders = {parked.sender for parked in home.store.limbo.page(0, LIMBO_LOOKED_AT_MAX)}
+    return [home.store.limbo.load(sender) for sender in sorted(senders) if sender != home.agent]
 
 
 LIMITS = [
     Limit(
         "rows in limbo of one peer",
         lambda home: max((rows for rows, _ in _limbo(home)), default=0),
-        LIMBO_ROWS_PER_PEER_MAX,
+        Limits().limbo_rows,
     ),
     Limit(
         "bytes in limbo of one peer",

@@ -14,6 +14,7 @@ import trio
 from ioe_node.clock import Clock
 from ioe_node.errors import LocalError, PeerError, Refused, TransportError
 from ioe_node.model.hashes import AgentPubKey
+from ioe_node.net.link import opening_code
 from sim.conditions import Conditions, Wires
 from sim.deliveries import Deliveries
 from sim.memory_transport import MemoryTransport, Message
@@ -165,7 +166,7 @@ class Network(Barriers):
             theirs.admit(asker.agent, ours.hello())
             ours.admit(answerer.agent, theirs.hello())
         except PeerError as error:
-            raise Refused("membrane", str(error)) from error
+            raise Refused(opening_code(error), str(error)) from error
         except LocalError as error:  # one of the two disks has failed
             raise TransportError(f"the link broke while it was opened: {error}") from error
         links.add(link)

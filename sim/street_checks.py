@@ -39,6 +39,8 @@ async def settle_down(street: Street, all_sold: bool) -> dict[str, dict[str, Any
             await trio.sleep(1)
             found = {node.name: await node.ready() for node in street.nodes}
             communities = [each["communities"][0] for each in found.values()]
+            for node, each in zip(street.nodes, communities, strict=True):
+                each |= await node.ask("ops_digest")
             digests = {each["ops_digest"] for each in communities}
             done = len(digests) == 1 and not any(
                 each["unpublished"] or each["in_doubt"] for each in communities

@@ -56,6 +56,8 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
 FENCED = {
     "libp2p": (
         "ioe_node/net/libp2p_faults.py",
+        "ioe_node/net/libp2p_host.py",
+        "ioe_node/net/libp2p_listening.py",
         "ioe_node/net/libp2p_routing.py",
         "ioe_node/net/libp2p_stream.py",
         "ioe_node/net/libp2p_transport.py",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ioe_node.cli import chain, community, credit, data, device, meter, node
+from ioe_node.cli import chain, community, credit, data, device, meter, node, peers, warrant
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -45,4 +45,6 @@ cli.add_command(meter.meter)
 cli.add_command(credit.credit)
 cli.add_command(chain.chain)
 cli.add_command(community.community)
+cli.add_command(peers.peers)
+cli.add_command(warrant.warrant)
 cli.add_command(data.data)

@@ -299,6 +299,11 @@ def _people(found: dict[str, Any]) -> None:
     for each in found["communities"]:
         for fault in each["faults"]:
             console.print(f"  FAULT {each['community']}: {fault}", markup=False)
+        waiting = f"{each['limbo_rows']} records wait to be validated" if each["limbo_rows"] else ""
+        slowed = f"{len(each['slowed'])} peers are slowed: ioe peers" if each["slowed"] else ""
+        if waiting or slowed:
+            text = ", ".join(part for part in (waiting, slowed) if part)
+            console.print(f"  {each['community']}: {text}", markup=False)
         for text in each["refused_by"]:
             console.print(f"  REFUSED by others in {each['community']}: {text}", markup=False)
     rows = [

@@ -7,6 +7,7 @@ from ioe_node.conductor import devices
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.conductor import Conductor
 from ioe_node.conductor.invitation import parse_invitation
+from ioe_node.conductor.peer_calls import peers_list, warrant_list, warrant_show
 from ioe_node.errors import CallError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.action import Create, Update
@@ -24,9 +25,14 @@ def _call(function: Call) -> Call:
     return function
 
 
-def _community(cell: Cell) -> dict[str, Any]:
+for _each in (peers_list, warrant_list, warrant_show):
+    _call(_each)
+
+
+async def _community(cell: Cell) -> dict[str, Any]:
+    """The state of one cell; the digest of what it holds takes a reading of all: `ops_digest`."""
     space = cell.space
-    count, digest = space.store.ops_digest()
+    count = await space.run(space.store.ops_held)
     next_seq = space.next_seq(space.agent)
     behind = {peer: next_seq - space.store.next_for(peer) for peer in space.others()}
     counters = space.counters
@@ -39,16 +45,29 @@ def _community(cell: Cell) -> dict[str, Any]:
         "unpublished": sum(max(0, each) for each in behind.values()),
         "in_doubt": space.store.promised() is not None,
         "ops_held": count,
-        "ops_digest": digest,
         "ops_validated": counters.ops_validated,
         "bundles_committed": counters.bundles_committed,
         "records_refused": counters.records_refused,
         "messages_refused": counters.messages_refused,
         "last_refusals": counters.last_refusals,
         "blocked": sorted(space.blocked),
+        "slowed": space.quota.slowed(space.clock.now_us()),
+        "limbo_rows": space.store.limbo.rows(),
         "faults": space.faults,
         "refused_by": sorted(set(space.refused_by.values())),
     }
+
+
+def _cells(conductor: Conductor) -> list[Cell]:
+    return [conductor.cells[key] for key in sorted(conductor.cells)]
+
+
+@_call
+async def ops_digest(conductor: Conductor, community: str | None = None) -> dict[str, Any]:
+    """What two nodes share when they hold the same ops; reads all of them, once a call."""
+    space = conductor.cell(community).space
+    count, digest = await space.run(space.store.ops_digest)
+    return {"ops_held": count, "ops_digest": digest}
 
 
 @_call
@@ -72,7 +91,7 @@ async def status(conductor: Conductor) -> dict[str, Any]:
             "import_milli_wh": latest.import_milli_wh,
             "export_milli_wh": latest.export_milli_wh,
         },
-        "communities": [_community(conductor.cells[key]) for key in sorted(conductor.cells)],
+        "communities": [await _community(cell) for cell in _cells(conductor)],
         "faults": sorted(conductor.faults.values()),
         "alerts": conductor.alerts,
     }
@@ -162,7 +181,7 @@ async def chain_show(
 @_call
 async def community_list(conductor: Conductor) -> list[dict[str, Any]]:
     """The communities that we are in."""
-    return [_community(conductor.cells[key]) for key in sorted(conductor.cells)]
+    return [await _community(cell) for cell in _cells(conductor)]
 
 
 @_call

@@ -11,6 +11,7 @@ import trio
 
 from ioe_node.clock import Clock
 from ioe_node.conductor.signals import Signals
+from ioe_node.core.quota import Limits
 from ioe_node.core.sys_validate import Rules
 from ioe_node.hdi import AgentPubKey
 from ioe_node.hdk import DnaDef
@@ -49,6 +50,7 @@ class Cell:
         signals: Signals,
         bootstrap: tuple[AgentPubKey, ...] = (),
         begun: bool = False,
+        limits: Limits | None = None,
     ) -> None:
         self.space = Space(
             rules=Rules(definition),
@@ -61,6 +63,7 @@ class Cell:
             run=run,
             membrane_proof=membrane_proof,
             signal=signals.emit,
+            limits=limits or Limits(),
         )
         self.name = definition.name
         self._settlements = Settlements(self.space)

@@ -26,6 +26,8 @@ from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.signals import Signals
 from ioe_node.conductor.verify import verify_stored
 from ioe_node.config import Config, Schedule
+from ioe_node.config import Limits as ConfigLimits
+from ioe_node.core.quota import Limits
 from ioe_node.drivers.poller import Poller
 from ioe_node.errors import CallError, IoeError, LocalError, PairingRefused
 from ioe_node.hdi import AgentPubKey, Invalid
@@ -48,13 +50,18 @@ COMMUNITY_NAME_CHARS_MAX = 48
 OpenTransport = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[Transport]]
 
 
-@asynccontextmanager
-async def open_libp2p(seed: bytes, listen: Sequence[str]) -> AsyncIterator[Transport]:
-    """The real transport; libp2p is imported when it is first opened."""
-    from ioe_node.net.libp2p_transport import open_transport
+def open_libp2p(limits: ConfigLimits) -> OpenTransport:
+    """The real transport within these limits; libp2p is imported when it is first opened."""
 
-    async with open_transport(seed, listen) as transport:
-        yield transport
+    @asynccontextmanager
+    async def open_(seed: bytes, listen: Sequence[str]) -> AsyncIterator[Transport]:
+        from ioe_node.net.libp2p_transport import open_transport
+
+        in_hand = limits.requests_mb_max * 1_000_000
+        async with open_transport(seed, listen, limits.connections_max, in_hand) as transport:
+            yield transport
+
+    return open_
 
 
 class Conductor:
@@ -67,7 +74,7 @@ class Conductor:
         keystore: Keystore,
         clock: Clock,
         rng: Random,
-        open_transport: OpenTransport = open_libp2p,
+        open_transport: OpenTransport | None = None,
     ) -> None:
         self.home = home
         self.config = config
@@ -82,7 +89,7 @@ class Conductor:
         self.code: str | None = None
         self.meeting: Any = None
         self.transport: Transport
-        self._open_transport = open_transport
+        self._open_transport = open_transport or open_libp2p(config.limits)
         self._reborn = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.known = known_dnas(config.dnas)
@@ -253,7 +260,7 @@ class Conductor:
         ]
         for peer, address in peers:
             self.transport.learn(peer, (address,))
-        path = self.home.store_path(invitation, signer.agent)
+        path, limits = self.home.store_path(invitation, signer.agent), self.config.limits
         cell = Cell(
             definition,
             signer,
@@ -266,6 +273,7 @@ class Conductor:
             self.signals,
             tuple(peer for peer, _ in peers if peer != signer.agent),
             begun,
+            Limits(limits.requests_per_s, limits.bytes_per_s, limits.limbo_rows),
         )
         try:
             async with trio.open_nursery() as nursery:

@@ -70,6 +70,22 @@ class WireBundle(Struct, frozen=True, gc=False, array_like=True, tag="bundle"):
     signature: Signature
 
 
+class WirePrefix(Struct, frozen=True, gc=False, array_like=True, tag="prefix"):
+    """The beginning of a bundle of one author, enough to check its seal and judge its last.
+
+    `rest` is the leaves of the actions that are left out at the end, so it is never larger than
+    the bundle itself.
+    """
+
+    actions: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=ACTION_BYTES_MAX)], ...],
+        Meta(min_length=1, max_length=BUNDLE_ACTIONS_MAX),
+    ]
+    entries: Annotated[tuple[bytes | None, ...], Meta(max_length=BUNDLE_ACTIONS_MAX)]
+    rest: Annotated[tuple[Core, ...], Meta(max_length=BUNDLE_ACTIONS_MAX)]
+    signature: Signature
+
+
 class Record(Struct, frozen=True, gc=False):
     """A decoded record; `entry` is None where the action has none or it is private."""
 
@@ -184,8 +200,15 @@ def open_bundle(bundle: WireBundle) -> list[Record]:
     The actions must be consecutive links of one author's chain.  The records carry no paths:
     they are kept and sent together, and one that travels alone gets its path then.
     """
+    return open_prefix(WirePrefix(bundle.actions, bundle.entries, (), bundle.signature))
+
+
+def open_prefix(bundle: WirePrefix) -> list[Record]:
+    """As `open_bundle`, for the beginning of a bundle."""
     if len(bundle.entries) != len(bundle.actions):
         raise Malformed("a bundle whose entries do not match its actions")
+    if len(bundle.actions) + len(bundle.rest) > BUNDLE_ACTIONS_MAX:
+        raise Malformed(f"a bundle of more than {BUNDLE_ACTIONS_MAX} actions")
     actions = [decode_action(data) for data in bundle.actions]
     author = actions[0].author
     hashes = [action_hash(data, author) for data in bundle.actions]
@@ -198,10 +221,10 @@ def open_bundle(bundle: WireBundle) -> list[Record]:
             or action.action_seq != actions[place - 1].action_seq + 1
         ):
             raise Malformed("a bundle whose actions do not follow each other")
-    levels = tree_of([hash_[CORE] for hash_ in hashes])
+    levels = tree_of([*(hash_[CORE] for hash_ in hashes), *bundle.rest])
     if not verify(author[CORE], seal_message(levels[-1][0]), bundle.signature):
         raise Malformed("a bundle whose signature does not fit its author")
-    size = len(actions)
+    size = len(levels[0])
     return [
         Record(
             hashes[place],
@@ -210,8 +233,19 @@ def open_bundle(bundle: WireBundle) -> list[Record]:
             Proof(bundle.signature, place, size),
             bundle.entries[place],
         )
-        for place in range(size)
+        for place in range(len(actions))
     ]
+
+
+def prefix_of(bundle: Sequence[Record], count: int) -> WirePrefix:
+    """The first `count` records of a bundle of one author, fit to be judged without the rest."""
+    shown = bundle[:count]
+    return WirePrefix(
+        tuple(record.action_bytes for record in shown),
+        tuple(record.entry for record in shown),
+        tuple(record.hash[CORE] for record in bundle[count:]),
+        bundle[0].proof.signature,
+    )
 
 
 def open_parcel(parcel: Parcel) -> list[Record]:
@@ -228,6 +262,11 @@ def is_part(parcel: Parcel) -> bool:
     if isinstance(parcel, WireBundle):
         return False
     return parcel.proof.size > 1 and not parcel.proof.cosignatures
+
+
+def signature_of(parcel: Parcel) -> bytes:
+    """The author's signature on a parcel."""
+    return parcel.proof.signature if isinstance(parcel, WireRecord) else parcel.signature
 
 
 def first_action(parcel: Parcel) -> bytes:

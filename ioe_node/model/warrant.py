@@ -2,8 +2,9 @@
 
 A *receipt* says which of an author's records this validator holds as valid.  A *warrant*
 names an offender with the evidence in it, so that anyone can check it again: an invalid
-record, or a fork (two distinct actions of one author at one sequence number; the same action
-twice is no fork).  A warrant whose evidence does not stand convicts its own author.
+record, a fork (two distinct actions of one author at one sequence number; the same action
+twice is no fork), or a double seal (one action in two bundles).  A warrant whose evidence does
+not stand convicts its own author.
 """
 
 from collections.abc import Callable
@@ -12,21 +13,35 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ioe_node.errors import Malformed
-from ioe_node.model.action import Hash39, TimestampUs
+from ioe_node.model.action import ACTION_BYTES_MAX, Hash39, TimestampUs, decode_action
 from ioe_node.model.codec import Codec, encode
 from ioe_node.model.hashes import (
     AGENT,
     CORE,
     AgentPubKey,
     WarrantHash,
+    action_hash,
     check_hash,
     warrant_hash,
 )
-from ioe_node.model.record import RECORD_BYTES_MAX, Signature, WireRecord, open_record
+from ioe_node.model.record import (
+    BUNDLE_BYTES_MAX,
+    Proof,
+    Record,
+    Signature,
+    WirePrefix,
+    WireRecord,
+    open_prefix,
+    open_record,
+    root_of,
+    seal_message,
+)
 from ioe_node.model.signing import verify
 
 REASON_CHARS_MAX = 512
-WARRANT_BYTES_MAX = 2 * RECORD_BYTES_MAX
+WARRANT_BYTES_MAX = BUNDLE_BYTES_MAX + 8_192
+"""No evidence is larger than the bundle that it is taken from, so whatever could be published can
+be proved wrong, and one warrant always fits in a message."""
 RECEIPT_BYTES_MAX = 1_048_576
 RECEIPT_ITEMS_MAX = 10_000
 
@@ -34,12 +49,16 @@ VALID, INVALID, PENDING = 0, 1, 2
 
 
 class InvalidRecord(Struct, frozen=True, tag="InvalidRecord", tag_field="type"):
-    """`record` breaks a rule of the DNA; `reason` is the rule's own word."""
+    """The last record of `record` breaks a rule of the DNA; `reason` is the rule's own word.
+
+    A bundle is valid or not as a whole, so all of it up to the culprit is the evidence: nobody
+    else would ever hold what came before the culprit.
+    """
 
     warrantee: Hash39
     accuser: Hash39
     timestamp_us: TimestampUs
-    record: WireRecord
+    record: WireRecord | WirePrefix
     reason: Annotated[str, Meta(max_length=REASON_CHARS_MAX)]
 
 
@@ -51,6 +70,22 @@ class ChainFork(Struct, frozen=True, tag="ChainFork", tag_field="type"):
     timestamp_us: TimestampUs
     first: WireRecord
     second: WireRecord
+
+
+class DoubleSeal(Struct, frozen=True, tag="DoubleSeal", tag_field="type"):
+    """One action that its author sealed in two different bundles.
+
+    Whoever holds one of them could never take the other, so readers would differ for ever.  An
+    honest node cannot do it: an action carries its time, it is sealed once, and what is restored
+    comes with the seal that it had.  The proofs carry their paths.
+    """
+
+    warrantee: Hash39
+    accuser: Hash39
+    timestamp_us: TimestampUs
+    action: Annotated[bytes, Meta(max_length=ACTION_BYTES_MAX)]
+    first: Proof
+    second: Proof
 
 
 class SignedWarrant(Struct, frozen=True, array_like=True):
@@ -78,7 +113,7 @@ class SignedReceipt(Struct, frozen=True, array_like=True):
     signature: Signature
 
 
-Warrant = InvalidRecord | ChainFork
+Warrant = InvalidRecord | ChainFork | DoubleSeal
 _warrant: Codec[Warrant] = Codec(Warrant, "warrant", WARRANT_BYTES_MAX)
 _receipt: Codec[Receipt] = Codec(Receipt, "receipt", RECEIPT_BYTES_MAX)
 
@@ -89,12 +124,17 @@ def seal_warrant(warrant: Warrant, sign: Callable[[bytes], bytes]) -> SignedWarr
     return SignedWarrant(body, sign(b"ioe/warrant/1" + body))
 
 
+def decode_warrant(signed: SignedWarrant) -> Warrant:
+    """A warrant as it is written, unchecked; raises `Malformed`."""
+    return _warrant.decode(signed.body)
+
+
 def open_warrant(signed: SignedWarrant) -> tuple[WarrantHash, Warrant]:
-    """Check the accuser's signature and that a fork is one; raises `Malformed`.
+    """Check the accuser's signature, and that a fork or a double seal is one; raises `Malformed`.
 
     Whether an InvalidRecord really breaks a rule is for the DNA's rules to say.
     """
-    warrant = _warrant.decode(signed.body)
+    warrant = decode_warrant(signed)
     check_hash(warrant.accuser, AGENT)
     check_hash(warrant.warrantee, AGENT)
     if not verify(warrant.accuser[CORE], b"ioe/warrant/1" + signed.body, signed.signature):
@@ -105,9 +145,36 @@ def open_warrant(signed: SignedWarrant) -> tuple[WarrantHash, Warrant]:
         authors = {first.action.author, second.action.author}
         if first.hash == second.hash or not same_place or authors != {warrant.warrantee}:
             raise Malformed("a warrant of a fork whose two actions are no fork")
-    elif open_record(warrant.record).action.author != warrant.warrantee:
+    elif isinstance(warrant, DoubleSeal):
+        _check_double_seal(warrant)
+    elif open_evidence(warrant)[-1].action.author != warrant.warrantee:
         raise Malformed("a warrant whose record has another author")
     return warrant_hash(signed.body), warrant
+
+
+def open_evidence(warrant: InvalidRecord) -> list[Record]:
+    """The records up to the one that is said to be invalid; raises `Malformed`."""
+    if isinstance(warrant.record, WirePrefix):
+        return open_prefix(warrant.record)
+    proof = warrant.record.proof
+    if proof.size > 1 and not proof.cosignatures:
+        raise Malformed("a warrant of a part of a bundle without what comes before it")
+    return [open_record(warrant.record)]
+
+
+def _check_double_seal(warrant: DoubleSeal) -> None:
+    """Raise `Malformed` unless both proofs are the author's, of one action, in two bundles.
+
+    What is signed is the root, so two roots are two bundles, whatever else differs in the proofs.
+    """
+    author = decode_action(warrant.action).author
+    leaf = action_hash(warrant.action, author)[CORE]
+    roots = [root_of(leaf, proof) for proof in (warrant.first, warrant.second)]
+    if author != warrant.warrantee or roots[0] == roots[1]:
+        raise Malformed("a warrant of a double seal whose two seals are no offence")
+    for root, proof in zip(roots, (warrant.first, warrant.second), strict=True):
+        if not verify(author[CORE], seal_message(root), proof.signature):
+            raise Malformed("a warrant of a double seal that the author did not sign")
 
 
 def seal_receipt(receipt: Receipt, sign: Callable[[bytes], bytes]) -> SignedReceipt:

@@ -12,7 +12,6 @@ request dials anew.
 """
 
 import logging
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -20,13 +19,7 @@ from functools import partial
 from typing import Any
 
 import trio
-from libp2p import new_host
-from libp2p.crypto import ed25519, x25519
-from libp2p.network.config import ConnectionConfig, RetryConfig
-from libp2p.network.connection import swarm_connection
 from libp2p.peer.id import ID
-from libp2p.rcmgr import new_resource_manager
-from libp2p.security.noise import transport as noise
 from libp2p.utils.address_validation import expand_wildcard_address
 from multiaddr import Multiaddr
 
@@ -41,10 +34,13 @@ from ioe_node.errors import (
 from ioe_node.model.hashes import AgentPubKey, agent_key, to_text
 from ioe_node.net.kad import ask_kad
 from ioe_node.net.libp2p_faults import mend_host
+from ioe_node.net.libp2p_host import STREAM_DEADLINE_S, build_host, quiet_libp2p
+from ioe_node.net.libp2p_listening import check_free, parse_listen
 from ioe_node.net.libp2p_routing import Libp2pRouting
 from ioe_node.net.libp2p_stream import Libp2pStream
-from ioe_node.net.link import Answerer, Asker, Wire
+from ioe_node.net.link import IN_HAND_BYTES_MAX, Answerer, Asker, InHand, Wire
 from ioe_node.net.peer_id import agent_of_peer_id, peer_id_of
+from ioe_node.net.room import CONNECTIONS_MAX, ROOM_EVERY_S, Openings, Place, to_close
 from ioe_node.net.transport import (
     MESSAGE_BYTES_MAX,
     REQUEST_TIMEOUT_S,
@@ -53,65 +49,16 @@ from ioe_node.net.transport import (
     Service,
 )
 
-CONNECTIONS_MAX = 300
-CONNECTIONS_PER_PEER_MAX = 4
 ADDRESSES_PER_PEER_MAX = 8
 CHARGED_AGENTS_MAX = 4096
 DIAL_DEADLINE_S = 3.0
-STREAM_DEADLINE_S = 5.0
 CLOSE_DEADLINE_S = 0.5
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MAX_S = 5.0
-NEVER_S = 1e9
 
 log = logging.getLogger("ioe.net")
 
 LinkKey = tuple[str, AgentPubKey]
-
-
-def _connection_config() -> ConnectionConfig:
-    """No connections of libp2p's own choosing.
-
-    Dead ones are found by requests that get no answer.  libp2p's own pings open a stream each:
-    with 30 idle nodes they took a third of two cores.
-    """
-    return ConnectionConfig(
-        max_connections=CONNECTIONS_MAX,
-        high_watermark=CONNECTIONS_MAX,
-        max_connections_per_peer=CONNECTIONS_PER_PEER_MAX,
-        min_connections=0,
-        low_watermark=0,
-        auto_connect_interval=NEVER_S,
-        inbound_upgrade_timeout=STREAM_DEADLINE_S,
-        outbound_upgrade_timeout=STREAM_DEADLINE_S,
-        inbound_stream_protocol_negotiation_timeout=STREAM_DEADLINE_S,
-        outbound_stream_protocol_negotiation_timeout=STREAM_DEADLINE_S,
-        enable_health_monitoring=False,
-    )
-
-
-def _quiet_libp2p() -> None:
-    """Its expected failures are logged with tracebacks, and some on the root logger."""
-    logging.getLogger("libp2p").setLevel(logging.CRITICAL)
-    logging.getLogger("libp2p.network.auto_connector").setLevel(logging.CRITICAL)
-    swarm_connection.logging = logging.getLogger(swarm_connection.__name__)
-
-
-def _build_host(seed32: bytes) -> Any:
-    key_pair = ed25519.create_new_key_pair(seed32)
-    session_key = x25519.create_new_key_pair().private_key
-    host = new_host(
-        key_pair=key_pair,
-        # Noise only: the default would also accept peers that speak plaintext.
-        sec_opt={noise.PROTOCOL_ID: noise.Transport(key_pair, noise_privkey=session_key)},
-        muxer_preference="YAMUX",
-        connection_config=_connection_config(),
-        resource_manager=new_resource_manager(
-            enable_circuit_breaker=False, enable_graceful_degradation=False
-        ),
-    )
-    host.get_network().retry_config = RetryConfig(max_retries=0)
-    return host
 
 
 class _Outbound:
@@ -140,8 +87,13 @@ class _Backoff:
 class Libp2pTransport:
     """`ioe_node.net.transport.Transport` over one libp2p host; see `open_transport`."""
 
-    def __init__(self, host: Any, agent: AgentPubKey, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, host: Any, agent: AgentPubKey, nursery: trio.Nursery, in_hand: InHand
+    ) -> None:
         self.charges: Counter[AgentPubKey] = Counter()
+        self._in_hand = in_hand
+        self._openings = Openings()
+        self._opened: dict[int, float] = {}
         self._host = host
         self._swarm = host.get_network()
         self._agent = agent
@@ -358,6 +310,10 @@ class Libp2pTransport:
         except Malformed:
             await stream.reset()
             return
+        if not self._openings.allow(peer, round(trio.current_time() * 1_000_000)):
+            log.debug("%s opens links too fast", to_text(peer)[:12])
+            await stream.reset()
+            return
         wire, scope = Wire(stream), trio.CancelScope()
         # One link per peer, network and direction: the newest is the one that the peer uses.
         if (protocol, peer) in self._inbound:
@@ -365,7 +321,7 @@ class Libp2pTransport:
         self._inbound[protocol, peer] = (scope, wire)
         try:
             with scope:
-                answerer = Answerer(wire, peer, service, self._charge)
+                answerer = Answerer(wire, peer, service, self._charge, self._in_hand)
                 if await answerer.open():
                     await answerer.run()
                 else:
@@ -386,6 +342,37 @@ class Libp2pTransport:
         self.charges[peer] += 1
         if len(self.charges) > CHARGED_AGENTS_MAX:
             del self.charges[next(iter(self.charges))]
+
+    async def keep_room(self) -> None:
+        """Close what nobody needs when nearly all places are taken (`net.room`); for ever."""
+        connections_max = self._swarm.connection_config.max_connections
+        while True:
+            now = trio.current_time()
+            open_ = {id(one): one for one in self._swarm.get_connections()}
+            self._opened = {key: self._opened.get(key, now) for key in open_}
+            heard = self._heard()
+            places = [
+                Place(
+                    key,
+                    now - self._opened[key],
+                    None if (at := heard.get(str(one.muxed_conn.peer_id))) is None else now - at,
+                )
+                for key, one in open_.items()
+            ]
+            for key in to_close(places, connections_max):
+                self._nursery.start_soon(_close_connection, open_[key])
+            await trio.sleep(ROOM_EVERY_S)
+
+    def _heard(self) -> dict[str, float]:
+        """When each peer (by its id) was last heard on a link that was admitted."""
+        wires = [(who, one.wire) for (_, who), one in self._outbound.items() if one.wire]
+        wires += [(who, wire) for (_, who), (_, wire) in self._inbound.items()]
+        heard: dict[str, float] = {}
+        for who, wire in wires:
+            if wire.open:
+                name = peer_id_of(who)
+                heard[name] = max(heard.get(name, 0.0), wire.heard_at)
+        return heard
 
     async def close(self) -> None:
         """Stop listening and hang up on everyone at once; for `open_transport`.
@@ -418,45 +405,24 @@ async def _close_connection(connection: Any) -> None:
                 log.debug("closing failed: %r", error)
 
 
-def _parse_listen(listen: str | Sequence[str]) -> list[Multiaddr]:
-    texts = [listen] if isinstance(listen, str) else list(listen)
-    try:
-        return [Multiaddr(text) for text in texts]
-    except Exception as error:
-        raise ConfigError(f"{texts} are not listening addresses like /ip4/../tcp/..") from error
-
-
-def _check_free(address: Multiaddr) -> None:
-    """Raise `ConfigError` for a port that another process listens on.
-
-    libp2p listens with SO_REUSEPORT and would share it: peers would reach either at random.
-    """
-    try:
-        where = (address.value_for_protocol("ip4"), int(address.value_for_protocol("tcp")))
-    except Exception:
-        return  # no TCP over IPv4, or not to be known before listening
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(where)
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {address}: {error.strerror}") from None
-
-
 @asynccontextmanager
 async def open_transport(
-    seed32: bytes, listen: str | Sequence[str]
+    seed32: bytes,
+    listen: str | Sequence[str],
+    connections_max: int = CONNECTIONS_MAX,
+    in_hand_bytes_max: int = IN_HAND_BYTES_MAX,
 ) -> AsyncIterator[Libp2pTransport]:
     """A transport for the agent with this 32-byte Ed25519 seed, listening on multiaddrs.
 
     Port 0 picks a free one.  Raises `ConfigError` if an address cannot be listened on.
+    `in_hand_bytes_max` bounds the requests that are being answered at once, of all peers.
     """
     mend_host()
-    _quiet_libp2p()
-    addresses = _parse_listen(listen)
+    quiet_libp2p()
+    addresses = parse_listen(listen)
     for address in addresses:
-        _check_free(address)
-    host = _build_host(seed32)
+        check_free(address)
+    host = build_host(seed32, connections_max)
     agent = agent_key(host.get_public_key().to_bytes())
     closing = False
     failure: Exception | None = None
@@ -464,7 +430,8 @@ async def open_transport(
         async with host.run(addresses), trio.open_nursery() as nursery:
             # It would dial whomever identify told it of, whenever a connection ends.
             await host.get_network().auto_connector.stop()
-            transport = Libp2pTransport(host, agent, nursery)
+            transport = Libp2pTransport(host, agent, nursery, InHand(in_hand_bytes_max))
+            nursery.start_soon(transport.keep_room)
             try:
                 if not transport.addresses():
                     raise ConfigError(f"cannot listen on {listen}; is the port taken?")

@@ -17,7 +17,8 @@ place.  Back-pressure is therefore by count: the asker holds requests back beyon
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import trio
@@ -29,6 +30,7 @@ from ioe_node.errors import (
     Malformed,
     PeerError,
     Refused,
+    Shunned,
     TransportError,
 )
 from ioe_node.model.hashes import AgentPubKey
@@ -51,6 +53,7 @@ from ioe_node.net.transport import MESSAGE_BYTES_MAX, Service
 
 REQUESTS_IN_FLIGHT_PER_PEER_MAX = 64
 REQUEST_BYTES_IN_FLIGHT_PER_PEER_MAX = 4 * MESSAGE_BYTES_MAX
+IN_HAND_BYTES_MAX = 128 * 1024 * 1024
 WRITE_QUEUE_FRAMES_MAX = 16
 READ_BYTES_MAX = 256 * 1024
 WRITE_BYTES_MAX = 65_000  # fits, muxer's header included, in one Noise message
@@ -79,9 +82,11 @@ class Wire:
         self._reader = FrameReader(HELLO_BYTES_MAX + ENVELOPE_BYTES_MAX)
         self._queue_in, self._queue_out = trio.open_memory_channel[bytes](WRITE_QUEUE_FRAMES_MAX)
         self.heard_at = trio.current_time()
+        self.open = False
 
     def admitted(self) -> None:
         """From here on the peer may send frames of full size."""
+        self.open = True
         self._reader.frame_bytes_max = FRAME_BYTES_MAX
 
     async def next_frame(self) -> Frame | None:
@@ -155,8 +160,9 @@ class Asker:
                 try:
                     service.admit(peer, body)
                 except PeerError as error:
-                    await self._wire.write_first(failure(LINK_ID, "membrane", str(error)))
-                    raise Refused("membrane", f"we do not admit the peer: {error}") from error
+                    code = opening_code(error)
+                    await self._wire.write_first(failure(LINK_ID, code, str(error)))
+                    raise Refused(code, f"we do not admit the peer: {error}") from error
             case Failure(id=0, code=code, text=text):
                 raise Refused(code, text)
             case None:
@@ -238,15 +244,45 @@ class Asker:
         answer.arrived.set()
 
 
+class InHand:
+    """The bytes of the requests that are being answered on all links of a transport together."""
+
+    def __init__(self, bytes_max: int = IN_HAND_BYTES_MAX) -> None:
+        self.bytes_max = bytes_max
+        self.bytes = 0
+
+    def full(self, size_bytes: int) -> bool:
+        """Whether a request of this size must wait; one is always taken, however large."""
+        return bool(self.bytes) and self.bytes + size_bytes > self.bytes_max
+
+    @contextmanager
+    def hold(self, size_bytes: int) -> Iterator[None]:
+        """Count a request while it is answered."""
+        self.bytes += size_bytes
+        try:
+            yield
+        finally:
+            self.bytes -= size_bytes
+
+
 class Answerer:
     """The side that accepted the stream."""
 
-    def __init__(self, wire: Wire, peer: AgentPubKey, service: Service, charge: Charge) -> None:
+    def __init__(
+        self,
+        wire: Wire,
+        peer: AgentPubKey,
+        service: Service,
+        charge: Charge,
+        in_hand: InHand | None = None,
+    ) -> None:
         self._wire = wire
         self._peer = peer
         self._service = service
         self._charge = charge
         self._bytes_in_flight: dict[int, int] = {}
+        self._in_hand = in_hand or InHand()
+        self._shunned = False
 
     async def open(self) -> bool:
         """Judge the asker's hello, then send ours.  False: refused, the asker has been told.
@@ -260,7 +296,7 @@ class Answerer:
             self._service.admit(self._peer, frame.body)
         except PeerError as error:
             self._charge(self._peer, error)
-            await self._wire.write_first(failure(LINK_ID, "membrane", str(error)))
+            await self._wire.write_first(failure(LINK_ID, opening_code(error), str(error)))
             return False
         self._wire.admitted()
         await self._wire.write_first(Hello(self._service.hello()))
@@ -273,7 +309,7 @@ class Answerer:
             nursery.start_soon(self._wire.write_queued, nursery.cancel_scope)
             try:
                 while (frame := await self._wire.next_frame()) is not None:
-                    if isinstance(frame, Failure) and frame.id == LINK_ID:
+                    if self._shunned or (isinstance(frame, Failure) and frame.id == LINK_ID):
                         break
                     await self._take(frame, nursery)
             except IoeError as error:
@@ -289,6 +325,7 @@ class Answerer:
         if (
             len(in_flight) >= REQUESTS_IN_FLIGHT_PER_PEER_MAX
             or sum(in_flight.values()) + len(frame.body) > REQUEST_BYTES_IN_FLIGHT_PER_PEER_MAX
+            or self._in_hand.full(len(frame.body))
         ):
             await self._wire.send(failure(frame.id, "busy", "too many requests at once; wait"))
             return
@@ -296,10 +333,13 @@ class Answerer:
         nursery.start_soon(self._answer, frame)
 
     async def _answer(self, request: Request) -> None:
-        reply = await reply_to(request, self._peer, self._service, self._charge)
+        with self._in_hand.hold(len(request.body)):
+            reply = await reply_to(request, self._peer, self._service, self._charge)
         # Free the slot before the answer leaves: the asker counts from when it arrives.
         del self._bytes_in_flight[request.id]
         await self._wire.send(reply)
+        if isinstance(reply, Failure) and reply.code == "shunned":
+            self._shunned = True  # it has its answer; the link ends with its next word
 
 
 async def reply_to(
@@ -325,6 +365,11 @@ async def reply_to(
     else:
         return Response(request.id, body)
     return failure(request.id, "internal", "the peer could not answer; its log says why")
+
+
+def opening_code(error: PeerError) -> str:
+    """The code that refuses a link: for a while, or as the membrane does."""
+    return "shunned" if isinstance(error, Shunned) else "membrane"
 
 
 def code_of(error: PeerError) -> str:

@@ -59,9 +59,10 @@ class Activity(Struct, frozen=True, tag="Activity"):
 
 
 class Links(Struct, frozen=True, tag="Links"):
-    """The links at a base, and their removals."""
+    """The links at a base, and their removals; those after the link `after` if one is named."""
 
     base: Hash39
+    after: Hash39 | None = None
 
 
 class Find(Struct, frozen=True, tag="Find"):
@@ -224,6 +225,16 @@ class Chain(Struct, frozen=True, tag="Chain"):
     more: bool
 
 
+class LinkPage(Struct, frozen=True, tag="LinkPage"):
+    """Links in the answerer's own order, each followed by a removal if it has any.
+
+    `more`: ask again after the last link of the page.
+    """
+
+    records: Annotated[tuple[WireRecord, ...], Meta(max_length=RECORDS_PER_ANSWER_MAX)]
+    more: bool
+
+
 class Drafted(Struct, frozen=True, tag="Drafted"):
     """The entry that both would commit, with both places in it."""
 
@@ -245,7 +256,18 @@ class Done(Struct, frozen=True, tag="Done"):
 
 
 Answer = (
-    Held | Records | Chain | Peers | Compared | Lacking | Warrants | Drafted | Signed | Never | Done
+    Held
+    | Records
+    | Chain
+    | LinkPage
+    | Peers
+    | Compared
+    | Lacking
+    | Warrants
+    | Drafted
+    | Signed
+    | Never
+    | Done
 )
 
 requests: Codec[Request] = Codec(Request, "request", MESSAGE_BYTES_MAX)

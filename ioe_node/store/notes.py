@@ -117,18 +117,24 @@ class Notes:
         with self._transaction("release a promise") as db:
             db.execute("DELETE FROM promise WHERE seq=?", (seq,))
 
-    def add_warrant(self, hash_: bytes, warrantee: AgentPubKey, signed: bytes) -> bool:
+    def add_warrant(
+        self, hash_: bytes, warrantee: AgentPubKey, signed: bytes, now_us: int = 0
+    ) -> bool:
         """Keep a verified warrant; False if it was here."""
         with self._transaction("keep a warrant") as db:
             done = db.execute(
-                "INSERT OR IGNORE INTO warrant (hash, warrantee, signed) VALUES (?,?,?)",
-                (hash_, warrantee, signed),
+                "INSERT OR IGNORE INTO warrant (hash, warrantee, signed, kept_us) VALUES (?,?,?,?)",
+                (hash_, warrantee, signed, now_us),
             )
         return done.rowcount == 1
 
     def warrants(self) -> list[tuple[AgentPubKey, bytes]]:
         """(warrantee, signed warrant) of all that are kept, in the order of arrival."""
+        return [(row[1], row[2]) for row in self.warrant_rows()]
+
+    def warrant_rows(self) -> list[tuple[bytes, AgentPubKey, bytes, int]]:
+        """(hash, warrantee, signed warrant, when it came) of all, in the order of arrival."""
         with guard("read warrants"):
             return self._reader.execute(
-                "SELECT warrantee, signed FROM warrant ORDER BY id"
+                "SELECT hash, warrantee, signed, kept_us FROM warrant ORDER BY id"
             ).fetchall()

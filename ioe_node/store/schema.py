@@ -72,3 +72,29 @@ def m002_share(db: Database) -> None:
         CREATE TABLE owed (seq INTEGER PRIMARY KEY);
         """
     )
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m003_limbo_by_digest(db: Database) -> None:
+    """Limbo keyed by the bytes of its parcels, with their age; when a warrant came.
+
+    What was in it is not lost: nobody has a receipt for it, so it is published again.
+    """
+    db.executescript(
+        """
+        DROP TABLE limbo;
+        CREATE TABLE limbo (
+            id INTEGER PRIMARY KEY,
+            digest BLOB NOT NULL UNIQUE,
+            hash BLOB NOT NULL,
+            author BLOB NOT NULL,
+            seq INTEGER NOT NULL,
+            sender BLOB NOT NULL,
+            bytes INTEGER NOT NULL,
+            parked_us INTEGER NOT NULL,
+            wire BLOB NOT NULL
+        );
+        CREATE INDEX limbo_sender ON limbo (sender, bytes);
+        ALTER TABLE warrant ADD COLUMN kept_us INTEGER NOT NULL DEFAULT 0;
+        """
+    )

@@ -23,15 +23,11 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import CORE, ActionHash, AgentPubKey, EntryHash, action_hash, core_of
 from ioe_node.model.op import foreign_bases
 from ioe_node.model.record import Proof, Record, check_entry, decode_proof
+from ioe_node.store.alone import Alone
 from ioe_node.store.hash_index import SEQ_BITS, SEQ_MAX, HashIndex, lost_hashes, short_of
-from ioe_node.store.names import (
-    COUNT_OPS,
-    LIST_OPS,
-    delete_names,
-    index_hashes,
-    insert_names,
-)
-from ioe_node.store.notes import REFUSAL, Notes, fault, guard
+from ioe_node.store.limbo import Limbo
+from ioe_node.store.names import delete_names, insert_names
+from ioe_node.store.notes import REFUSAL, fault, guard
 from ioe_node.store.schema import migrations
 
 BUSY_TIMEOUT_S = 5.0
@@ -52,7 +48,7 @@ def _bounds(agent: int) -> tuple[int, int]:
     return agent << SEQ_BITS, agent << SEQ_BITS | SEQ_MAX
 
 
-class Store(Notes):
+class Store(Alone):
     """The rows of one cell; see the package docstring for its invariant."""
 
     def __init__(self, path: Path, synchronous: Synchronous = "NORMAL") -> None:
@@ -75,6 +71,10 @@ class Store(Notes):
             if None in self._agents.values():
                 raise StoreError(f"{path} has a damaged list of agents; {MEND}")
             self._hashes.load(self._db)
+            self._lowest = min(0, self._db.execute("SELECT min(id) FROM record").fetchone()[0] or 0)
+        self.limbo = Limbo(self._reader, guard, self._transaction)
+        self._ops_held: int | None = None
+        self._ops_added = 0
         self._leaves = lru_cache(maxsize=TREES_CACHED_MAX)(self._read_leaves)
 
     @staticmethod
@@ -107,6 +107,7 @@ class Store(Notes):
                 self._db.execute("COMMIT")
             except BaseException as error:
                 self._unwritten_agents.clear()
+                self._ops_added = 0
                 self._hashes.forget()
                 with suppress(sqlite3.Error):
                     self._db.execute("ROLLBACK")
@@ -114,6 +115,9 @@ class Store(Notes):
                     raise fault(what, error) from None
                 raise
             self._hashes.keep()
+            if self._ops_held is not None:
+                self._ops_held += self._ops_added
+            self._ops_added = 0
             if self._unwritten_agents:
                 self._agents.update(self._unwritten_agents)
                 self._unwritten_agents.clear()
@@ -137,14 +141,14 @@ class Store(Notes):
         by_hash: Sequence[bool],
         dropped: Iterable[int],
     ) -> None:
-        """End a validation pass: valid records become visible, judged limbo rows go.
+        """End a validation pass: valid records become visible, the rows of limbo `dropped` go.
 
         `ops[i]` is the set of op kinds that we hold of `records[i]`; `by_hash[i]` says whether
         its entry is found by its hash.
         """
         with self._transaction("write what was validated") as db:
+            self._delete_alone(db, records, by_hash)
             self._insert(db, records, ops, by_hash)
-            db.executemany("DELETE FROM limbo WHERE hash=?", [(r.hash,) for r in records])
             db.executemany("DELETE FROM limbo WHERE id=?", [(row,) for row in dropped])
         self._note_heads(records)
 
@@ -164,20 +168,6 @@ class Store(Notes):
                 db.execute("DELETE FROM promise WHERE seq=?", (records[0].action.action_seq,))
         self._note_heads(records)
 
-    def keep_alone(self, records: Sequence[Record], by_hash: Sequence[bool]) -> None:
-        """Make records visible that are held without their chains; known ones stay."""
-        with self._transaction("write a record that came alone") as db:
-            lowest = db.execute("SELECT min(id) FROM record").fetchone()[0] or 0
-            ids = range(min(lowest, 0) - 1, min(lowest, 0) - 1 - len(records), -1)
-            rows = [
-                (row, r.proof.index, 0, encode(r.proof), r.action_bytes, r.entry)
-                for row, r in zip(ids, records, strict=True)
-            ]
-            db.executemany("INSERT INTO record VALUES (?,?,?,?,?,?)", rows)
-            index_hashes(db, zip(records, ids, strict=True))
-            insert_names(db, zip(records, ids, by_hash, strict=True))
-            db.executemany("DELETE FROM limbo WHERE hash=?", [(r.hash,) for r in records])
-
     def drop_chain(self, author: AgentPubKey, by_hash: Callable[[Record], bool]) -> int:
         """Forget a chain that others hold; how many actions it had."""
         agent = self._agents.get(author)
@@ -194,40 +184,6 @@ class Store(Notes):
         self._heads.pop(author, None)
         return len(records)
 
-    def drop_alone(self, records: Sequence[Record], by_hash: Sequence[bool]) -> None:
-        """Forget records that came alone and that others hold."""
-        with self._transaction("let records go") as db:
-            for record, indexed in zip(records, by_hash, strict=True):
-                for row in self._rows_of(db, record.hash):
-                    if row < 0:
-                        delete_names(db, [(record, row, indexed)])
-                        db.execute("DELETE FROM record WHERE id=?", (row,))
-
-    @staticmethod
-    def _rows_of(db: sqlite3.Connection, hash_: ActionHash) -> list[int]:
-        found = db.execute("SELECT record FROM hash_index WHERE short=?", (short_of(hash_),))
-        return [int(row) for (row,) in found]
-
-    def count_ops(self, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int, int]]:
-        """For each range of locations, both ends included, of the ops held outside their authors'
-        neighbourhoods: (how many, and two sums by which two nodes see whether theirs are equal).
-        """
-        with guard("compare ops"):
-            return [self._reader.execute(COUNT_OPS, span).fetchone() for span in ranges]
-
-    def list_ops(self, low: int, high: int, limit: int) -> list[tuple[int, int]]:
-        """(location, short hash) of the first such ops in a range of locations."""
-        with guard("list ops"):
-            return self._reader.execute(LIST_OPS, (low, high, limit)).fetchall()
-
-    def ops_at(self, location: int, short: int) -> list[Record]:
-        """The records of an op that `list_ops` names."""
-        found = self._read(
-            "WHERE id IN (SELECT record FROM op WHERE location=? AND short=?) ORDER BY id DESC",
-            (location, short),
-        )
-        return list({record.hash: record for record in reversed(found)}.values())
-
     def _note_heads(self, records: Sequence[Record]) -> None:
         newest = {record.action.author: record for record in records}
         for author, record in newest.items():
@@ -240,6 +196,7 @@ class Store(Notes):
         ops: Sequence[int],
         by_hash: Sequence[bool],
     ) -> None:
+        self._ops_added += sum(held.bit_count() for held in ops)
         rows, author, first = [], None, 0
         for record, held in zip(records, ops, strict=True):
             action, proof = record.action, record.proof
@@ -385,24 +342,41 @@ class Store(Notes):
                 if isinstance(action, Create | Update) and action.entry_type == entry_type:
                     yield record
 
-    def by_entry(self, hash_: EntryHash) -> list[Record]:
+    def by_entry(self, hash_: EntryHash, limit: int = -1) -> list[Record]:
         """The records whose entry, found by its hash, is this."""
-        return self._joined("entry_index", "hash", hash_)
+        return self._joined("entry_index", "hash", hash_, limit)
 
-    def _joined(self, table: str, column: str, value: bytes) -> list[Record]:
-        found = self._read(
-            f"WHERE id IN (SELECT record FROM {table} WHERE {column}=?) ORDER BY id DESC", (value,)
+    def _joined(
+        self,
+        table: str,
+        column: str,
+        value: bytes,
+        limit: int = -1,
+        after_row: int = -(2**63),
+    ) -> list[Record]:
+        return self._read(
+            f"WHERE id IN (SELECT record FROM {table} WHERE {column}=?1 AND record > ?2"
+            " ORDER BY record LIMIT ?3) ORDER BY id",
+            (value, after_row, limit),
         )
-        # One that came alone may have come with its chain as well.
-        return list({record.hash: record for record in reversed(found)}.values())
 
-    def amendments(self, original: ActionHash) -> list[Record]:
+    def amendments(self, original: ActionHash, limit: int = -1) -> list[Record]:
         """Updates and deletes of a record, and removals of a link."""
-        return self._joined("amendment", "original", original)
+        return self._joined("amendment", "original", original, limit)
 
-    def links(self, base: bytes) -> list[Record]:
-        """The CreateLinks at a base, removed ones included."""
-        return self._joined("link", "base", base)
+    def links(self, base: bytes, limit: int = -1, after: ActionHash | None = None) -> list[Record]:
+        """The CreateLinks at a base, removed ones included; after the link `after` if one is named.
+
+        Nothing comes after a link that is not here.
+        """
+        last = None if after is None else self.record(after)
+        if last is None:
+            return [] if after is not None else self._joined("link", "base", base, limit)
+        with guard("look for a link"):
+            row = self._row_alone(self._reader, last.hash)
+        if row is None:
+            row = self._agents[last.action.author] << SEQ_BITS | last.action.action_seq
+        return self._joined("link", "base", base, limit, row)
 
     def head(self, author: AgentPubKey) -> Head | None:
         """The newest action of `author`'s chain as held here, or None."""
@@ -438,6 +412,14 @@ class Store(Notes):
             yield first
             yield from rows
 
+    def ops_held(self) -> int:
+        """How many ops are held: read from the table once, counted from then on."""
+        if self._ops_held is None:
+            with self._writing, guard("count the ops"):
+                rows = self._reader.execute("SELECT ops, count(*) FROM record GROUP BY ops")
+                self._ops_held = sum(int(ops).bit_count() * count for ops, count in rows)
+        return self._ops_held
+
     def ops_digest(self) -> tuple[int, bytes]:
         """(number of ops held, 32 bytes that two nodes share when they hold the same ones)."""
         digest, count = blake2b(digest_size=32), 0
@@ -464,37 +446,3 @@ class Store(Notes):
             found = f"the hashes of {lost} actions are not in its index"
         if found != "ok":
             raise StoreError(f"{self.path} is damaged: {found}; {MEND}")
-
-    # -- limbo --------------------------------------------------------------------------------
-
-    def park(self, rows: Iterable[tuple[ActionHash, AgentPubKey, int, bytes, AgentPubKey]]) -> None:
-        """Put (hash, author, seq, packed wire record, sender) into limbo; known ones stay."""
-        with self._transaction("park ops") as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO limbo (hash, author, seq, wire, sender, bytes)"
-                " VALUES (?,?,?,?,?,?)",
-                [(*row, len(row[3])) for row in rows],
-            )
-
-    def limbo_load(self, sender: AgentPubKey) -> tuple[int, int]:
-        """(rows, bytes) that `sender` has in limbo."""
-        with guard("count limbo"):
-            count, size = self._reader.execute(
-                "SELECT count(*), coalesce(sum(bytes), 0) FROM limbo WHERE sender=?", (sender,)
-            ).fetchone()
-        return int(count), int(size)
-
-    def limbo(self, after: int, limit: int) -> list[tuple[int, bytes, AgentPubKey]]:
-        """(row, packed wire record, sender) in the order of arrival, after row `after`."""
-        with guard("read limbo"):
-            rows = self._reader.execute(
-                "SELECT id, wire, sender FROM limbo WHERE id > ? ORDER BY id LIMIT ?",
-                (after, limit),
-            ).fetchall()
-        return [(int(row), wire, AgentPubKey(sender)) for row, wire, sender in rows]
-
-    def limbo_hash(self, row: int) -> bytes:
-        """The hash that a limbo row was parked under."""
-        with guard("read limbo"):
-            found = self._reader.execute("SELECT hash FROM limbo WHERE id=?", (row,)).fetchone()
-        return bytes(found[0]) if found else b""

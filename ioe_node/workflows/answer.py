@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 
-from ioe_node.errors import Busy, Malformed, Membrane, PeerError
-from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash
+from ioe_node.core.quota import Fault
+from ioe_node.errors import Busy, Malformed, Membrane, PeerError, Refused
+from ioe_node.hdi import AgentPubKey
 from ioe_node.hdk import Host
-from ioe_node.model.hashes import ENTRY
-from ioe_node.model.record import Record, WireRecord, parcels_of
 from ioe_node.net.messages import (
     Activity,
     Answer,
-    Chain,
     Compare,
     Done,
     Find,
@@ -22,50 +20,21 @@ from ioe_node.net.messages import (
     Outcome,
     Propose,
     Publish,
-    Records,
     Sign,
     Warrants,
     encode,
     requests,
 )
-from ioe_node.workflows.cascade import get_links
-from ioe_node.workflows.compare import answer_compare, answer_get_ops, answer_offer
+from ioe_node.workflows.compare import answer_compare, answer_offer
 from ioe_node.workflows.incoming_ops import receive
 from ioe_node.workflows.integration import keep
 from ioe_node.workflows.locate import known_near
-from ioe_node.workflows.publish import next_run
+from ioe_node.workflows.pages import read_answer
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.spread import answer_get_warrants
+from ioe_node.workflows.turns import cost_of, take_turn
 from ioe_node.workflows.validation import Verdicts
-
-RECORDS_OF_AN_ENTRY_MAX = 64
-
-
-def _travelling(space: Space, record: Record) -> WireRecord:
-    alone = space.store.alone(record)
-    return WireRecord(
-        alone.action_bytes, alone.proof, None if space.withhold(record) else alone.entry
-    )
-
-
-def _get(space: Space, hash_: bytes) -> Records:
-    if hash_[:3] == ENTRY:
-        found = space.store.by_entry(EntryHash(hash_))[:RECORDS_OF_AN_ENTRY_MAX]
-    else:
-        record = space.store.record(ActionHash(hash_))
-        found = [] if record is None else [record]
-    return Records(tuple(_travelling(space, record) for record in found))
-
-
-def _activity(space: Space, ask: Activity) -> Chain:
-    author = AgentPubKey(ask.author)
-    run = next_run(space, author, ask.from_seq)
-    head = space.store.head(author)
-    more = bool(run) and head is not None and run[-1].action.action_seq < head.seq
-    if run and run[0].proof.index and not run[0].proof.cosignatures:
-        raise PeerError("that place is inside a bundle; ask from its first action")
-    return Chain(tuple(parcels_of(run, space.withhold)), more)
 
 
 async def answer(
@@ -76,16 +45,29 @@ async def answer(
     peer: AgentPubKey,
     data: bytes,
 ) -> bytes:
-    """The answer to one request; raises `PeerError` (charged) for what must not be asked."""
+    """The answer to one request; raises `PeerError` (charged) for what must not be asked.
+
+    Its turn and its cost: `workflows.turns`.
+    """
     if peer in space.blocked:
         raise Membrane("you are warranted in this network")
     space.heard(peer)
+    await take_turn(space, peer, len(data))
     try:
         request = requests.decode(data)
-        return encode(await _answer(space, verdicts, settlements, host, peer, request))
-    except Malformed as error:
-        space.charge(peer, str(error))
+        space.quota.spend(peer, cost_of(request), 0, space.clock.now_us())
+        if isinstance(request, Get | GetOps | Activity | Links):
+            reply = await space.run(read_answer, space, request)
+        else:
+            reply = encode(await _answer(space, verdicts, settlements, host, peer, request))
+    except Refused:
+        raise  # a third peer refused us: this asker did no wrong
+    except PeerError as error:
+        fault = Fault.MALFORMED if isinstance(error, Malformed) else Fault.REFUSED
+        space.charge(peer, str(error), fault)
         raise
+    space.quota.spend(peer, 0, len(reply), space.clock.now_us())
+    return reply
 
 
 async def _answer(
@@ -99,21 +81,12 @@ async def _answer(
     match request:
         case Publish():
             return await receive(space, verdicts, peer, request.parcels)
-        case Get():
-            return _get(space, request.hash)
-        case Activity():
-            return _activity(space, request)
-        case Links():
-            records = get_links(space, request.base)
-            return Records(tuple(_travelling(space, record) for record in records))
         case Find():
             return known_near(space, request)
         case Compare():
             return answer_compare(space, peer, request)
         case Offer():
             return answer_offer(space, peer, request)
-        case GetOps():
-            return answer_get_ops(space, request)
         case GetWarrants():
             return answer_get_warrants(space, request)
         case Warrants():

@@ -35,6 +35,7 @@ from ioe_node.model.record import (
     Record,
 )
 from ioe_node.workflows import cascade
+from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.publish import throttle
 from ioe_node.workflows.settle import Settlements
@@ -172,7 +173,7 @@ class CallHost:
         return None if record is None else self.space.rules.found(record)
 
     async def get_links(self, base: bytes, link_type: str) -> list[LinkFound]:
-        records = await cascade.retrieve_links(self.space, base)
+        records = await retrieve_links(self.space, base)
         actions = [(r.hash, r.action) for r in records]
         actions += [(d.hash, d.action) for d in self.drafts]
         gone = {a.create_link for _, a in actions if isinstance(a, DeleteLink)}

@@ -10,7 +10,7 @@ from ioe_node.errors import Malformed, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid
 from ioe_node.model.action import AgentValidationPkg, decode_action
 from ioe_node.model.record import Record, first_action, open_parcel, open_record
-from ioe_node.net.messages import Activity, Answer, Chain, Get, Links, Records
+from ioe_node.net.messages import Activity, Answer, Chain, Get, Records
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.space import Space
 
@@ -35,27 +35,6 @@ async def retrieve_record(space: Space, hash_: ActionHash) -> Record | None:
         return record
 
     return await space.ask_first(await authorities_of(space, hash_), Get(hash_), take)
-
-
-async def retrieve_links(space: Space, base: bytes) -> list[Record]:
-    """The CreateLinks and DeleteLinks at a base, from here if we are its authority."""
-    authorities = await authorities_of(space, base)
-    if space.agent in authorities:
-        return get_links(space, base)
-
-    def take(answer: Answer) -> list[Record] | None:
-        if not isinstance(answer, Records):
-            return None
-        return [open_record(wire) for wire in answer.records]
-
-    return await space.ask_first(authorities, Links(base), take) or []
-
-
-def get_links(space: Space, base: bytes) -> list[Record]:
-    """The CreateLinks at a base and the DeleteLinks of each, as held here."""
-    made = space.store.links(base)
-    removed = [gone for link in made for gone in space.store.amendments(link.hash)]
-    return made + removed
 
 
 async def retrieve_chain(

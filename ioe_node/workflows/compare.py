@@ -14,12 +14,10 @@ from ioe_node.net.messages import (
     SPANS_PER_MESSAGE_MAX,
     Compare,
     Compared,
-    GetOps,
     HeadOf,
     Lacking,
     Offer,
     OpName,
-    Records,
     Span,
 )
 from ioe_node.workflows.locate import learn_all
@@ -110,12 +108,6 @@ def answer_offer(space: Space, peer: AgentPubKey, ask: Offer) -> Lacking:
             space.offered[author] = peer
     space.gossip_bell.ring()
     return Lacking(tuple(behind))
-
-
-def answer_get_ops(space: Space, ask: GetOps) -> Records:
-    """The records of some ops, as far as they are held."""
-    found = [record for op in ask.ops for record in space.store.ops_at(op.location, op.short)]
-    return Records(tuple(space.store.alone(record).wire() for record in found[: len(ask.ops)]))
 
 
 def lacks(space: Space, head: HeadOf) -> bool:

@@ -13,18 +13,16 @@ from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import decode_action
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import action_hash
-from ioe_node.model.record import Parcel, WireRecord, first_action, is_part
+from ioe_node.model.record import Parcel, WireRecord, first_action, is_part, signature_of
 from ioe_node.model.warrant import INVALID, PENDING, VALID, Receipt, seal_receipt
 from ioe_node.net.messages import Held
+from ioe_node.store.limbo import ToPark
 from ioe_node.workflows import cascade
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.validation import Verdicts
 
-LIMBO_ROWS_PER_PEER_MAX = 10_000
 LIMBO_BYTES_PER_PEER_MAX = 64 * 1024 * 1024
 VERDICT_WAIT_S = 5.0
-
-Parked = tuple[ActionHash, AgentPubKey, int, bytes, AgentPubKey]
 
 
 def first_of(parcel: Parcel) -> tuple[ActionHash, AgentPubKey, int]:
@@ -46,7 +44,7 @@ async def park(space: Space, sender: AgentPubKey, parcels: Sequence[Parcel]) -> 
 
     `sender` is ourselves for what we fetched.  Our own chain is nobody's to give us.
     """
-    rows: list[Parked] = []
+    rows: list[ToPark] = []
     for parcel in parcels:
         hash_, author, seq = first_of(parcel)
         if author == space.agent:
@@ -55,17 +53,18 @@ async def park(space: Space, sender: AgentPubKey, parcels: Sequence[Parcel]) -> 
             if author in space.blocked:
                 raise PeerError(f"the author of action {seq} is warranted; its ops are refused")
             _check_share(space, sender, parcel, author, seq)
-        if not visible(space, parcel):
-            rows.append((hash_, author, seq, encode(parcel), sender))
+        # Under another signature it may be the same action sealed twice.
+        if not visible(space, parcel) or _sealed_otherwise(space, parcel, hash_):
+            rows.append(ToPark(hash_, author, seq, encode(parcel), sender))
     if not rows:
         return
-    count, size = space.store.limbo_load(sender)
+    count, size = space.store.limbo.load(sender)
     if (
-        count + len(rows) > LIMBO_ROWS_PER_PEER_MAX
-        or size + sum(len(row[3]) for row in rows) > LIMBO_BYTES_PER_PEER_MAX
+        count + len(rows) > space.limits.limbo_rows
+        or size + sum(len(row.wire) for row in rows) > LIMBO_BYTES_PER_PEER_MAX
     ):
         raise Busy("your share of limbo is full; try again when what you sent is judged")
-    await space.run(space.store.park, rows)
+    await space.run(space.store.limbo.park, rows, space.clock.now_us())
     space.validation_bell.ring()
 
 
@@ -78,6 +77,11 @@ def _check_share(
             raise Busy("that chain is not in our share; look for its authorities again")
     elif seq and space.store.head(author) is None and author != sender and not is_part(parcel):
         raise Busy("no action of that author is here yet; its first ones come first")
+
+
+def _sealed_otherwise(space: Space, parcel: Parcel, first: ActionHash) -> bool:
+    held = space.store.record(first)
+    return held is not None and held.proof.signature != signature_of(parcel)
 
 
 def visible(space: Space, parcel: Parcel) -> bool:

@@ -5,29 +5,31 @@ from collections.abc import Iterable
 import trio
 
 from ioe_node.core.chain import head_after
-from ioe_node.errors import IoeError, PeerError
+from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
 from ioe_node.model.action import AgentValidationPkg
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import to_text
-from ioe_node.model.record import open_record
+from ioe_node.model.record import Record
 from ioe_node.model.warrant import (
+    ChainFork,
+    DoubleSeal,
     InvalidRecord,
     SignedWarrant,
     Warrant,
+    open_evidence,
     open_warrant,
     seal_warrant,
 )
 from ioe_node.workflows import cascade
 from ioe_node.workflows.incoming_ops import park, pull
+from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack
 from ioe_node.workflows.locate import authorities_of
+from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 
-RECORD, CHAIN, ADMISSION = "record", "chain", "admission"
-Lack = tuple[str, bytes]
-"""What a rule waits for: a record, a chain up to an action, or an agent's admission."""
 FETCHES_AT_ONCE_MAX = 64
 FETCH_AFTER_S = 0.3
 RETRY_MISSING_S = 2.0
@@ -39,9 +41,9 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
     while True:
         lacked: set[Lack] = set()
         after_row = 0
-        while (found := await space.run(judge_limbo, space, after_row)) is not None:
+        while (found := await judge_limbo(space, after_row)) is not None:
             after_row = found.last_row
-            lacked |= lacks_of(found)
+            lacked |= found.lacked
             await integrate(space, verdicts, found)
         overdue = lacked & lacked_before
         overdue |= {(RECORD, hash_) for hash_ in space.wanted}
@@ -57,18 +59,11 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
         await space.validation_bell.wait(patience if lacked else float("inf"))
 
 
-def lacks_of(found: Pass) -> set[Lack]:
-    """All that a pass could not do without."""
-    lacked: set[Lack] = {(RECORD, hash_) for hash_ in found.missing}
-    lacked |= {(CHAIN, hash_) for hash_ in found.chains}
-    return lacked | {(ADMISSION, agent) for agent in found.strangers}
-
-
 async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     """Write what a pass found, then tell whoever waits."""
     records = found.valid
     ops = [space.ops_held(record) for record in records]
-    dropped = [refused.row for refused in found.refused] + found.known_rows
+    dropped = [refused.row for refused in found.refused] + found.done_rows
     if records or dropped:
         by_hash = space.by_hash(records)
         await space.run(space.store.close_pass, records, ops, by_hash, dropped)
@@ -82,7 +77,7 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     for refused in found.refused:
         # Another sender may bring the same action whole: only proof of guilt is remembered.
         verdicts.settle(refused.first, refused=refused.warrant is not None)
-        space.charge(refused.sender, refused.why)
+        space.charge(refused.sender, refused.why, refused.fault)
         space.counters.refuse(refused.why)
         if refused.warrant is not None:
             await keep(space, seal_warrant(refused.warrant, space.sign))
@@ -92,7 +87,7 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     await park_other_halves(space, records)
     for record in (*records, *found.alone):
         space.signal({"kind": "integrated", "author": record.action.author, "hash": record.hash})
-    if (records or found.alone) and lacks_of(found):
+    if (records or found.alone) and found.lacked:
         space.validation_bell.ring()
 
 
@@ -123,7 +118,9 @@ async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> No
     author, seq = record.action.author, record.action.action_seq
     known = space.store.record_at(author, seq)
     if known is not None and known.hash != hash_:
-        await keep(space, seal_warrant(fork_of(space, known, record.wire()), space.sign))
+        await keep(
+            space, seal_warrant(fork_of(space, space.store.alone(known), record.wire()), space.sign)
+        )
     elif known is None and (with_chain or space.is_authority(author)):
         await pull(space, author, await authorities_of(space, author))
     elif known is None:
@@ -145,7 +142,7 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         space.want_admission(convicted)
         return False
     if isinstance(warrant, InvalidRecord) and warrant.accuser != space.agent:
-        guilty = _breaks_a_rule(space, warrant)
+        guilty = breaks_a_rule(space, warrant)
         if guilty is None:
             return False
         if not guilty:
@@ -154,7 +151,9 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
             raise PeerError("a false warrant by an agent that is no member here")
     if convicted == space.agent:
         log.error("a warrant names us: %s", describe(warrant))
-    elif await space.run(space.store.add_warrant, hash_, convicted, encode(signed)):
+    elif await space.run(
+        space.store.add_warrant, hash_, convicted, encode(signed), space.clock.now_us()
+    ):
         space.block(convicted)
         space.warrants_bell.ring()
         space.validation_bell.ring()
@@ -168,30 +167,53 @@ def _is_member(space: Space, agent: AgentPubKey) -> bool:
     return known or space.store.head(agent) is not None
 
 
-def _breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | None:
-    """Run the rules again on a warrant's record; None when that cannot be done here yet."""
-    record = open_record(warrant.record)
-    if space.rules.seal_fault(record) is not None:
-        return False  # evidence that its author did not sign as it is shown
-    head, previous = None, record.action.prev_action
+def breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | None:
+    """Run the rules again on a warrant's evidence; None when that cannot be done here yet.
+
+    The evidence is judged where it stands, on what precedes it, whatever else of that chain is
+    held here; anything in it that is invalid convicts its author, the last or not.
+    """
+    records = open_evidence(warrant)
+    for record in records:
+        if _spoilt(space, record):
+            return False  # evidence that its author did not sign as it is shown
+    head, previous = None, records[0].action.prev_action
     if previous is not None:
         before = space.store.record(previous)
         if before is None:
             space.want((), [previous])
             return None
-        if before.action.author != record.action.author:
+        if before.action.author != records[0].action.author:
             return True
         head = head_after(before.action, before.hash)
-    verdict = space.rules.validate(record, head, space.store)
-    if isinstance(verdict, Missing):
-        space.want(verdict.hashes, verdict.chains)
-        return None
-    return isinstance(verdict, Invalid)
+    overlay = Overlay(space.store)
+    for record in records:
+        verdict = space.rules.validate(record, head, overlay)
+        if isinstance(verdict, Missing):
+            space.want(verdict.hashes, verdict.chains)
+            return None
+        if isinstance(verdict, Invalid):
+            return True
+        overlay.add(record)
+        head = head_after(record.action, record.hash)
+    return False
+
+
+def _spoilt(space: Space, record: Record) -> bool:
+    """Whether what the author has not signed was changed: an entry left out, others' seals."""
+    try:
+        return space.rules.seal_fault(record) is not None
+    except Malformed:
+        return False  # an entry that its author did sign: the rules say what is wrong with it
 
 
 def describe(warrant: Warrant) -> str:
     """One line for people."""
     offender = to_text(warrant.warrantee)[:12]
-    if isinstance(warrant, InvalidRecord):
-        return f"{offender}: {warrant.reason}"
-    return f"{offender}: two actions at one place of its chain"
+    match warrant:
+        case InvalidRecord():
+            return f"{offender}: {warrant.reason}"
+        case ChainFork():
+            return f"{offender}: two actions at one place of its chain"
+        case DoubleSeal():
+            return f"{offender}: one action sealed in two bundles"

@@ -16,6 +16,7 @@ from ioe_node.model.hashes import key_of, to_text
 from ioe_node.net.messages import Hello, encode, hellos
 from ioe_node.workflows.locate import ask_near, lookup
 from ioe_node.workflows.space import Space, log
+from ioe_node.workflows.turns import refuse_shunned
 
 ROUND_S = 2.0
 ROUND_MAX_S = 30.0
@@ -37,6 +38,7 @@ def admit(space: Space, peer: AgentPubKey, data: bytes) -> None:
     """Judge a peer's opening message: the membrane stands here, before anything is answered."""
     if peer in space.blocked:
         raise PeerError("you are warranted in this network")
+    refuse_shunned(space, peer)
     opening = hellos.decode(data)
     verdict = space.rules.definition.admits(peer, opening.membrane_proof)
     if isinstance(verdict, Invalid):

@@ -16,6 +16,7 @@ from ioe_node.clock import Clock
 from ioe_node.core.authority import proof_digest, witness_place
 from ioe_node.core.membership import Membership
 from ioe_node.core.peer_book import PeerBook
+from ioe_node.core.quota import Fault, Limits, Quota
 from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import Busy, IoeError, Malformed, Refused, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
@@ -26,6 +27,7 @@ from ioe_node.model.record import Record
 from ioe_node.net.messages import Answer, Request, answers, encode
 from ioe_node.net.transport import REQUEST_TIMEOUT_S, Transport
 from ioe_node.store.store import Store
+from ioe_node.workflows.limbo import LimboMemory
 
 T = TypeVar("T")
 log = logging.getLogger("ioe")
@@ -39,8 +41,8 @@ GONE_TOLD_MAX = 16
 HEDGE_S = 0.2
 ASK_FIRST_AT_ONCE = 2
 REFUSED_BY_MAX = 1_024
-MEMBRANE = "membrane"
-"""The code of a refusal at the opening of a link (`net.link`)."""
+LINK_REFUSED = ("membrane", "shunned")
+"""The codes of a refusal at the opening of a link (`net.link`)."""
 
 
 class StoreRunner(Protocol):
@@ -130,7 +132,9 @@ class Space:
     wanted: set[ActionHash] = field(default_factory=set)
     wanted_chains: set[ActionHash] = field(default_factory=set)
     wanted_admissions: set[AgentPubKey] = field(default_factory=set)
-    charges: dict[AgentPubKey, int] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    quota: Quota = field(init=False)
+    limbo: LimboMemory = field(default_factory=LimboMemory)
     faults: list[str] = field(default_factory=list)
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
@@ -142,6 +146,7 @@ class Space:
         self.peers = PeerBook(self.agent)
         place = witness_place(self.agent, proof_digest(self.membrane_proof))
         self.membership = Membership(self.agent, place, self.holds)
+        self.quota = Quota(self.limits)
 
     @property
     def dna(self) -> DnaHash:
@@ -322,9 +327,11 @@ class Space:
             log.error("%s: %s", self.rules.definition.seed, text)
             self.signal({"kind": "fault", "text": text})
 
-    def charge(self, peer: AgentPubKey, why: str) -> None:
-        """Note that a peer sent what it must not."""
-        self.charges[peer] = self.charges.get(peer, 0) + 1
+    def charge(self, peer: AgentPubKey, why: str, fault: Fault = Fault.REFUSED) -> None:
+        """Note that a peer sent what it must not; see `core.quota`."""
+        if peer == self.agent:
+            return
+        self.quota.charge(peer, why, fault, self.clock.now_us())
         self.counters.messages_refused += 1
         log.warning("charged %s: %s", to_text(peer)[:12], why)
 
@@ -336,7 +343,7 @@ class Space:
             data = await self.transport.request(self.protocol, peer, encode(request), timeout_s)
         except Refused as error:
             self.heard(peer)
-            if error.code == MEMBRANE and len(self.refused_by) < REFUSED_BY_MAX:
+            if error.code in LINK_REFUSED and len(self.refused_by) < REFUSED_BY_MAX:
                 self.refused_by[peer] = error.text
             raise
         except Busy:

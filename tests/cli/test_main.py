@@ -22,6 +22,9 @@ READING = {
     "chain show",
     "chain verify",
     "community list",
+    "peers",
+    "warrant list",
+    "warrant show",
 }
 ACTING = {
     "init",
@@ -71,7 +74,9 @@ def test_help_teaches(ioe: Any, name: str) -> None:
     assert any(each in shown for each in units), f"{name}: no example, no unit"
 
 
-@pytest.mark.parametrize("group", ["device", "meter", "credit", "chain", "community", "data"])
+@pytest.mark.parametrize(
+    "group", ["device", "meter", "credit", "chain", "community", "data", "warrant"]
+)
 def test_a_group_lists_its_verbs(ioe: Any, group: str) -> None:
     shown = ioe(group, "--help").out
     for name in ALL:
@@ -121,6 +126,9 @@ AGENT = "uhCAkWCsAgoKkkfwyJAglj30xX_GLLV-3BXuFy436a2SqpcEwyBzm"
         ("credit", "audit"),
         ("chain", "show"),
         ("community", "list"),
+        ("peers",),
+        ("warrant", "list"),
+        ("warrant", "show", "uhCAk"),
         ("community", "create", "street"),
         ("community", "join", "ioe1x"),
         ("signals",),

@@ -49,12 +49,14 @@ from ioe_node.model.record import (
     open_parcel,
     open_record,
     parcels_of,
+    prefix_of,
     seal_message,
     tree_of,
 )
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import (
     ChainFork,
+    DoubleSeal,
     InvalidRecord,
     Receipt,
     open_receipt,
@@ -175,6 +177,20 @@ WARRANTS = (
         ),
         BOB.sign,
     ),
+    seal_warrant(
+        InvalidRecord(ALICE.agent, BOB.agent, NOW_US, prefix_of(BUNDLE, 4), "too much"), BOB.sign
+    ),
+    seal_warrant(
+        DoubleSeal(
+            ALICE.agent,
+            BOB.agent,
+            NOW_US,
+            SINGLE[0].action_bytes,
+            SINGLE[0].proof,
+            alone(BUNDLE)[4].proof,
+        ),
+        BOB.sign,
+    ),
 )
 RECEIPT = seal_receipt(
     Receipt(BOB.agent, NOW_US, tuple((one.hash, place % 3) for place, one in enumerate(DRAFTS))),
@@ -211,7 +227,7 @@ REQUESTS: list[messages.Request] = [
     messages.Publish(tuple(PARCELS)),
     messages.Get(DRAFTS[0].hash),
     messages.Activity(ALICE.agent, 3),
-    messages.Links(entry_hash(b"x")),
+    messages.Links(entry_hash(b"x"), DRAFTS[0].hash),
     messages.Find(7, True),
     messages.Compare(bytes(16), bytes(16), (SPAN,), (BOB.agent,), (INFO, INFO)),
     messages.Offer((HEAD,)),
@@ -226,6 +242,7 @@ ANSWERS: list[messages.Answer] = [
     messages.Held(RECEIPT),
     messages.Records((*alone(BUNDLE), countersigned())),
     messages.Chain(tuple(PARCELS), True),
+    messages.LinkPage((*alone(BUNDLE),), True),
     messages.Peers((INFO,)),
     messages.Compared((HEAD,), False, True, (SPAN,), ((0, 5),), (messages.OpName(5, 6),), (INFO,)),
     messages.Lacking((BOB.agent,)),

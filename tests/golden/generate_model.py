@@ -29,11 +29,12 @@ from ioe_node.model.agent_info import seal_info
 from ioe_node.model.codec import encode, pack
 from ioe_node.model.hashes import CORE, to_text
 from ioe_node.model.op import ops_of
-from ioe_node.model.record import Record, WireBundle, tree_of
+from ioe_node.model.record import Record, WireBundle, prefix_of, tree_of
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import (
     VALID,
     ChainFork,
+    DoubleSeal,
     InvalidRecord,
     Receipt,
     seal_receipt,
@@ -139,6 +140,12 @@ def vectors() -> dict[str, Any]:
     receipt = Receipt(accuser, NOW_US, tuple((record.hash, VALID) for record in bundle))
     invalid = InvalidRecord(accused, accuser, NOW_US, create.wire(), "a reason")
     fork = ChainFork(accused, accuser, NOW_US, create.wire(), delete.wire())
+    prefix = InvalidRecord(accused, accuser, NOW_US, prefix_of(bundle, 2), "a reason")
+    again = seal(
+        [Draft(bundle[0].hash, bundle[0].action, bundle[0].action_bytes, None)], AUTHOR.sign
+    )
+    whole = with_path(bundle[0], [record.hash[CORE] for record in bundle])
+    twice = DoubleSeal(accused, accuser, NOW_US, whole.action_bytes, again[0].proof, whole.proof)
     addresses = ("/ip4/127.0.0.1/tcp/4001",)
     info = seal_info(
         AUTHOR.agent, NETWORK, proof_digest(None), True, addresses, NOW_US, AUTHOR.sign
@@ -164,7 +171,9 @@ def vectors() -> dict[str, Any]:
         "receipt": encode(seal_receipt(receipt, OTHER.sign)).hex(),
         "warrants": {
             "InvalidRecord": encode(seal_warrant(invalid, OTHER.sign)).hex(),
+            "InvalidRecord in a bundle": encode(seal_warrant(prefix, OTHER.sign)).hex(),
             "ChainFork": encode(seal_warrant(fork, OTHER.sign)).hex(),
+            "DoubleSeal": encode(seal_warrant(twice, OTHER.sign)).hex(),
         },
         "agent_info": encode(info).hex(),
     }

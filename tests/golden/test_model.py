@@ -82,7 +82,7 @@ def test_the_rest_opens(golden: Any) -> None:
     assert [verdict for _, verdict in receipt.verdicts] == [VALID] * 3
     for name, text in golden["warrants"].items():
         _, warrant = open_warrant(decoded(SignedWarrant, text))
-        assert type(warrant).__name__ == name
+        assert type(warrant).__name__ == name.split()[0]
         assert warrant.warrantee == author
     info = open_info(decoded(SignedInfo, golden["agent_info"]), network, golden["now_us"])
     assert (info.agent, info.addresses) == (author, ("/ip4/127.0.0.1/tcp/4001",))

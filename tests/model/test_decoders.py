@@ -63,7 +63,9 @@ def doors(golden: Any) -> dict[str, tuple[Callable[[bytes], Any], bytes]]:
         "info": (info, of(golden["agent_info"])),
         "receipt": (receipt, of(golden["receipt"])),
         "invalid record": (warrant, of(golden["warrants"]["InvalidRecord"])),
+        "invalid in a bundle": (warrant, of(golden["warrants"]["InvalidRecord in a bundle"])),
         "fork": (warrant, of(golden["warrants"]["ChainFork"])),
+        "double seal": (warrant, of(golden["warrants"]["DoubleSeal"])),
         "grant": (capability.grants.decode, encode(GRANT)),
         "claim": (capability.claims.decode, encode(CLAIM)),
         "value": (unpack, of(golden["values"]["sorted"])),
@@ -71,7 +73,10 @@ def doors(golden: Any) -> dict[str, tuple[Callable[[bytes], Any], bytes]]:
     return made
 
 
-SIGNED = {"record", "bundle", "info", "receipt", "invalid record", "fork"}
+SIGNED = {
+    *("record", "bundle", "info", "receipt"),
+    *("invalid record", "invalid in a bundle", "fork", "double seal"),
+}
 
 
 def test_each_takes_its_own(doors: Any) -> None:

@@ -95,9 +95,19 @@ class MemoryStream:
 
 
 @pytest.fixture
-def memory_streams() -> tuple[MemoryStream, MemoryStream]:
-    left, right = trio.testing.memory_stream_pair()
-    return MemoryStream(left), MemoryStream(right)
+def new_memory_streams() -> Callable[[], tuple[MemoryStream, MemoryStream]]:
+    def make() -> tuple[MemoryStream, MemoryStream]:
+        left, right = trio.testing.memory_stream_pair()
+        return MemoryStream(left), MemoryStream(right)
+
+    return make
+
+
+@pytest.fixture
+def memory_streams(
+    new_memory_streams: Callable[[], tuple[MemoryStream, MemoryStream]],
+) -> tuple[MemoryStream, MemoryStream]:
+    return new_memory_streams()
 
 
 @pytest.fixture

@@ -16,9 +16,11 @@ from nacl.signing import SigningKey
 
 from ioe_node.errors import ConfigError, LocalError, Malformed, PeerError, Refused, TransportError
 from ioe_node.model.hashes import agent_key
+from ioe_node.net import libp2p_transport, room
 from ioe_node.net.framing import Request, encode_frame
 from ioe_node.net.libp2p_transport import open_transport
 from ioe_node.net.peer_id import agent_of_peer_id
+from ioe_node.net.room import OPENINGS_BURST
 from ioe_node.net.transport import MESSAGE_BYTES_MAX, Transport
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
@@ -328,3 +330,44 @@ async def test_a_port_that_another_node_listens_on_is_refused() -> None:
         where = first.addresses()
     async with open_transport(os.urandom(32), where[0]) as second:  # free again at once
         assert second.addresses() == where
+
+
+async def test_connections_of_strangers_keep_no_member_out(
+    open_host, make_service, protocol, monkeypatch
+) -> None:
+    """Every place is taken by agents that never ask to be admitted; a member at work stays."""
+    monkeypatch.setattr(libp2p_transport, "ROOM_EVERY_S", 0.1)
+    monkeypatch.setattr(room, "STRANGER_S", 0.1)
+    async with open_transport(os.urandom(32), LOOPBACK, connections_max=8) as crowded:
+        crowded.offer(protocol, make_service())
+        member, late = await open_host(), await open_host()
+        for each in (member, late):
+            each.learn(crowded.agent, crowded.addresses())
+        assert await member.request(protocol, crowded.agent, b"first") == b"first"
+        connection = member._connections(crowded.agent)[0]
+        for _ in range(7):
+            stranger = await open_host()
+            stranger.learn(crowded.agent, crowded.addresses())
+            with suppress(TransportError):
+                await stranger._dial(crowded.agent)
+        answer = b""
+        with trio.fail_after(20):
+            while not answer:
+                with suppress(TransportError):
+                    answer = await late.request(protocol, crowded.agent, b"late", 2)
+                await trio.sleep(0.2)
+        assert answer == b"late"
+        assert await member.request(protocol, crowded.agent, b"still") == b"still"
+        assert member._connections(crowded.agent) == [connection]
+
+
+async def test_a_peer_that_opens_links_without_end_is_not_listened_to(open_host, protocol) -> None:
+    member, vandal, guest = await open_host(), await open_host(), await open_host()
+    for each in (vandal, guest):
+        each.learn(member.agent, member.addresses())
+    for _ in range(2 * OPENINGS_BURST):
+        with suppress(TransportError):
+            await vandal._open_stream(protocol, member.agent)
+    with pytest.raises(TransportError):
+        await vandal.request(protocol, member.agent, b"?", 2)
+    assert await guest.request(protocol, member.agent, b"well") == b"well"

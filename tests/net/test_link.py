@@ -11,6 +11,7 @@ from ioe_node.errors import (
     PairingRefused,
     PeerError,
     Refused,
+    Shunned,
     TransportError,
 )
 from ioe_node.model.hashes import AgentPubKey, agent_key
@@ -20,6 +21,7 @@ from ioe_node.net.link import (
     REQUESTS_IN_FLIGHT_PER_PEER_MAX,
     Answerer,
     Asker,
+    InHand,
     Wire,
 )
 from ioe_node.net.transport import MESSAGE_BYTES_MAX
@@ -277,3 +279,59 @@ async def test_a_broken_link_wakes_everyone_who_waits(
         await trio.testing.wait_all_tasks_blocked()
         await right.stream.aclose()
     assert woken == 2 * REQUESTS_IN_FLIGHT_PER_PEER_MAX
+
+
+async def test_a_shunned_asker_hears_it_once_and_its_link_ends(join, autojump_clock) -> None:
+    heard = []
+
+    async def shun(_peer: AgentPubKey, message: bytes) -> bytes:
+        heard.append(message)
+        raise Shunned("you misbehaved; come back in 7 s")
+
+    asker = await join(handle=shun)
+    with pytest.raises(Refused, match="come back in 7 s") as refused:
+        await asker.ask(b"one")
+    assert refused.value.code == "shunned"
+    with trio.move_on_after(60) as unanswered:
+        await asker.ask(b"two")
+    assert unanswered.cancelled_caught
+    assert heard == [b"one"]
+
+
+async def test_all_links_together_have_so_much_in_hand_and_no_more(
+    nursery, make_service, new_memory_streams, autojump_clock
+) -> None:
+    in_hand, go_on = InHand(1_000), trio.Event()
+
+    async def slow(_peer: AgentPubKey, message: bytes) -> bytes:
+        await go_on.wait()
+        return message[:1]
+
+    askers = []
+    for _ in range(2):
+        left, right = new_memory_streams()
+        service = make_service(handle=slow)
+        answerer = Answerer(Wire(right), US, service, lambda *_: None, in_hand)
+
+        async def answer(answerer: Answerer = answerer) -> None:
+            assert await answerer.open()
+            await answerer.run()
+
+        nursery.start_soon(answer)
+        asker = Asker(Wire(left))
+        await asker.open(THEM, make_service())
+        nursery.start_soon(asker.run)
+        askers.append(asker)
+    answers = []
+
+    async def ask(asker: Asker, size: int) -> None:
+        answers.append(await asker.ask(bytes(size)))
+
+    async with trio.open_nursery() as asking:
+        asking.start_soon(ask, askers[0], 5_000)  # one is always taken, however large
+        await trio.testing.wait_all_tasks_blocked()
+        with pytest.raises(Busy):
+            await askers[1].ask(bytes(1))
+        go_on.set()
+    assert in_hand.bytes == 0
+    assert await askers[1].ask(bytes(1)) == bytes(1)

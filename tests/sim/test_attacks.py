@@ -84,7 +84,7 @@ def test_relaying_a_record_without_its_entry_harms_nobody_but_the_relay(
         assert record is not None
         spoilt = Publish((without_entry(record.wire()),))
         await mallory.cell.space.ask(judge.agent, spoilt)
-        assert judge.cell.space.charges[mallory.agent] == 1
+        assert judge.cell.space.quota.charges(mallory.agent) == 1
         swarm.network.heal()
         assert await swarm.settle()
         assert blocked_by(swarm, victim.agent) == []

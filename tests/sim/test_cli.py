@@ -16,7 +16,7 @@ SHORT = ["run", "neighbourhood", "--nodes", "2", "--hours", "1", "--seed", "3"]
 def test_the_scenarios_are_listed() -> None:
     done = CliRunner().invoke(cli, ["list"])
     assert done.exit_code == 0
-    assert done.output.startswith("neighbourhood: ")
+    assert "\nneighbourhood: " in done.output
 
 
 def test_a_run_that_passes_is_summed_up() -> None:

@@ -16,6 +16,7 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import ActionHash, action_hash, entry_hash
 from ioe_node.model.record import Record, open_record
 from ioe_node.store.hash_index import short_of
+from ioe_node.store.limbo import ToPark
 from ioe_node.store.schema import migrations
 from ioe_node.store.store import Store
 
@@ -390,25 +391,38 @@ def test_a_file_that_is_no_store_is_refused(path: Path) -> None:
 def test_limbo_keeps_order_bounds_and_first_word(store: Store, new_author: Any) -> None:
     author, peer, other = (new_author(number).agent for number in (1, 2, 3))
     hashes = [action_hash(bytes([number]), author) for number in range(4)]
-    store.park([(hash_, author, at, b"wire" * at, peer) for at, hash_ in enumerate(hashes)])
-    store.park([(hashes[0], author, 0, b"again", other)])
-    assert store.limbo_load(peer) == (4, 24)
-    assert store.limbo_load(other) == (0, 0)
-    page = store.limbo(0, 3)
-    assert [(wire, sender) for _, wire, sender in page] == [(b"wire" * at, peer) for at in range(3)]
-    assert [wire for _, wire, _ in store.limbo(page[-1][0], 3)] == [b"wire" * 3]
-    assert store.limbo_hash(page[1][0]) == hashes[1]
-    assert store.limbo_hash(99) == b""
+    limbo = store.limbo
+    limbo.park([ToPark(each, author, at, b"wire" * at, peer) for at, each in enumerate(hashes)], 7)
+    limbo.park([ToPark(hashes[0], author, 0, b"", other)], 8)
+    assert limbo.load(peer) == (4, 24)
+    assert limbo.load(other) == (0, 0)
+    assert limbo.rows() == 4
+    page = limbo.page(0, 3)
+    assert [limbo.wire(parked.row) for parked in page] == [b"wire" * at for at in range(3)]
+    assert [(parked.hash, parked.sender, parked.parked_us) for parked in page] == [
+        (hash_, peer, 7) for hash_ in hashes[:3]
+    ]
+    assert [parked.size_bytes for parked in limbo.page(page[-1].row, 3)] == [12]
+    assert limbo.wire(99) == b""
+
+
+def test_a_copy_with_other_bytes_stands_beside_the_first(store: Store, new_author: Any) -> None:
+    author, peer, other = (new_author(number).agent for number in (1, 2, 3))
+    hash_ = action_hash(b"action", author)
+    store.limbo.park([ToPark(hash_, author, 0, b"corrupted", other)], 1)
+    store.limbo.park([ToPark(hash_, author, 0, b"honest", peer)], 2)
+    assert [parked.sender for parked in store.limbo.page(0, 9)] == [other, peer]
 
 
 def test_a_pass_is_closed_at_once(store: Store, new_author: Any) -> None:
     author, peer = new_author(1), new_author(2).agent
     records = author.genesis()
     bad = action_hash(b"bad", author.agent)
-    store.park([(records[0].hash, author.agent, 0, b"", peer), (bad, author.agent, 9, b"", peer)])
-    rows = [row for row, _, _ in store.limbo(0, 9)]
-    store.close_pass(records, [3] * 3, [False] * 3, [rows[1]])
-    assert store.limbo(0, 9) == []
+    parked = [(records[0].hash, 0, b"good"), (bad, 9, b"bad")]
+    store.limbo.park([ToPark(h, author.agent, seq, wire, peer) for h, seq, wire in parked], 1)
+    rows = [parked.row for parked in store.limbo.page(0, 9)]
+    store.close_pass(records, [3] * 3, [False] * 3, rows)
+    assert store.limbo.page(0, 9) == []
     assert store.chain(author.agent) == records
     assert store.head(author.agent) == author.head
 
@@ -442,8 +456,9 @@ def test_two_nodes_with_the_same_ops_say_so(tmp_path: Path, new_author: Any) -> 
         write(first, bundles[at])
         write(second, bundles[1 - at])
     assert first.ops_digest() == second.ops_digest()
-    assert first.ops_digest()[0] == 12
+    assert first.ops_digest()[0] == first.ops_held() == 12
     write(first, bundles[2])
+    assert first.ops_held() == first.ops_digest()[0]
     assert first.ops_digest() != second.ops_digest()
     write(second, bundles[2])
     assert first.ops_digest() == second.ops_digest()

@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from ioe_node.net.messages import Activity, Done
-from ioe_node.workflows import answer as answering
+from ioe_node.workflows import pages
 from sim.checkers import faults
 from sim.swarm import Home, Swarm, open_swarm
 from sim.virtual_clock import run_virtual
@@ -104,7 +104,7 @@ def test_a_lying_answer_about_our_chain_is_charged_and_stops_nothing(
         await enrol(home, liars[0], "before")
         assert await swarm.settle()
         await swarm.kill(home)
-        honest = answering._activity
+        honest = pages._activity
 
         def lie(space: Any, ask: Activity) -> Any:
             if ask.author != home.agent:
@@ -115,11 +115,11 @@ def test_a_lying_answer_about_our_chain_is_charged_and_stops_nothing(
                 return honest(space, Activity(home.agent, 0))
             return Done()
 
-        monkeypatch.setattr(answering, "_activity", lie)
+        monkeypatch.setattr(pages, "_activity", lie)
         await swarm.start(home)
         await enrol(home, liars[0], "after")
         assert home.cell.space.faults == []
-        assert all(home.cell.space.charges.get(liar.agent, 0) >= 1 for liar in liars)
+        assert all(home.cell.space.quota.charges(liar.agent) >= 1 for liar in liars)
         assert await swarm.settle()
         assert faults(swarm) == []
 

@@ -1,0 +1,90 @@
+"""Limbo's memory: what was opened stays open, and what waits is left alone until it may move.
+
+A parcel is decoded and its signature checked once, however many passes it waits through: the
+opened records are kept by the digest of the parcel's bytes, within `OPENED_BYTES_MAX`.  A parcel
+that waits for others is looked at again only when one of those has come, or when its author's
+chain has moved (it may be the other branch of a fork).
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from ioe_node.core.chain import Head
+from ioe_node.errors import Malformed
+from ioe_node.model.record import Record, decode_parcel, open_parcel
+from ioe_node.store.limbo import Parked
+from ioe_node.store.store import Store
+
+OPENED_BYTES_MAX = 16 * 1024 * 1024
+WAITS_REMEMBERED_MAX = 20_000
+LIMBO_AGE_US_MAX = 60 * 60 * 1_000_000
+"""A row that still misses something after this long is dropped; its author publishes it again."""
+
+RECORD, CHAIN, ADMISSION = "record", "chain", "admission"
+Lack = tuple[str, bytes]
+"""What a rule waits for: a record, a chain up to an action, or an agent's admission."""
+
+Opened = list[Record] | str
+"""A parcel's records, or why its bytes are none."""
+
+
+def open_wire(wire: bytes) -> Opened:
+    """Decode a parked parcel and check its seal: one signature."""
+    try:
+        return open_parcel(decode_parcel(wire))
+    except Malformed as error:
+        return str(error)
+
+
+class Wait(NamedTuple):
+    """What a row waits for, and how far its author's chain was here when it was judged."""
+
+    missing: tuple[Lack, ...]
+    head: Head | None
+
+
+@dataclass
+class LimboMemory:
+    """What one cell remembers of its limbo; all of it can be made again."""
+
+    _opened: OrderedDict[bytes, tuple[int, Opened]] = field(default_factory=OrderedDict)
+    _opened_bytes: int = 0
+    _waits: OrderedDict[bytes, Wait] = field(default_factory=OrderedDict)
+
+    def opened(self, parked: Parked) -> Opened | None:
+        """What a row was opened to before, if that is still known."""
+        found = self._opened.get(parked.digest)
+        return None if found is None else found[1]
+
+    def keep_open(self, parked: Parked, opened: Opened) -> None:
+        """Remember what a row was opened to; the oldest make room."""
+        if parked.digest in self._opened:
+            return
+        self._opened[parked.digest] = (parked.size_bytes, opened)
+        self._opened_bytes += parked.size_bytes
+        while self._opened_bytes > OPENED_BYTES_MAX and len(self._opened) > 1:
+            _, (size_bytes, _) = self._opened.popitem(last=False)
+            self._opened_bytes -= size_bytes
+
+    def forget(self, parked: Parked) -> None:
+        """The row is judged."""
+        size_bytes, _ = self._opened.pop(parked.digest, (0, ""))
+        self._opened_bytes -= size_bytes
+        self._waits.pop(parked.digest, None)
+
+    def keep_waiting(self, parked: Parked, missing: tuple[Lack, ...], store: Store) -> None:
+        """The row waits for these."""
+        self._waits[parked.digest] = Wait(missing, store.head(parked.author))
+        if len(self._waits) > WAITS_REMEMBERED_MAX:
+            self._waits.popitem(last=False)
+
+    def waits_for(
+        self, parked: Parked, store: Store, met: Callable[[Lack], bool]
+    ) -> tuple[Lack, ...]:
+        """What the row still waits for, if judging it again would say the same; else nothing."""
+        wait = self._waits.get(parked.digest)
+        if wait is None or wait.head != store.head(parked.author):
+            return ()
+        return () if any(map(met, wait.missing)) else wait.missing
