@@ -71,6 +71,7 @@ PURE = (
     "currency/integrity.py",
     "discovery/announcement.py",
     "discovery/pairing.py",
+    "sim/load_rules.py",
 )
 PURE_ZOME_HALF = re.compile(r"zomes/\w+/integrity\.py")
 IMPURE = {"trio", "sqlite3", "sqlite_utils", "socket", "time", "os", "secrets", "threading"} | {

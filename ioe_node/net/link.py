@@ -327,6 +327,6 @@ async def reply_to(
     return failure(request.id, "internal", "the peer could not answer; its log says why")
 
 
-def code_of(error: PeerError) -> str:
+def code_of(error: IoeError) -> str:
     """The code that names an error on the wire: its class in kebab-case."""
     return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()

@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from ioe_node.model.action import MEMBRANE_PROOF_BYTES_MAX, Hash39, Seq, TimestampUs
 from ioe_node.model.agent_info import SignedInfo
+from ioe_node.model.capability import Secret
 from ioe_node.model.codec import Codec, encode
 from ioe_node.model.record import ENTRY_BYTES_MAX, Parcel, Signature, WireRecord
 from ioe_node.model.warrant import SignedReceipt, SignedWarrant
@@ -20,6 +21,8 @@ RECORDS_PER_ANSWER_MAX = 1_024
 PEERS_PER_MESSAGE_MAX = 256
 WARRANTS_PER_MESSAGE_MAX = 64
 HELLO_BYTES_MAX = 32_768
+CALL_BYTES_MAX = 1024 * 1024
+CALL_DEPTH_MAX = 8
 
 
 class Hello(Struct, frozen=True, tag="Hello"):
@@ -93,7 +96,21 @@ class Outcome(Struct, frozen=True, tag="Outcome"):
     entry_hash: Hash39
 
 
-Request = Publish | Get | Activity | Links | Peers | Warrants | Propose | Sign | Outcome
+class Call(Struct, frozen=True, tag="Call"):
+    """Run a zome function for us; answered by `Returned` or `Failed`.
+
+    `payload` is a packed map with one key a parameter.  `depth` counts the calls, near and
+    remote, that this one hangs from: two nodes whose functions call each other come to an end.
+    """
+
+    zome: Annotated[str, Meta(max_length=128)]
+    function: Annotated[str, Meta(max_length=128)]
+    payload: Annotated[bytes, Meta(max_length=CALL_BYTES_MAX)]
+    secret: Secret | None
+    depth: Annotated[int, Meta(ge=1, le=CALL_DEPTH_MAX)]
+
+
+Request = Publish | Get | Activity | Links | Peers | Warrants | Propose | Sign | Outcome | Call
 
 
 class Held(Struct, frozen=True, tag="Held"):
@@ -135,7 +152,20 @@ class Done(Struct, frozen=True, tag="Done"):
     """Taken."""
 
 
-Answer = Held | Records | Chain | Peers | Drafted | Signed | Never | Done
+class Returned(Struct, frozen=True, tag="Returned"):
+    """What the function returned, packed."""
+
+    value: Annotated[bytes, Meta(max_length=CALL_BYTES_MAX)]
+
+
+class Failed(Struct, frozen=True, tag="Failed"):
+    """The call was refused or failed; `code` names the error's class."""
+
+    code: Annotated[str, Meta(max_length=64)]
+    text: Annotated[str, Meta(max_length=1_024)]
+
+
+Answer = Held | Records | Chain | Peers | Drafted | Signed | Never | Done | Returned | Failed
 
 requests: Codec[Request] = Codec(Request, "request", MESSAGE_BYTES_MAX)
 answers: Codec[Answer] = Codec(Answer, "answer", MESSAGE_BYTES_MAX)

@@ -10,6 +10,7 @@ from ioe_node.model.record import Record, WireRecord, parcels_of
 from ioe_node.net.messages import (
     Activity,
     Answer,
+    Call,
     Chain,
     Done,
     Get,
@@ -24,11 +25,13 @@ from ioe_node.net.messages import (
     encode,
     requests,
 )
+from ioe_node.workflows.call_zome import runner_for_peers
 from ioe_node.workflows.cascade import get_links
 from ioe_node.workflows.incoming_ops import receive
 from ioe_node.workflows.integration import keep
 from ioe_node.workflows.peers import known_infos, learn_all
 from ioe_node.workflows.publish import next_run
+from ioe_node.workflows.remote_call import serve
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.validation import Verdicts
@@ -113,4 +116,6 @@ async def _answer(
             return await settlements.on_sign(peer, request)
         case Outcome():
             return settlements.on_outcome(peer, request)
+        case Call():
+            return await serve(runner_for_peers(space, settlements), peer, request)
     raise Malformed("a request of no kind that we know")

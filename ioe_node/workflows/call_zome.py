@@ -34,12 +34,14 @@ from ioe_node.model.record import (
     Proof,
     Record,
 )
+from ioe_node.net.messages import CALL_DEPTH_MAX, Call
 from ioe_node.workflows import cascade
+from ioe_node.workflows.activity import read_chain
 from ioe_node.workflows.overlay import Overlay, judge
+from ioe_node.workflows.remote_call import Run, call_remote
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space
 
-CALL_DEPTH_MAX = 8
 PLACEHOLDER = Proof(bytes(64))
 _CAPABILITIES: dict[type[Any], str] = {
     capability.CapGrant: CAP_GRANT_ENTRY,
@@ -207,6 +209,10 @@ class CallHost:
                 break
         return found
 
+    async def activity(self, agent: AgentPubKey, from_seq: int = 0) -> list[Found]:
+        records = await read_chain(self.space, agent, from_seq)
+        return [self.space.rules.found(record) for record in records]
+
     async def agents(self) -> list[AgentPubKey]:
         return self.space.store.authors()
 
@@ -218,6 +224,20 @@ class CallHost:
             return await invoke(self, zome, function, payload)
         finally:
             self._depth -= 1
+
+    async def call_remote(
+        self,
+        agent: AgentPubKey,
+        zome: str,
+        function: str,
+        payload: Mapping[str, Any],
+        secret: bytes | None = None,
+    ) -> Any:
+        if self._head is not None:
+            raise CallError("a remote call comes before anything is written: no chain waits")
+        return await call_remote(
+            self.space, agent, zome, function, payload, secret, self._depth + 1
+        )
 
     async def countersign(
         self, counterparty: AgentPubKey, function: str, terms: Mapping[str, Any]
@@ -273,13 +293,14 @@ async def call_zome(
     payload: Mapping[str, Any],
     caller: AgentPubKey | None = None,
     secret: bytes | None = None,
+    depth: int = 0,
 ) -> Any:
     """Run one function for `caller` (ourselves by default) and commit what it staged.
 
     Raises `CallError` and its kinds, or `Busy` (try again); then nothing was written.
     """
     authorise(space, caller or space.agent, secret, zome, name)
-    host = CallHost(space, settlements)
+    host = CallHost(space, settlements, depth)
     try:
         result = await invoke(host, zome, name, payload)
         if host.drafts:
@@ -293,6 +314,17 @@ async def call_zome(
     for value in host.signals:
         space.signal({"kind": "app", "zome": zome, "value": value})
     return result
+
+
+def runner_for_peers(space: Space, settlements: Settlements) -> Run:
+    """How a peer's `Call` is run here: as that caller, with the secret that it shows."""
+
+    async def run(caller: AgentPubKey, call: Call, payload: Mapping[str, Any]) -> Any:
+        return await call_zome(
+            space, settlements, call.zome, call.function, payload, caller, call.secret, call.depth
+        )
+
+    return run
 
 
 async def commit(space: Space, drafts: Sequence[Draft]) -> list[Record]:

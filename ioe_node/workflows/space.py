@@ -194,6 +194,18 @@ class Space:
         """The authorities of a basis among everyone known, us included, closest first."""
         return authorities(basis, [*self.others(), self.agent])
 
+    def receipts(self, hash_: ActionHash) -> tuple[int, int] | None:
+        """(have, needed): which authorities but us have signed for an action of ours.
+
+        None when no such action is on our chain.
+        """
+        record = self.store.record(hash_)
+        if record is None or record.action.author != self.agent:
+            return None
+        asked = [peer for peer in self.authorities(self.agent) if peer != self.agent]
+        seq = record.action.action_seq
+        return sum(self.store.next_for(peer) > seq for peer in asked), len(asked)
+
     def ops_held(self, record: Record) -> int:
         """The set of a record's op kinds that we are an authority for."""
         by_hash = self.rules.by_hash(record.action)
