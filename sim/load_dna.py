@@ -10,8 +10,7 @@ from typing import Any
 
 import trio
 
-import currency.coordinator
-import zomes.community.coordinator
+from currency.coordinator import zome as currency_zome
 from ioe_node.hdi import Timestamp
 from ioe_node.hdk import (
     ActionHash,
@@ -27,6 +26,7 @@ from ioe_node.hdk import (
 from ioe_node.model.hashes import entry_hash
 from sim.load_rules import TIMED, CheckedEntry, StreamEntry, TimedEntry
 from sim.load_rules import zome as integrity
+from zomes.community.coordinator import zome as community_zome
 
 SIGNALS_PER_CALL_MAX = 100_000
 CHAINS_PER_CALL_MAX = 256
@@ -186,10 +186,6 @@ class Properties:
 
 DNA = DnaDef(
     name="load",
-    zomes=(
-        Zome(zomes.community.coordinator.integrity, zomes.community.coordinator.zome),
-        Zome(currency.coordinator.integrity, currency.coordinator.zome),
-        Zome(integrity, zome),
-    ),
+    zomes=tuple(Zome(each.integrity, each) for each in (community_zome, currency_zome, zome)),
     properties=Properties(),
 )
