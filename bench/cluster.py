@@ -37,6 +37,21 @@ PASSPHRASE = b"demo"
 """What `sim.street.Node` starts its processes with."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """How long, how fast, how many: what the command line asks of a scenario.
+
+    `function` of the load zome is what a steady writer calls: `stream` (on its chain) or `write`
+    (found by its hash, too).
+    """
+
+    seconds: float = 60.0
+    rate: float = 2.0
+    writers: int = 25
+    observers: int = 5
+    function: str = "stream"
+
+
 class Control:
     """One connection to a node's control socket, for one task after the other."""
 
@@ -65,13 +80,15 @@ class Control:
         """One zome call."""
         return await self.ask("zome_call", zome=zome, function=function, payload=payload)
 
-    async def follow(self) -> AsyncIterator[dict[str, Any]]:
-        """The node's signals from now on; the connection serves nothing else then."""
+    async def begin_to_follow(self) -> None:
+        """Have the node send its signals; the connection serves nothing else from then on."""
         await self._send("follow", {})
         await self._receive()
-        while True:
-            answer = await self._receive()
-            yield answer["signal"]
+
+    async def next_signal(self) -> dict[str, Any]:
+        """The next signal, when there is one."""
+        signal: dict[str, Any] = (await self._receive())["signal"]
+        return signal
 
     async def _send(self, name: str, arguments: dict[str, Any]) -> None:
         request = {"token": self._token, "call": name, "args": arguments}
@@ -157,7 +174,7 @@ class Cluster:
 
     async def grow(self, size: int, arc: str | None = None) -> list[Member]:
         """Have at least `size` members, all acquainted; the new ones."""
-        before = list(self.members)
+        known = len(self.members)
         if not self.members:
             await self._found()
         slots = trio.CapacityLimiter(STARTING_AT_ONCE_MAX)
@@ -165,7 +182,12 @@ class Cluster:
             for _ in range(size - len(self.nodes)):
                 nursery.start_soon(self._join, self._new_node(arc), slots)
         await self.acquainted()
-        return [member for member in self.members if member not in before]
+        return self.members[known:]
+
+    async def add_one(self) -> Member:
+        """One more member, as soon as it has joined."""
+        await self._join(self._new_node(None), trio.CapacityLimiter(1))
+        return self.members[-1]
 
     def _new_node(self, arc: str | None) -> Node:
         name = f"node{len(self.nodes)}"
@@ -193,9 +215,9 @@ class Cluster:
                 await member.control.ask("community_join", invitation=invited["invitation"])
         self.members.append(member)
 
-    async def acquainted(self, members: list[Member] | None = None) -> None:
-        """Wait until each of these (all) knows every other, and its chain is delivered."""
-        waiting = list(self.members if members is None else members)
+    async def acquainted(self) -> None:
+        """Wait until each member knows every other, and its chain is delivered."""
+        waiting = list(self.members)
         with trio.fail_after(ACQUAINTED_TIMEOUT_S):
             while waiting:
                 status = await waiting[0].control.ask("status")

@@ -1,4 +1,4 @@
-"""How what one node writes reaches the others: lag, receipts, reads of foreign chains."""
+"""What writers write, and when observers have read it: dht_sync_lag, and what rests on it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from time import time_ns
 import trio
 
 from bench.accounting import Deliveries, count, deliveries, times
-from bench.cluster import Cluster, Member
+from bench.cluster import Cluster, Member, Options
 from bench.report import Line
 from ioe_node.errors import IoeError
 from ioe_node.hdi import AgentPubKey
@@ -15,36 +15,12 @@ from ioe_node.hdi import AgentPubKey
 POLL_S = 1.0
 """How often an observer looks; it adds half of that to a lag."""
 GRACE_S = 30.0
-RECEIPT_POLL_S = 0.01
-RECEIPT_TIMEOUT_S = 60.0
-RECEIPTS_SAMPLES = 100
-ACTIVITY_SAMPLES = 100
-DOWN_S = (2.0, 6.0)
-UP_S = (5.0, 10.0)
 LAG_P95_MS = 5_000.0
-RECEIPTS_P95_MS = 2_000.0
-ACTIVITY_P50_MS = 103.0
-"""What the field's best publishes for a whole chain at 30 nodes."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """How large, how long, how fast; None is the scenario's own."""
-
-    nodes: int | None = None
-    seconds: float = 60.0
-    rate: float = 2.0
-    writers: int = 25
-    observers: int = 5
-    function: str = "stream"
 
 
 def now_us() -> int:
     """The clock that the nodes on this machine go by."""
     return time_ns() // 1_000
-
-
-# -- dht_sync_lag -----------------------------------------------------------------------------
 
 
 @dataclass
@@ -89,8 +65,8 @@ class Watch:
     observer: Member
     cursors: dict[AgentPubKey, int]
 
-    async def look(self, made: Deliveries | None = None) -> int:
-        """Read what is new on every chain; how many records that was."""
+    async def look(self, made: Deliveries | None) -> int:
+        """Read what is new on every chain, and note it if asked; how many records that was."""
         try:
             found = await self.observer.load("news", cursors=list(self.cursors.items()))
         except IoeError:
@@ -98,7 +74,9 @@ class Watch:
         noticed, before = now_us(), sum(self.cursors.values())
         for agent, page in zip(list(self.cursors), found, strict=True):
             self.cursors[agent] = page["next_seq"]
-            for entry in page["entries"] if made else ():
+            if made is None:
+                continue
+            for entry in page["entries"]:
                 lag_ms = (noticed - entry["created_us"]) / 1_000
                 made.notice(self.place, agent, entry["value"], lag_ms)
         return sum(self.cursors.values()) - before
@@ -124,7 +102,7 @@ async def spread(
         for place, observer in enumerate(observers)
     ]
     for watch in watches:
-        while await watch.look():
+        while await watch.look(None):
             pass
     async with trio.open_nursery() as nursery:
         for watch in watches:
