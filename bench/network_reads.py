@@ -190,7 +190,10 @@ async def join_large_network(cluster: Cluster, options: Options) -> list[Line]:
         newcomer = await cluster.add_one()
         joined = perf_counter() - began
         with trio.move_on_after(SHARE_TIMEOUT_S):
-            while (await newcomer.load("activity", agent=writer.agent))["actions"] < written:
+            while True:
+                found = await newcomer.load("activity", agent=writer.agent)
+                if found["actions"] >= written:
+                    break
                 await trio.sleep(SHARE_EVERY_S)
         readable = perf_counter() - began
         lacking = await _until_share(cluster, newcomer)

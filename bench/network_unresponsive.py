@@ -38,7 +38,9 @@ def operations(members: list[Member]) -> dict[str, Operation]:
 
     async def visible(number: int) -> None:
         action = await writer.load("write", value=number)
-        while await reader.load("read", hash=action) is None:
+        while True:
+            if await reader.load("read", hash=action) is not None:
+                return
             await trio.sleep(READ_EVERY_S)
 
     async def activity(number: int) -> None:
