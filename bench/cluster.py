@@ -65,7 +65,9 @@ class Control:
         """Connect to the node that runs in `home`."""
         found = json.loads((home / "control.json").read_text())
         stream = await trio.open_tcp_stream("127.0.0.1", found["port"])
-        return cls(stream, found["token"])
+        control = cls(stream, found["token"])
+        await control.ask("community_list")  # a client that asks for nothing is soon hung up on
+        return control
 
     async def ask(self, name: str, /, **arguments: Any) -> Any:
         """One control call; raises `AnswerError` or `TransportError`."""

@@ -17,7 +17,7 @@ from ioe_node.net.messages import Activity, Answer, Chain
 from ioe_node.workflows.publish import next_run
 from ioe_node.workflows.space import Space, log
 
-HEDGE_AFTER_S = 0.5
+HEDGE_AFTER_S = 0.25
 
 
 async def read_chain(space: Space, author: AgentPubKey, from_seq: int) -> list[Record]:
@@ -30,7 +30,8 @@ async def read_chain(space: Space, author: AgentPubKey, from_seq: int) -> list[R
     if space.agent in (author, *authorities) and space.store.head(author) is not None:
         return next_run(space, author, from_seq)
     others = [peer for peer in authorities if peer != space.agent]
-    return await _ask_in_turn(space, space.rng.sample(others, len(others)), author, from_seq)
+    order = sorted(space.rng.sample(others, len(others)), key=lambda peer: peer in space.slow)
+    return await _ask_in_turn(space, order, author, from_seq)
 
 
 async def _ask_in_turn(
@@ -42,6 +43,7 @@ async def _ask_in_turn(
     async def one(peer: AgentPubKey, over: trio.Event, scope: trio.CancelScope) -> None:
         try:
             answer = await space.ask(peer, Activity(author, from_seq))
+            space.slow.discard(peer)
             answers.append(_open(answer, author, from_seq))
             scope.cancel()
         except Malformed as error:
@@ -55,8 +57,10 @@ async def _ask_in_turn(
         for peer in peers:
             over = trio.Event()
             nursery.start_soon(one, peer, over, nursery.cancel_scope)
-            with trio.move_on_after(HEDGE_AFTER_S):
+            with trio.move_on_after(HEDGE_AFTER_S) as patience:
                 await over.wait()
+            if patience.cancelled_caught:
+                space.slow.add(peer)
     return answers[0] if answers else []
 
 

@@ -340,7 +340,8 @@ async def commit(space: Space, drafts: Sequence[Draft]) -> list[Record]:
     if fault is not None:
         verdict = fault[1]
         if isinstance(verdict, Missing):
-            raise CallError("this refers to records that are not here yet; try again")
+            space.want(verdict.hashes)
+            raise Busy("this refers to records that are not here yet; they are fetched, try again")
         raise RuleBroken(verdict.reason)
     await keep(space, records)
     return records

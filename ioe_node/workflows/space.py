@@ -116,6 +116,8 @@ class Space:
     faults: list[str] = field(default_factory=list)
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
+    slow: set[AgentPubKey] = field(default_factory=set)
+    """Who left us waiting when last asked for a chain; asked after the others."""
     _info: SignedInfo | None = None
     _info_until_us: int = 0
     _info_addresses: tuple[str, ...] = ()
