@@ -276,13 +276,22 @@ def authorise(
     """Raise `Unauthorised` unless `caller` is the author or holds a grant of ours."""
     if caller == space.agent:
         return
-    for record in space.store.of_type(space.agent, CAP_GRANT_ENTRY):
-        assert record.entry is not None
-        gone = any(isinstance(r.action, Delete) for r in space.store.amendments(record.hash))
-        grant = capability.grants.decode(record.entry)
-        if not gone and capability.allows(grant, caller, secret, f"{zome}.{name}"):
-            return
+    if space.grants is None:
+        space.grants = _standing_grants(space)
+    function = f"{zome}.{name}"
+    if any(capability.allows(grant, caller, secret, function) for grant in space.grants):
+        return
     raise Unauthorised(f"no capability to call {zome}.{name}; ask its owner for one")
+
+
+def _standing_grants(space: Space) -> tuple[capability.CapGrant, ...]:
+    """Our grants that nothing has ended; a walk over our whole chain."""
+    return tuple(
+        capability.grants.decode(record.entry)
+        for record in space.store.of_type(space.agent, CAP_GRANT_ENTRY)
+        if record.entry is not None
+        and not any(isinstance(r.action, Delete) for r in space.store.amendments(record.hash))
+    )
 
 
 async def call_zome(
@@ -351,4 +360,10 @@ async def keep(space: Space, records: Sequence[Record]) -> None:
     """Write judged records of our own; a store call is never abandoned half way."""
     ops = [space.ops_held(record) for record in records]
     await space.run(space.store.commit, records, ops, space.by_hash(records))
+    if any(_may_change_grants(record.action) for record in records):
+        space.grants = None
     space.counters.bundles_committed += 1
+
+
+def _may_change_grants(action: AnyAction) -> bool:
+    return isinstance(action, Delete) or getattr(action, "entry_type", None) == CAP_GRANT_ENTRY

@@ -19,6 +19,7 @@ from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import IoeError, Refused
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
 from ioe_node.model.agent_info import SignedInfo, open_info, seal_info
+from ioe_node.model.capability import CapGrant
 from ioe_node.model.hashes import to_text
 from ioe_node.model.op import all_kinds, ops_of
 from ioe_node.model.record import Record
@@ -116,6 +117,8 @@ class Space:
     faults: list[str] = field(default_factory=list)
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
+    grants: tuple[CapGrant, ...] | None = None
+    """What others may call here, once it was looked up; None when that may have changed."""
     slow: set[AgentPubKey] = field(default_factory=set)
     """Who left us waiting when last asked for a chain; asked after the others."""
     _info: SignedInfo | None = None

@@ -255,9 +255,8 @@ def test_one_process_through_its_life(ioe: Any, daemon: Any, tmp_path: Path) -> 
     actions = json.loads(ioe("chain", "show", "--json").out)
     assert len(actions) == 3
     assert "0 of 0 receipts" in ioe("chain", "receipts", actions[0]["hash"]).out
-    assert (
-        "no action of ours" in ioe("chain", "receipts", actions[0]["hash"][:-1] + "A", code=1).err
-    )
+    other = actions[0]["hash"][:-1] + "A"
+    assert "no action of ours" in ioe("chain", "receipts", other, code=1).err
     assert "is no action's hash" in ioe("chain", "receipts", agent, code=1).err
     code, _ = node.signal(signal.SIGKILL)
     assert code == -signal.SIGKILL

@@ -12,6 +12,7 @@ from dna.neighbourhood import DNA
 from ioe_node.errors import CallError, Malformed, Refused, TransportError
 from ioe_node.hdi import IntegrityZome
 from ioe_node.hdk import ActionHash, AgentPubKey, CapGrant, CoordinatorZome, Host, Zome
+from ioe_node.model.action import CAP_GRANT_ENTRY
 from ioe_node.model.codec import pack
 from ioe_node.net.messages import (
     CALL_BYTES_MAX,
@@ -44,8 +45,10 @@ coordinator = CoordinatorZome(integrity)
 
 
 @coordinator.function
-async def grant(host: Host, functions: list[str], assigned: AgentPubKey | None = None) -> None:
-    await host.create(
+async def grant(
+    host: Host, functions: list[str], assigned: AgentPubKey | None = None
+) -> ActionHash:
+    return await host.create(
         CapGrant(
             tag="talk",
             functions=tuple(functions),
@@ -53,6 +56,11 @@ async def grant(host: Host, functions: list[str], assigned: AgentPubKey | None =
             agents=() if assigned is None else (assigned,),
         )
     )
+
+
+@coordinator.function
+async def revoke(host: Host, grant: ActionHash) -> ActionHash:
+    return await host.delete(grant)
 
 
 @coordinator.function
@@ -165,6 +173,33 @@ def test_nothing_is_run_for_whom_nothing_was_granted(play: Play) -> None:
         with pytest.raises(Refused, match="no capability"):
             await asked(one, two, "say", SECRET, text="x")
         assert not two.cell.space.charges, "to be refused is no misbehaviour"
+
+    play(story)
+
+
+def test_a_grant_holds_until_it_is_ended_and_is_looked_up_once(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        one, two, _ = swarm.homes
+        looked_up, of_type = 0, two.store.of_type
+
+        def counted(agent: AgentPubKey, entry_type: str, **rest: Any) -> Any:
+            nonlocal looked_up
+            looked_up += entry_type == CAP_GRANT_ENTRY
+            return of_type(agent, entry_type, **rest)
+
+        two.store.of_type = counted  # type: ignore[method-assign]
+        for _ in range(3):
+            with pytest.raises(Refused, match="no capability"):
+                await asked(one, two, "echo", value=1)
+        granted = await two.call("talk", "grant", {"functions": ["talk.echo"]})
+        await two.call("talk", "say", {"text": "something else"})
+        for _ in range(3):
+            assert await asked(one, two, "echo", value=1) == 1
+        await two.call("talk", "revoke", {"grant": granted})
+        for _ in range(3):
+            with pytest.raises(Refused, match="no capability"):
+                await asked(one, two, "echo", value=1)
+        assert looked_up == 3
 
     play(story)
 
