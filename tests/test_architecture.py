@@ -54,7 +54,11 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "discovery": ("ioe_node.model", "ioe_node.errors", "ioe_node.clock"),
 }
 FENCED = {
-    "libp2p": ("ioe_node/net/libp2p_transport.py", "ioe_node/net/libp2p_faults.py"),
+    "libp2p": (
+        "ioe_node/net/libp2p_transport.py",
+        "ioe_node/net/libp2p_faults.py",
+        "ioe_node/net/libp2p_windows.py",
+    ),
     "sqlite3": ("ioe_node/store/",),
     "sqlite_utils": ("ioe_node/store/",),
     "zeroconf": ("discovery/mdns.py",),

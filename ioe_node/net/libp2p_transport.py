@@ -42,6 +42,7 @@ from ioe_node.errors import (
 )
 from ioe_node.model.hashes import AgentPubKey, agent_key, to_text
 from ioe_node.net.libp2p_faults import mend_host
+from ioe_node.net.libp2p_windows import mend_window_updates
 from ioe_node.net.link import Answerer, Asker, Wire
 from ioe_node.net.peer_id import agent_of_peer_id, peer_id_of
 from ioe_node.net.transport import MESSAGE_BYTES_MAX, REQUEST_TIMEOUT_S, Service
@@ -439,6 +440,7 @@ async def open_transport(
     Port 0 picks a free one.  Raises `ConfigError` if an address cannot be listened on.
     """
     mend_host()
+    mend_window_updates()
     _quiet_libp2p()
     addresses = _parse_listen(listen)
     for address in addresses:
