@@ -134,11 +134,31 @@ class Host(Protocol):
         Reading stops after the first record that is `enough`.
         """
 
+    async def activity(self, agent: AgentPubKey, from_seq: int = 0) -> list[Found]:
+        """The next records of a chain, oldest first, from here or from an authority, checked.
+
+        `from_seq` is 0 or one past the last record read before; empty when there are no more.
+        """
+
     async def agents(self) -> list[AgentPubKey]:
         """Every agent of this network of whose chain something is known here."""
 
     async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
         """Call a function of another zome of this cell, on the same scratch."""
+
+    async def call_remote(
+        self,
+        agent: AgentPubKey,
+        zome: str,
+        function: str,
+        payload: Mapping[str, Any],
+        secret: bytes | None = None,
+    ) -> Any:
+        """What a function of another agent's returns to us, under what it has granted.
+
+        Before anything is written in this call.  Raises `Refused` (no grant, no such function,
+        or the function refused; `code` says which), `Busy` or `TransportError` (try again).
+        """
 
     async def countersign(
         self, counterparty: AgentPubKey, function: str, terms: Mapping[str, Any]

@@ -61,6 +61,7 @@ FENCED = {
         "ioe_node/net/libp2p_routing.py",
         "ioe_node/net/libp2p_stream.py",
         "ioe_node/net/libp2p_transport.py",
+        "ioe_node/net/libp2p_windows.py",
     ),
     "sqlite3": ("ioe_node/store/",),
     "sqlite_utils": ("ioe_node/store/",),
@@ -80,6 +81,7 @@ PURE = (
     "currency/integrity.py",
     "discovery/announcement.py",
     "discovery/pairing.py",
+    "sim/load_rules.py",
 )
 PURE_ZOME_HALF = re.compile(r"zomes/\w+/integrity\.py")
 IMPURE = {"trio", "sqlite3", "sqlite_utils", "socket", "time", "os", "secrets", "threading"} | {

@@ -17,7 +17,8 @@ from ioe_node.cli.output import (
     when,
 )
 from ioe_node.conductor.home import Home
-from ioe_node.errors import LocalError
+from ioe_node.errors import LocalError, Malformed
+from ioe_node.model.hashes import ACTION, from_text
 
 
 @click.group()
@@ -76,6 +77,22 @@ def show_(
         table("", ("seq", "action", "entry", "when", "bundle", "hash"), rows)
 
     show(found, as_json, people)
+
+
+@chain.command()
+@click.argument("action")
+@community_option
+@json_option
+@click.pass_context
+def receipts(context: click.Context, action: str, community: str | None, as_json: bool) -> None:
+    """How many authorities have signed that they hold ACTION, a hash on our own chain."""
+    try:
+        hash_ = from_text(action, ACTION)
+    except Malformed:
+        text = f"'{action[:60]}' is no action's hash; 'ioe chain show --json' lists ours"
+        raise LocalError(text) from None
+    found = client.call(home_of(context), "receipts", action=hash_, community=community)
+    show(found, as_json, lambda: console.print(f"{found['have']} of {found['needed']} receipts"))
 
 
 @chain.command()

@@ -9,9 +9,9 @@ from ioe_node.conductor.conductor import Conductor
 from ioe_node.conductor.invitation import parse_invitation
 from ioe_node.conductor.peer_calls import peers_list, warrant_list, warrant_show
 from ioe_node.errors import CallError
-from ioe_node.hdi import AgentPubKey
+from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import Create, Update
-from ioe_node.model.hashes import AGENT, check_hash
+from ioe_node.model.hashes import ACTION, AGENT, check_hash
 from ioe_node.net.peer_id import join_address
 
 CHAIN_PAGE_MAX = 1_000
@@ -176,6 +176,18 @@ async def chain_show(
             }
         )
     return shown
+
+
+@_call
+async def receipts(
+    conductor: Conductor, action: bytes, community: str | None = None
+) -> dict[str, int]:
+    """How many authorities have signed for an action of ours, and how many are needed."""
+    check_hash(action, ACTION)
+    found = conductor.cell(community).space.receipts(ActionHash(action))
+    if found is None:
+        raise CallError("no action of ours has that hash; see 'ioe chain show'")
+    return {"have": found[0], "needed": found[1]}
 
 
 @_call

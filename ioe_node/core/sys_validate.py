@@ -263,6 +263,9 @@ class Rules:
             return Invalid("a delete of something that is no entry")
         if target.action.entry_hash != action.deletes_entry:
             return Invalid("a delete of another entry than it says")
+        if target.action.entry_type in (CAP_GRANT_ENTRY, CAP_CLAIM_ENTRY):
+            own = target.action.author == action.author
+            return Valid if own else Invalid("only its author ends a capability")
         declared = self.entry_types.get(target.action.entry_type)
         if declared is None or not declared.delete_rules:
             return Invalid(f"{target.action.entry_type} cannot be deleted")

@@ -38,6 +38,7 @@ from ioe_node.net.libp2p_host import STREAM_DEADLINE_S, build_host, quiet_libp2p
 from ioe_node.net.libp2p_listening import check_free, parse_listen
 from ioe_node.net.libp2p_routing import Libp2pRouting
 from ioe_node.net.libp2p_stream import Libp2pStream
+from ioe_node.net.libp2p_windows import mend_window_updates
 from ioe_node.net.link import IN_HAND_BYTES_MAX, Answerer, Asker, InHand, Wire
 from ioe_node.net.peer_id import agent_of_peer_id, peer_id_of
 from ioe_node.net.room import CONNECTIONS_MAX, ROOM_EVERY_S, Openings, Place, to_close
@@ -418,6 +419,7 @@ async def open_transport(
     `in_hand_bytes_max` bounds the requests that are being answered at once, of all peers.
     """
     mend_host()
+    mend_window_updates()
     quiet_libp2p()
     addresses = parse_listen(listen)
     for address in addresses:

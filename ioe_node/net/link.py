@@ -372,6 +372,6 @@ def opening_code(error: PeerError) -> str:
     return "shunned" if isinstance(error, Shunned) else "membrane"
 
 
-def code_of(error: PeerError) -> str:
+def code_of(error: IoeError) -> str:
     """The code that names an error on the wire: its class in kebab-case."""
     return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()

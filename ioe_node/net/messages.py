@@ -10,6 +10,7 @@ from msgspec import Meta, Struct
 
 from ioe_node.model.action import MEMBRANE_PROOF_BYTES_MAX, Hash39, Seq, TimestampUs
 from ioe_node.model.agent_info import SignedInfo
+from ioe_node.model.capability import Secret
 from ioe_node.model.codec import Codec, encode
 from ioe_node.model.record import ENTRY_BYTES_MAX, Parcel, Signature, WireRecord
 from ioe_node.model.warrant import SignedReceipt, SignedWarrant
@@ -26,6 +27,8 @@ INFOS_PER_COMPARE_MAX = 4
 WARRANTS_KNOWN_MAX = 4_096
 WARRANTS_PER_MESSAGE_MAX = 64
 HELLO_BYTES_MAX = 32_768
+CALL_BYTES_MAX = 1024 * 1024
+CALL_DEPTH_MAX = 8
 
 Location = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -163,6 +166,20 @@ class Outcome(Struct, frozen=True, tag="Outcome"):
     entry_hash: Hash39
 
 
+class Call(Struct, frozen=True, tag="Call"):
+    """Run a zome function for us; answered by `Returned` or `Failed`.
+
+    `payload` is a packed map with one key a parameter.  `depth` counts the calls, near and
+    remote, that this one hangs from: two nodes whose functions call each other come to an end.
+    """
+
+    zome: Annotated[str, Meta(max_length=128)]
+    function: Annotated[str, Meta(max_length=128)]
+    payload: Annotated[bytes, Meta(max_length=CALL_BYTES_MAX)]
+    secret: Secret | None
+    depth: Annotated[int, Meta(ge=1, le=CALL_DEPTH_MAX)]
+
+
 Request = (
     Publish
     | Get
@@ -177,6 +194,7 @@ Request = (
     | Propose
     | Sign
     | Outcome
+    | Call
 )
 
 
@@ -255,6 +273,19 @@ class Done(Struct, frozen=True, tag="Done"):
     """Taken."""
 
 
+class Returned(Struct, frozen=True, tag="Returned"):
+    """What the function returned, packed."""
+
+    value: Annotated[bytes, Meta(max_length=CALL_BYTES_MAX)]
+
+
+class Failed(Struct, frozen=True, tag="Failed"):
+    """The call was refused or failed; `code` names the error's class."""
+
+    code: Annotated[str, Meta(max_length=64)]
+    text: Annotated[str, Meta(max_length=1_024)]
+
+
 Answer = (
     Held
     | Records
@@ -268,6 +299,8 @@ Answer = (
     | Signed
     | Never
     | Done
+    | Returned
+    | Failed
 )
 
 requests: Codec[Request] = Codec(Request, "request", MESSAGE_BYTES_MAX)

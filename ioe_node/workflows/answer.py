@@ -9,6 +9,7 @@ from ioe_node.hdk import Host
 from ioe_node.net.messages import (
     Activity,
     Answer,
+    Call,
     Compare,
     Done,
     Find,
@@ -25,11 +26,13 @@ from ioe_node.net.messages import (
     encode,
     requests,
 )
+from ioe_node.workflows.call_zome import runner_for_peers
 from ioe_node.workflows.compare import answer_compare, answer_offer
 from ioe_node.workflows.incoming_ops import receive
 from ioe_node.workflows.integration import keep
 from ioe_node.workflows.locate import known_near
 from ioe_node.workflows.pages import read_answer
+from ioe_node.workflows.remote_call import serve
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.spread import answer_get_warrants
@@ -100,4 +103,6 @@ async def _answer(
             return await settlements.on_sign(peer, request)
         case Outcome():
             return settlements.on_outcome(peer, request)
+        case Call():
+            return await serve(runner_for_peers(space, settlements), peer, request)
     raise Malformed("a request of no kind that we know")

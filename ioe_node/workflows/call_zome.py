@@ -34,14 +34,16 @@ from ioe_node.model.record import (
     Proof,
     Record,
 )
+from ioe_node.net.messages import CALL_DEPTH_MAX, Call
 from ioe_node.workflows import cascade
+from ioe_node.workflows.activity import read_chain
 from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.publish import throttle
+from ioe_node.workflows.remote_call import Run, call_remote
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space
 
-CALL_DEPTH_MAX = 8
 PLACEHOLDER = Proof(bytes(64))
 _CAPABILITIES: dict[type[Any], str] = {
     capability.CapGrant: CAP_GRANT_ENTRY,
@@ -209,6 +211,10 @@ class CallHost:
                 break
         return found
 
+    async def activity(self, agent: AgentPubKey, from_seq: int = 0) -> list[Found]:
+        records = await read_chain(self.space, agent, from_seq)
+        return [self.space.rules.found(record) for record in records]
+
     async def agents(self) -> list[AgentPubKey]:
         return self.space.store.authors()
 
@@ -220,6 +226,20 @@ class CallHost:
             return await invoke(self, zome, function, payload)
         finally:
             self._depth -= 1
+
+    async def call_remote(
+        self,
+        agent: AgentPubKey,
+        zome: str,
+        function: str,
+        payload: Mapping[str, Any],
+        secret: bytes | None = None,
+    ) -> Any:
+        if self._head is not None:
+            raise CallError("a remote call comes before anything is written: no chain waits")
+        return await call_remote(
+            self.space, agent, zome, function, payload, secret, self._depth + 1
+        )
 
     async def countersign(
         self, counterparty: AgentPubKey, function: str, terms: Mapping[str, Any]
@@ -258,13 +278,22 @@ def authorise(
     """Raise `Unauthorised` unless `caller` is the author or holds a grant of ours."""
     if caller == space.agent:
         return
-    for record in space.store.of_type(space.agent, CAP_GRANT_ENTRY):
-        assert record.entry is not None
-        gone = any(isinstance(r.action, Delete) for r in space.store.amendments(record.hash))
-        grant = capability.grants.decode(record.entry)
-        if not gone and capability.allows(grant, caller, secret, f"{zome}.{name}"):
-            return
+    if space.grants is None:
+        space.grants = _standing_grants(space)
+    function = f"{zome}.{name}"
+    if any(capability.allows(grant, caller, secret, function) for grant in space.grants):
+        return
     raise Unauthorised(f"no capability to call {zome}.{name}; ask its owner for one")
+
+
+def _standing_grants(space: Space) -> tuple[capability.CapGrant, ...]:
+    """Our grants that nothing has ended; a walk over our whole chain."""
+    return tuple(
+        capability.grants.decode(record.entry)
+        for record in space.store.of_type(space.agent, CAP_GRANT_ENTRY)
+        if record.entry is not None
+        and not any(isinstance(r.action, Delete) for r in space.store.amendments(record.hash))
+    )
 
 
 async def call_zome(
@@ -275,13 +304,14 @@ async def call_zome(
     payload: Mapping[str, Any],
     caller: AgentPubKey | None = None,
     secret: bytes | None = None,
+    depth: int = 0,
 ) -> Any:
     """Run one function for `caller` (ourselves by default) and commit what it staged.
 
     Raises `CallError` and its kinds, or `Busy` (try again); then nothing was written.
     """
     authorise(space, caller or space.agent, secret, zome, name)
-    host = CallHost(space, settlements)
+    host = CallHost(space, settlements, depth)
     try:
         result = await invoke(host, zome, name, payload)
         if host.drafts:
@@ -298,6 +328,17 @@ async def call_zome(
     return result
 
 
+def runner_for_peers(space: Space, settlements: Settlements) -> Run:
+    """How a peer's `Call` is run here: as that caller, with the secret that it shows."""
+
+    async def run(caller: AgentPubKey, call: Call, payload: Mapping[str, Any]) -> Any:
+        return await call_zome(
+            space, settlements, call.zome, call.function, payload, caller, call.secret, call.depth
+        )
+
+    return run
+
+
 async def commit(space: Space, drafts: Sequence[Draft]) -> list[Record]:
     """Seal drafts by one signature, run our own rules, write chain and ops in one transaction.
 
@@ -311,7 +352,8 @@ async def commit(space: Space, drafts: Sequence[Draft]) -> list[Record]:
     if fault is not None:
         verdict = fault[1]
         if isinstance(verdict, Missing):
-            raise CallError("this refers to records that are not here yet; try again")
+            space.want(verdict.hashes)
+            raise Busy("this refers to records that are not here yet; they are fetched, try again")
         raise RuleBroken(verdict.reason)
     await keep(space, records)
     return records
@@ -321,4 +363,10 @@ async def keep(space: Space, records: Sequence[Record]) -> None:
     """Write judged records of our own; a store call is never abandoned half way."""
     ops = [space.ops_held(record) for record in records]
     await space.run(space.store.commit, records, ops, space.by_hash(records))
+    if any(_may_change_grants(record.action) for record in records):
+        space.grants = None
     space.counters.bundles_committed += 1
+
+
+def _may_change_grants(action: AnyAction) -> bool:
+    return isinstance(action, Delete) or getattr(action, "entry_type", None) == CAP_GRANT_ENTRY

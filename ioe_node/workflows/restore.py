@@ -82,6 +82,7 @@ async def _take(space: Space, records: list[Record]) -> None:
         )
     ops = [space.ops_held(record) for record in records]
     await space.run(space.store.close_pass, records, ops, space.by_hash(records), [])
+    space.grants = None
     log.warning("restored %d actions of our own chain from other nodes", len(records))
 
 

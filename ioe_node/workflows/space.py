@@ -21,6 +21,7 @@ from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import Busy, IoeError, Malformed, Refused, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
 from ioe_node.model.agent_info import SignedInfo, open_info, seal_info
+from ioe_node.model.capability import CapGrant
 from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.op import all_kinds, ops_of
 from ioe_node.model.record import Record
@@ -39,7 +40,6 @@ STRANGERS_MAX = 256
 ADMITTED_MAX = 65_536
 GONE_TOLD_MAX = 16
 HEDGE_S = 0.2
-ASK_FIRST_AT_ONCE = 2
 REFUSED_BY_MAX = 1_024
 LINK_REFUSED = ("membrane", "shunned")
 """The codes of a refusal at the opening of a link (`net.link`)."""
@@ -138,6 +138,10 @@ class Space:
     faults: list[str] = field(default_factory=list)
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
+    grants: tuple[CapGrant, ...] | None = None
+    """What others may call here, once it was looked up; None when that may have changed."""
+    slow: set[AgentPubKey] = field(default_factory=set)
+    """Who left us waiting when last asked to read; asked after the others."""
     _info: SignedInfo | None = None
     _info_until_us: int = 0
     _info_says: tuple[object, ...] = ()
@@ -278,6 +282,18 @@ class Space:
         """Whether a basis is in our share."""
         return self.agent in self.authorities(basis)
 
+    def receipts(self, hash_: ActionHash) -> tuple[int, int] | None:
+        """(have, needed): which authorities but us have signed for an action of ours.
+
+        None when no such action is on our chain.
+        """
+        record = self.store.record(hash_)
+        if record is None or record.action.author != self.agent:
+            return None
+        asked = [peer for peer in self.authorities(self.agent) if peer != self.agent]
+        seq = record.action.action_seq
+        return sum(self.store.next_for(peer) > seq for peer in asked), len(asked)
+
     def ops_held(self, record: Record) -> int:
         """The set of a record's op kinds that we are an authority for."""
         by_hash = self.rules.by_hash(record.action)
@@ -288,11 +304,6 @@ class Space:
             if self.is_authority(basis):
                 held |= kind.value
         return held
-
-    def receipts(self, seq: int) -> tuple[int, int]:
-        """(authorities that have given a receipt for our action `seq`, how many there are)."""
-        peers = [peer for peer in self.authorities(self.agent) if peer != self.agent]
-        return sum(self.store.next_for(peer) > seq for peer in peers), len(peers)
 
     def by_hash(self, records: Sequence[Record]) -> list[bool]:
         """Which of these have an entry that is found by its hash."""
@@ -364,8 +375,8 @@ class Space:
     ) -> T | None:
         """Ask peers in turn, without waiting for slow ones; the first answer that `take` accepts.
 
-        Two are asked at once, another after each that has nothing, or when `HEDGE_S` has passed:
-        so one that does not answer costs a moment, and one that does costs no crowd.
+        The next is asked when one has nothing, or has not answered for `HEDGE_S`: so a silent
+        peer costs a moment, and it is asked last from then on until it answers in time.
         `take` raises `Malformed` for an answer that does not stand; that peer is charged.
         """
         found: list[T] = []
@@ -374,6 +385,7 @@ class Space:
         async def one(peer: AgentPubKey, scope: trio.CancelScope) -> None:
             try:
                 taken = take(await self.ask(peer, request))
+                self.slow.discard(peer)
             except IoeError as error:
                 if isinstance(error, Malformed):
                     self.charge(peer, str(error))
@@ -386,10 +398,10 @@ class Space:
 
         others = [peer for peer in peers if peer != self.agent]
         async with trio.open_nursery() as nursery:
-            for place, peer in enumerate(others):
-                if place >= ASK_FIRST_AT_ONCE:
-                    await ended.wait(HEDGE_S)
+            for peer in sorted(others, key=lambda peer: peer in self.slow):
                 nursery.start_soon(one, peer, nursery.cancel_scope)
+                if not await ended.wait(HEDGE_S):
+                    self.slow.add(peer)
         return found[0] if found else None
 
     def note_integrated(self) -> None:

@@ -10,6 +10,8 @@ import pytest
 from ioe_node.cli import client
 from ioe_node.cli.commands import cli
 from ioe_node.cli.main import run
+from ioe_node.model.hashes import AGENT as AGENT_PREFIX
+from ioe_node.model.hashes import AgentPubKey, action_hash, from_text, to_text
 
 READING = {
     "status",
@@ -20,6 +22,7 @@ READING = {
     "credit history",
     "credit audit",
     "chain show",
+    "chain receipts",
     "chain verify",
     "community list",
     "peers",
@@ -111,6 +114,7 @@ def test_wrong_usage_is_exit_code_2(ioe: Any, words: tuple[str, ...]) -> None:
 
 
 AGENT = "uhCAkWCsAgoKkkfwyJAglj30xX_GLLV-3BXuFy436a2SqpcEwyBzm"
+ACTION = to_text(action_hash(b"an action", AgentPubKey(from_text(AGENT, AGENT_PREFIX))))
 
 
 @pytest.mark.parametrize(
@@ -125,6 +129,7 @@ AGENT = "uhCAkWCsAgoKkkfwyJAglj30xX_GLLV-3BXuFy436a2SqpcEwyBzm"
         ("credit", "history"),
         ("credit", "audit"),
         ("chain", "show"),
+        ("chain", "receipts", ACTION),
         ("community", "list"),
         ("peers",),
         ("warrant", "list"),

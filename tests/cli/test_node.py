@@ -254,6 +254,10 @@ def test_one_process_through_its_life(ioe: Any, daemon: Any, tmp_path: Path) -> 
     assert "not a member known here" in ioe("credit", "pay", STRANGER, "1", code=1).err
     actions = json.loads(ioe("chain", "show", "--json").out)
     assert len(actions) == 3
+    assert "0 of 0 receipts" in ioe("chain", "receipts", actions[0]["hash"]).out
+    other = actions[0]["hash"][:-1] + "A"
+    assert "no action of ours" in ioe("chain", "receipts", other, code=1).err
+    assert "is no action's hash" in ioe("chain", "receipts", agent, code=1).err
     code, _ = node.signal(signal.SIGKILL)
     assert code == -signal.SIGKILL
     assert (home / "control.json").exists(), "nobody was there to remove it"

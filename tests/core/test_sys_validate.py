@@ -171,6 +171,17 @@ def test_grants_are_private_and_of_their_shape(world: Any, join: Any) -> None:
     refused(world, author.create(b"\x80", CAP_GRANT_ENTRY), "capability grant")
 
 
+def test_only_its_author_ends_a_grant(world: Any, join: Any) -> None:
+    author, other = join(1), join(2)
+    grant = author.create(CapGrant(tag="t"), CAP_GRANT_ENTRY)
+    world.keep(grant)
+    ends = {"deletes_action": grant.hash, "deletes_entry": grant.action.entry_hash}
+    other.draft(Delete, **ends)
+    refused(world, other.seal()[0], "only its author ends a capability")
+    author.draft(Delete, **ends)
+    world.keep(*author.seal())
+
+
 def test_what_is_missing_is_asked_for(world: Any, join: Any) -> None:
     author, other = join(1), join(2)
     unknown = action_hash(b"unknown", other.agent)

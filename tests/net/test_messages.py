@@ -15,15 +15,19 @@ from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import SignedReceipt, SignedWarrant
 from ioe_node.net import messages
 from ioe_node.net.messages import (
+    CALL_BYTES_MAX,
+    CALL_DEPTH_MAX,
     HELLO_BYTES_MAX,
     INFOS_PER_COMPARE_MAX,
     OPS_PER_MESSAGE_MAX,
     Activity,
+    Call,
     Chain,
     Compare,
     Compared,
     Done,
     Drafted,
+    Failed,
     Find,
     Get,
     GetOps,
@@ -42,6 +46,7 @@ from ioe_node.net.messages import (
     Propose,
     Publish,
     Records,
+    Returned,
     Sign,
     Signed,
     Span,
@@ -73,6 +78,7 @@ REQUESTS: list[msgspec.Struct] = [
     Propose("currency", "sale", b"\x80", 3, HASH, 1_700_000_000_000_000),
     Sign(b"entry", SIGNATURE),
     Outcome(HASH),
+    Call("load", "echo", b"\x80", b"s" * 64, 1),
 ]
 ANSWERS: list[msgspec.Struct] = [
     Held(SignedReceipt(b"receipt", SIGNATURE)),
@@ -86,6 +92,8 @@ ANSWERS: list[msgspec.Struct] = [
     Signed(SIGNATURE),
     Never(),
     Done(),
+    Returned(b"\x01"),
+    Failed("unauthorised", "no capability"),
 ]
 HELLO = Hello(INFO, b"proof")
 
@@ -143,6 +151,10 @@ def test_an_answer_is_no_request_and_the_other_way_round() -> None:
         Propose("z" * 129, "f", b"", 0, HASH, 0),
         Propose("z", "f", bytes(65_537), 0, HASH, 0),
         Propose("z", "f", b"", -1, HASH, 0),
+        Call("z", "f", bytes(CALL_BYTES_MAX + 1), None, 1),
+        Call("z", "f", b"", b"short", 1),
+        Call("z", "f", b"", None, 0),
+        Call("z", "f", b"", None, CALL_DEPTH_MAX + 1),
     ],
 )
 def test_what_is_past_a_limit_is_malformed(message: msgspec.Struct) -> None:
