@@ -24,6 +24,7 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NewType, Protocol, TypeVar, overload
@@ -220,6 +221,10 @@ def _check_hint(hint: Any, where: str) -> None:
             _check_hint(inner, where)
 
 
+_hints_of: Callable[[Any], dict[str, Any]] = lru_cache(maxsize=256)(typing.get_type_hints)
+"""A declared type's hints, which every entry of the type is checked by."""
+
+
 def check_hashes(hint: Any, value: Any) -> None:
     """Raise Malformed unless every hash in `value` is of the kind that its hint names."""
     prefix = _PREFIX_OF.get(hint)
@@ -231,7 +236,7 @@ def check_hashes(hint: Any, value: Any) -> None:
         for part, item in zip(inner or (), value, strict=False):
             check_hashes(part, item)
     elif is_dataclass(hint):
-        for name, inner_hint in typing.get_type_hints(hint).items():
+        for name, inner_hint in _hints_of(hint).items():
             check_hashes(inner_hint, getattr(value, name))
     elif value is not None and typing.get_origin(hint) in (types.UnionType, typing.Union):
         for part in typing.get_args(hint):

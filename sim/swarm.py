@@ -31,6 +31,7 @@ from sim.conditions import Conditions
 from sim.disk import SimulatedStore, lose
 from sim.home import Home
 from sim.network import Network
+from sim.shared_verification import verified_once
 from sim.trace import Trace
 from sim.virtual_clock import VirtualClock
 from zomes.community.integrity import vouch
@@ -258,10 +259,11 @@ async def open_swarm(
 
     `joined` is told how many have started.
     """
-    async with trio.open_nursery() as nursery:
-        swarm = Swarm(nursery, directory, seed, definition, trace or Trace(), conditions)
-        for number in range(homes):
-            await swarm.add()
-            joined(number + 1)
-        yield swarm
-        nursery.cancel_scope.cancel()
+    with verified_once():
+        async with trio.open_nursery() as nursery:
+            swarm = Swarm(nursery, directory, seed, definition, trace or Trace(), conditions)
+            for number in range(homes):
+                await swarm.add()
+                joined(number + 1)
+            yield swarm
+            nursery.cancel_scope.cancel()

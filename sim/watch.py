@@ -37,6 +37,7 @@ class Watch:
         self.findings: list[Finding] = []
         self.patience_s = SETTLE_MAX_S
         self._every_s = every_s
+        self._expected: list[str] = []
         self._begun_s = trio.current_time()
         self._checkers: dict[str, Callable[[], Iterator[str]]] = {
             "every chain verifies": self._broken,
@@ -51,7 +52,7 @@ class Watch:
 
     def names(self) -> list[str]:
         """Every checker's name, those of `close` included."""
-        return [*self._checkers, *checkers.AT_REST]
+        return [*self._checkers, *checkers.AT_REST, *self._expected]
 
     async def look(self, scope: trio.CancelScope) -> None:
         """Look every so often; the first finding cancels `scope`."""
@@ -75,6 +76,13 @@ class Watch:
             self.look_once()
         for name, found in checkers.at_rest(self.swarm, self.survey).items():
             self._found(name, found)
+
+    def expect(self, name: str, holds: bool, text: str) -> None:
+        """A checker of the scenario's own."""
+        if name not in self._expected:
+            self._expected.append(name)
+        if not holds:
+            self._found(name, [text])
 
     def _found(self, name: str, texts: list[str]) -> None:
         at_s = round(trio.current_time() - self._begun_s, 3)

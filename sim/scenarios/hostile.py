@@ -56,7 +56,7 @@ async def _live(run: Run, home: Home, reads: list[float | None]) -> None:
         number += 1
         with suppress(IoeError):
             if home.running and rng.random() < 0.3:
-                await enrol(home, home.agent, f"device {number}")
+                await enrol(home, f"device {number}")
         with suppress(IoeError):
             if home.running and rng.random() < 0.3:
                 payee = rng.choice([each for each in run.swarm.honest() if each is not home])
