@@ -17,7 +17,7 @@ from ioe_node.model.hashes import to_text
 from sim import checkers
 from sim.home import Home
 from sim.limits import LIMITS
-from sim.result import Finding
+from sim.result import Finding, Metric
 from sim.survey import Survey
 from sim.swarm import SETTLE_MAX_S, Swarm
 
@@ -38,6 +38,7 @@ class Watch:
         self.patience_s = SETTLE_MAX_S
         self._every_s = every_s
         self._expected: list[str] = []
+        self.series: list[Metric] = []
         self._begun_s = trio.current_time()
         self._checkers: dict[str, Callable[[], Iterator[str]]] = {
             "every chain verifies": self._broken,
@@ -54,6 +55,16 @@ class Watch:
         """Every checker's name, those of `close` included."""
         return [*self._checkers, *checkers.AT_REST, *self._expected]
 
+    def _count(self) -> None:
+        """What `sim.plots` shows over time."""
+        at_s = round(trio.current_time() - self._begun_s, 3)
+        trace = self.swarm.trace
+        self.series += [
+            Metric("messages", trace.messages, "so far", at_s),
+            Metric("bundles committed", trace.commits, "so far", at_s),
+            Metric("nodes running", len(self.swarm.running()), "", at_s),
+        ]
+
     async def look(self, scope: trio.CancelScope) -> None:
         """Look every so often; the first finding cancels `scope`."""
         while not self.findings:
@@ -63,6 +74,7 @@ class Watch:
 
     def look_once(self) -> None:
         """Read what is new and let every checker look at it."""
+        self._count()
         self.survey.read(self.swarm.honest())
         for name, checker in self._checkers.items():
             self._found(name, list(checker()))

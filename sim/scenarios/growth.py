@@ -60,7 +60,7 @@ async def _held_by_all(run: Run, author: Home) -> bool:
 
 
 @scenario(nodes=16, minutes=8)
-async def unresponsive(run: Run, every_s: float = 2.0) -> None:
+async def unresponsive(run: Run, every_s: float = 6.0) -> None:
     """The same load twice, the second time with one peer that takes requests and never answers.
 
     Laid side by side: a call, a payment, and from a write until another home can read it.
