@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ioe_node.cli.output import table
+from ioe_node.errors import LocalError
 from sim.conditions import PER_MILLION, Conditions
 from sim.plots import plot_run
 from sim.result import Result
@@ -23,17 +24,25 @@ from sim.scenario import Options, Scenario, run_scenario
 
 NODES_MAX = 10_000
 HOURS_MAX = 24 * 366
-FILES_PER_NODE = 8
-"""A store has two connections, each with the file, its log and their shared memory."""
+FILES_PER_NODE = 2
+FILES_BESIDES = 256
+"""A store has its file and its log open; the process some others."""
 
 
 def allow_files(nodes: int) -> None:
-    """Raise this process's own limit on open files as far as it may and must."""
+    """Raise this process's own limit on open files as far as it must; raises `LocalError`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 1_024 + FILES_PER_NODE * nodes
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    wanted = FILES_BESIDES + FILES_PER_NODE * nodes
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = hard if hard == resource.RLIM_INFINITY else max(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    except (ValueError, OSError):
+        raise LocalError(
+            f"{nodes} nodes need {wanted} open files and this user may have {hard}; "
+            "raise it (ulimit -Hn) or run fewer nodes"
+        ) from None
 
 
 def conditions_of(
