@@ -42,7 +42,7 @@ class SimulatedStore(Store):
         self._committed = committed
         self._only: Any = None
         super().__init__(path, "OFF")
-        self._only.execute("PRAGMA query_only=0")
+        self._connect(path).execute("PRAGMA query_only=0")
 
     def _connect(self, path: Path) -> Any:  # type: ignore[override]
         """One connection for both purposes: here nothing reads while a transaction is open.
