@@ -1,10 +1,11 @@
 """Many runs: each in a process of its own, here or on the workers of a Dask scheduler."""
 
+import logging
 import multiprocessing
 import signal
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from ioe_node.errors import LocalError
@@ -13,8 +14,6 @@ from sim.results import packed, unpacked
 from sim.running import allow_files
 from sim.scenario import Options
 from sim.scenarios import run_scenario
-
-Done = Callable[[Options, Result], None]
 
 
 def run_job(name: str, options_text: str, place: str | None = None) -> Result:
@@ -30,26 +29,34 @@ def sweep_here(name: str, chosen: Sequence[Options], jobs: int) -> Iterator[tupl
 
     Whoever stops listening, or interrupts, ends the processes and removes their files.
     """
-    with tempfile.TemporaryDirectory(prefix="ioe-sweep-") as place:
-        executor = ProcessPoolExecutor(
-            jobs,
-            mp_context=multiprocessing.get_context("spawn"),
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),
-            max_tasks_per_child=1,
-        )
+    with (
+        tempfile.TemporaryDirectory(prefix="ioe-sweep-") as place,
+        ThreadPoolExecutor(jobs) as threads,
+    ):
+        futures = {
+            threads.submit(_in_a_process, name, packed(options), place): options
+            for options in chosen
+        }
         try:
-            futures = {
-                executor.submit(run_job, name, packed(options), place): options
-                for options in chosen
-            }
             for future in as_completed(futures):
                 yield futures[future], future.result()
         finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
-                process.join()
+
+
+def _be_quiet() -> None:
+    """What the nodes log is not for the console, and an interrupt is for who began the sweep."""
+    logging.disable(logging.CRITICAL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _in_a_process(name: str, options_text: str, place: str) -> Result:
+    """`run_job` in a process of its own, whose memory is this run's alone."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, _be_quiet) as executor:
+        return executor.submit(run_job, name, options_text, place).result()
 
 
 def sweep_on(
