@@ -10,11 +10,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NIGHTLY_FUZZ_SECONDS ?= 600
 NIGHTLY_KILLS ?= 50
+NIGHTLY_SWARM_SEEDS ?= 1000
+SWARM_SEEDS ?= 20
 
 STARTED := $(shell date +%s)
 TIMED = @echo "make $@: $$(( $$(date +%s) - $(STARTED) )) s"
 
-.PHONY: help demo test lint bench nightly clean system
+.PHONY: help demo test lint swarm bench nightly clean system
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -35,6 +37,10 @@ lint: $(STAMP)  ## style and types only
 	$(BIN)/mypy
 	$(TIMED)
 
+swarm: $(STAMP)  ## 25 simulated nodes under every fault at once, for SWARM_SEEDS seeds (20)
+	$(BIN)/python -m sim.cli sweep hostile --seeds 0:$(SWARM_SEEDS) --jobs 2
+	$(TIMED)
+
 bench: $(STAMP)  ## every figure beside the limit measured in the same run
 	@set -e; for program in $$(grep -l __main__ bench/*.py); do \
 	  name=$$(basename $$program .py); \
@@ -43,10 +49,11 @@ bench: $(STAMP)  ## every figure beside the limit measured in the same run
 	done
 	$(TIMED)
 
-nightly: lint  ## the tests with long fuzz, the whole demo, the demo under kill -9, the benches
+nightly: lint  ## tests with long fuzz, the whole demo, it under kill -9, the swarm, the benches
 	IOE_FUZZ_SECONDS=$(NIGHTLY_FUZZ_SECONDS) $(BIN)/python -m pytest $(PYTEST_FLAGS)
 	$(BIN)/python -m sim.demo
 	$(BIN)/python -m sim.demo --kills $(NIGHTLY_KILLS)
+	$(MAKE) swarm SWARM_SEEDS=$(NIGHTLY_SWARM_SEEDS)
 	$(MAKE) bench
 	$(TIMED)
 

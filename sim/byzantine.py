@@ -7,6 +7,7 @@ An offender runs the ordinary node; what it does beside that goes out under its 
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from hashlib import blake2b
 from random import Random
 
 import trio
@@ -17,7 +18,7 @@ from ioe_node.errors import IoeError, Malformed
 from ioe_node.hdi import AgentPubKey, Timestamp, Valid
 from ioe_node.model.action import Create, hash_of
 from ioe_node.model.codec import encode
-from ioe_node.model.hashes import entry_hash
+from ioe_node.model.hashes import agent_key, entry_hash
 from ioe_node.model.record import Record, WireRecord, parcels_of
 from ioe_node.model.warrant import VALID, InvalidRecord, Receipt, seal_receipt, seal_warrant
 from ioe_node.net.messages import (
@@ -59,12 +60,17 @@ async def _tell(offender: Home, peers: Sequence[AgentPubKey], request: Request) 
                 nursery.start_soon(one, peer)
 
 
+def device_named(name: str) -> AgentPubKey:
+    """The key of a device that nobody has seen."""
+    return agent_key(blake2b(name.encode(), digest_size=32).digest())
+
+
 def enrolment(offender: Home, name: str) -> list[Record]:
     """A record that follows the offender's head and says nothing wrong by itself."""
     head = offender.store.head(offender.agent)
     assert head is not None, "an offender has begun its chain"
     now_us = max(offender.clock.now_us(), head.timestamp_us)
-    entry = encode(Enrolment(offender.agent, "monitor", name, Timestamp(now_us)))
+    entry = encode(Enrolment(device_named(name), "monitor", name, Timestamp(now_us)))
     action = Create(
         author=offender.agent,
         timestamp_us=now_us,

@@ -6,13 +6,13 @@ checked all the while stands in `sim.watch`.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ioe_node.core.authority import authorities
 from ioe_node.core.chain import verify_chain
 from ioe_node.errors import ChainBroken
 from ioe_node.hdi import ActionHash, AgentPubKey
-from ioe_node.model.hashes import LOCATION, to_text
+from ioe_node.model.hashes import to_text
 from ioe_node.model.op import ops_of
 from ioe_node.model.record import Record
+from sim.closest import Closest
 from sim.survey import SETTLEMENT, Survey
 from sim.swarm import Home, Swarm
 
@@ -39,21 +39,6 @@ def chains_verify(homes: Sequence[Home]) -> list[str]:
             except ChainBroken as error:
                 faults.append(f"home {home.number}, chain of {_name(author)}: {error}")
     return faults
-
-
-class Closest:
-    """Who holds what among some agents; each location's answer is worked out once."""
-
-    def __init__(self, agents: Iterable[AgentPubKey]) -> None:
-        self._agents = list(agents)
-        self._known: dict[bytes, list[AgentPubKey]] = {}
-
-    def to(self, basis: bytes) -> list[AgentPubKey]:
-        """The authorities of a basis, closest first."""
-        location = basis[LOCATION]
-        if location not in self._known:
-            self._known[location] = authorities(basis, self._agents)
-        return self._known[location]
 
 
 def agents_of(homes: Iterable[Home]) -> set[AgentPubKey]:

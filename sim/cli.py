@@ -5,6 +5,7 @@ import logging
 import click
 
 from ioe_node.cli.main import run as run_command
+from sim.afterwards import plot, replay, show_results, sweep
 from sim.running import run_command_of
 from sim.scenarios import SCENARIOS
 
@@ -42,6 +43,10 @@ class Scenarios(click.Group):
 @cli.group(cls=Scenarios)
 def run() -> None:
     """Run a scenario and check what it leaves."""
+
+
+for _command in (replay, sweep, show_results, plot):
+    cli.add_command(_command)
 
 
 def main() -> None:

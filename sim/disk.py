@@ -18,7 +18,7 @@ from ioe_node.model.record import Record
 from ioe_node.store.store import Store
 
 CACHE_KIB = 64
-"""What each of a store's two connections may keep of its file in memory: swarms have many."""
+"""What a store's connection may keep of its file in memory: swarms have many."""
 
 LOG_HEADER_BYTES = 32
 LOG_FRAME_BYTES = 24 + 4_096
@@ -40,13 +40,20 @@ class SimulatedStore(Store):
     def __init__(self, path: Path, committed: Callable[[Sequence[Record]], None]) -> None:
         self.failing: str | None = None
         self._committed = committed
+        self._only: Any = None
         super().__init__(path, "OFF")
+        self._connect(path).execute("PRAGMA query_only=0")
 
-    @staticmethod
-    def _connect(path: Path) -> Any:
-        connection = Store._connect(path)
-        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
-        return connection
+    def _connect(self, path: Path) -> Any:  # type: ignore[override]
+        """One connection for both purposes: here nothing reads while a transaction is open.
+
+        Alone on its file, it needs no shared memory either, so a node has two files open.
+        """
+        if self._only is None:
+            only = self._only = Store._connect(path)
+            only.execute("PRAGMA locking_mode=EXCLUSIVE")
+            only.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        return self._only
 
     def _refuse(self, what: str) -> None:
         if self.failing is not None:
@@ -69,6 +76,14 @@ class SimulatedStore(Store):
         super().commit(records, ops, by_hash)
         self._committed(records)
 
+    def used_bytes(self) -> int:
+        """How large the file is once the log is folded into it."""
+        pages, page_bytes = (
+            self._reader.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "page_size")
+        )
+        return int(pages) * int(page_bytes)
+
     def tear(self, rng: Random) -> None:
         """Close as a kill -9 does: nothing is folded, and the log ends in half a write."""
         log = self.path.with_name(self.path.name + "-wal")
@@ -76,8 +91,7 @@ class SimulatedStore(Store):
         kept = [(each, copy) for each, copy in copies if each.exists()]
         for each, copy in kept:
             shutil.copyfile(each, copy)
-        self._reader.close()
-        self._db.close()
+        self._only.close()
         for each, copy in kept:
             copy.replace(each)
         if log in [each for each, _ in kept]:

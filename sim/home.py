@@ -15,6 +15,7 @@ from ioe_node.model.record import Record
 from ioe_node.model.signing import Signer
 from ioe_node.store.store import Store
 from ioe_node.workflows.cascade import retrieve_record
+from sim.disk import SimulatedStore
 from sim.memory_transport import MemoryTransport, Twist
 from sim.virtual_clock import VirtualClock
 
@@ -96,6 +97,12 @@ class Home:
         """What it holds; only while it runs."""
         return self.cell.space.store
 
+    @property
+    def disk(self) -> SimulatedStore:
+        """The same, as the simulator sees it."""
+        assert isinstance(self.store, SimulatedStore)
+        return self.store
+
     async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
         """Call a zome function as the home's own client; see `Cell.call`.
 
@@ -154,7 +161,7 @@ class Home:
         self.disk_failing = how
         self.mended_s = trio.current_time()
         if self._cell is not None:
-            vars(self.store)["failing"] = how
+            self.disk.failing = how
 
     def end(self) -> None:
         """Cancel all that it does."""

@@ -183,6 +183,8 @@ class MemoryTransport:
             reply.fail(TransportError("the peer closed the link; try again"))
             raise
         if isinstance(frame, Response):
+            if self._network.answered is not None:
+                self._network.answered(self.agent, frame.body)
             message = Message(self.agent, asker, kind_of(frame.body), len(frame.body))
         else:
             message = Message(self.agent, asker, f"Failure {frame.code}", len(frame.text))

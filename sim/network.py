@@ -78,6 +78,7 @@ class Network(Barriers):
     """The agents, the links between them and their messages.
 
     `passes`, if set, is asked about each message that would arrive: False loses it.
+    `answered`, if set, is told of each answer before it leaves, and who gives it.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Network(Barriers):
         self.trace = trace or Trace()
         self.wires = Wires(rng, conditions or Conditions())
         self.passes: Callable[[Message], bool] | None = None
+        self.answered: Callable[[AgentPubKey, bytes], None] | None = None
         self._deliveries = Deliveries()
         self._hosts: dict[AgentPubKey, MemoryTransport] = {}
         self._links: dict[AgentPubKey, set[tuple[str, AgentPubKey, AgentPubKey]]] = {}

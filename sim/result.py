@@ -1,7 +1,7 @@
 """What a run came to: figures, and what the checkers found."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from sim.trace import Trace
@@ -30,15 +30,20 @@ class Finding(NamedTuple):
 
 @dataclass
 class Result:
-    """One run's figures and findings; `checks` are the names of the checkers that looked."""
+    """One run's figures and findings; `checks` are the names of the checkers that looked.
+
+    `series` are the counts at each look, over virtual time; a unit of "so far" only grows.
+    """
 
     scenario: str
     nodes: int
     seed: int
-    trace: Trace
+    trace: Trace | None
+    trace_hash: str = ""
     virtual_s: float = 0.0
     wall_s: float = 0.0
     metrics: list[Metric] = field(default_factory=list)
+    series: list[Metric] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
@@ -68,13 +73,19 @@ class Result:
         raise KeyError(name)
 
     def take(self, watch: "Watch") -> None:
-        """The checkers' names and findings."""
+        """The checkers' names and findings, and what was counted at each look."""
         self.checks = watch.names()
         self.findings = list(watch.findings)
+        self.series = watch.series
+
+    def without_trace(self) -> "Result":
+        """The same, fit to leave this process."""
+        return replace(self, trace=None)
 
     def count(self, swarm: "Swarm") -> None:
         """The figures that every run has."""
-        trace = self.trace
+        trace = swarm.trace
+        self.trace_hash = trace.hash()
         running = swarm.running()
         ops = sum(home.store.ops_digest()[0] for home in running)
         self.measure("nodes running in the end", len(running), "")

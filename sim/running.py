@@ -15,23 +15,34 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ioe_node.cli.output import table
+from ioe_node.errors import LocalError
 from sim.conditions import PER_MILLION, Conditions
+from sim.plots import plot_run
 from sim.result import Result
+from sim.results import figures_of, save, write_csv, write_parquet
 from sim.scenario import Options, Scenario, run_scenario
 
 NODES_MAX = 10_000
 HOURS_MAX = 24 * 366
-FILES_PER_NODE = 8
-"""A store has two connections, each with the file, its log and their shared memory."""
+FILES_PER_NODE = 2
+FILES_BESIDES = 256
+"""A store has its file and its log open; the process some others."""
 
 
 def allow_files(nodes: int) -> None:
-    """Raise this process's own limit on open files as far as it may and must."""
+    """Raise this process's own limit on open files as far as it must; raises `LocalError`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 1_024 + FILES_PER_NODE * nodes
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
+    wanted = FILES_BESIDES + FILES_PER_NODE * nodes
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    most = hard if hard == resource.RLIM_INFINITY else max(wanted, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+    except (ValueError, OSError):
+        raise LocalError(
+            f"{nodes} nodes need {wanted} open files and this user may have {hard}; "
+            "raise it (ulimit -Hn) or run fewer nodes"
+        ) from None
 
 
 def conditions_of(
@@ -86,12 +97,17 @@ def swarm_options(chosen: Scenario) -> list[click.Parameter]:
     ]
 
 
+_FILE = click.Path(dir_okay=False, path_type=Path)
 OUTPUTS: list[click.Parameter] = [
     click.Option(
         ["--dir", "directory"],
         type=click.Path(file_okay=False, path_type=Path),
         help="Keep the nodes' files here.  [default: a directory that is removed]",
     ),
+    click.Option(["--results"], type=_FILE, help="Add the run to this SQLite file."),
+    click.Option(["--csv"], type=_FILE, help="Write its figures here."),
+    click.Option(["--parquet"], type=_FILE, help="The same as Parquet."),
+    click.Option(["--plot"], type=_FILE, help="Draw what happened over time (PNG, SVG, PDF)."),
     click.Option(["--json", "as_json"], is_flag=True, help="Print figures and findings as JSON."),
     click.Option(["--trace-hash"], is_flag=True, help="Print the hash of all that happened, last."),
 ]
@@ -149,12 +165,28 @@ def run_command_of(chosen: Scenario) -> click.Command:
 
 
 def run_one(
-    chosen: Scenario, options: Options, directory: Path | None, as_json: bool, trace_hash: bool
+    chosen: Scenario,
+    options: Options,
+    directory: Path | None,
+    results: Path | None,
+    csv: Path | None,
+    parquet: Path | None,
+    plot: Path | None,
+    as_json: bool,
+    trace_hash: bool,
 ) -> None:
-    """Run, print what came of it, and leave with the exit code."""
+    """Run, print and keep what came of it, and leave with the exit code."""
     with workplace(directory, options.nodes) as place, progress_bar(chosen, options) as progress:
         result = run_scenario(chosen.name, place, options, progress)
     report(result, as_json)
+    if results is not None:
+        save(results, options, result)
+    if csv is not None:
+        write_csv(csv, figures_of(result))
+    if parquet is not None:
+        write_parquet(parquet, figures_of(result))
+    if plot is not None:
+        plot_run(plot, command_line(chosen, options), result.series)
     if not result.passed:
         at_s = result.findings[0].at_s
         click.echo(
@@ -163,7 +195,7 @@ def run_one(
             err=True,
         )
     if trace_hash:
-        click.echo(result.trace.hash())
+        click.echo(result.trace_hash)
     sys.exit(0 if result.passed else 1)
 
 
@@ -215,7 +247,7 @@ def report(result: Result, as_json: bool) -> None:
                     "metrics": [metric._asdict() for metric in result.metrics],
                     "checkers": result.checks,
                     "findings": [finding._asdict() for finding in result.findings],
-                    "trace_hash": result.trace.hash(),
+                    "trace_hash": result.trace_hash,
                 },
                 indent=2,
             )

@@ -65,6 +65,10 @@ class Run:
         """Put down a figure, with the virtual time of the scenario."""
         self.result.measure(name, value, unit, trio.current_time() - self.begun_s)
 
+    def expect(self, what: str, holds: bool, text: str) -> None:
+        """Put down as a finding, under the checker `what`, that something does not hold."""
+        self.watch.expect(what, holds, text)
+
     async def pass_time(self) -> None:
         """Wait until the load's end, telling the progress."""
         step_s = max(1.0, self.options.virtual_s / 100)
@@ -166,7 +170,7 @@ async def play(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(watch.look, nursery.cancel_scope)
             await chosen.story(run, **options.settings)
-            if chosen.settle:
+            if chosen.settle and not watch.findings:
                 await swarm.settle(most_s=watch.patience_s)
             nursery.cancel_scope.cancel()
         if chosen.settle and not watch.findings:

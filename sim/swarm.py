@@ -21,16 +21,17 @@ import trio
 from dna.neighbourhood import DNA
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.signals import Signals
-from ioe_node.core.authority import authorities
 from ioe_node.errors import IoeError
 from ioe_node.hdk import DnaDef
 from ioe_node.model.record import Record
 from ioe_node.model.signing import SEED_BYTES, Signer
 from ioe_node.workflows.space import run_inline
+from sim.closest import Closest
 from sim.conditions import Conditions
 from sim.disk import SimulatedStore, lose
 from sim.home import Home
 from sim.network import Network
+from sim.shared_verification import verified_once
 from sim.trace import Trace
 from sim.virtual_clock import VirtualClock
 from zomes.community.integrity import vouch
@@ -211,13 +212,13 @@ class Swarm:
         `most_s`.
         """
         deadline = trio.current_time() + most_s
+        closest = Closest([])
         while trio.current_time() < deadline:
-            if homes is not None:
-                done = settled(homes)
-            else:
-                honest = self.honest()
-                done = settled(honest, [home for home in self.running() if home not in honest])
-            if done:
+            chosen = self.honest() if homes is None else homes
+            agents = [home.agent for home in (self.running() if homes is None else homes)]
+            if agents != closest.agents:
+                closest = Closest(agents)
+            if settled(chosen, closest):
                 return True
             await trio.sleep(SETTLE_STEP_S)
         return False
@@ -231,15 +232,18 @@ def _first(errors: BaseExceptionGroup[Any]) -> BaseException:
     return found
 
 
-def settled(homes: Sequence[Home], others: Sequence[Home] = ()) -> bool:
-    """Whether each chain's authorities hold it to its head, and nobody is left in doubt."""
+def settled(homes: Sequence[Home], closest: Closest | None = None) -> bool:
+    """Whether each chain's authorities hold it to its head, and nobody is left in doubt.
+
+    `closest` is of all who take an authority's place, by default of these homes alone.
+    """
     by_agent = {home.agent: home for home in homes}
-    agents = [home.agent for home in (*homes, *others)]
+    closest = closest or Closest(by_agent)
     return all(
         home.store.promised() is None
         and all(
             by_agent[agent].store.head(home.agent) == home.store.head(home.agent)
-            for agent in authorities(home.agent, agents)
+            for agent in closest.to(home.agent)
             if agent in by_agent
         )
         for home in homes
@@ -260,10 +264,11 @@ async def open_swarm(
 
     `joined` is told how many have started.
     """
-    async with trio.open_nursery() as nursery:
-        swarm = Swarm(nursery, directory, seed, definition, trace or Trace(), conditions)
-        for number in range(homes):
-            await swarm.add()
-            joined(number + 1)
-        yield swarm
-        nursery.cancel_scope.cancel()
+    with verified_once():
+        async with trio.open_nursery() as nursery:
+            swarm = Swarm(nursery, directory, seed, definition, trace or Trace(), conditions)
+            for number in range(homes):
+                await swarm.add()
+                joined(number + 1)
+            yield swarm
+            nursery.cancel_scope.cancel()

@@ -8,16 +8,21 @@ the checks of `sim.checkers` that need rest.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import trio
 
 from ioe_node.core.sys_validate import Rules
-from ioe_node.hdi import AgentPubKey
+from ioe_node.errors import IoeError
+from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.hashes import to_text
+from ioe_node.model.warrant import VALID, open_receipt
+from ioe_node.net.messages import Held, answers
 from sim import checkers
 from sim.home import Home
 from sim.limits import LIMITS
-from sim.result import Finding
+from sim.memory_transport import kind_of
+from sim.result import Finding, Metric
 from sim.survey import Survey
 from sim.swarm import SETTLE_MAX_S, Swarm
 
@@ -26,6 +31,10 @@ GRACE_S = 120.0
 """How long a network that is whole may take to tell a fork or to end a settlement."""
 
 FINDINGS_MAX = 20
+READS = 20
+READ_PATIENCE_S = 10.0
+NODES_PER_RECEIPT_SKIPPED = 50
+"""In a swarm of 50 every second receipt is looked into, of 100 every third, and so on."""
 
 
 class Watch:
@@ -37,6 +46,8 @@ class Watch:
         self.findings: list[Finding] = []
         self.patience_s = SETTLE_MAX_S
         self._every_s = every_s
+        self._expected: list[str] = []
+        self.series: list[Metric] = []
         self._begun_s = trio.current_time()
         self._checkers: dict[str, Callable[[], Iterator[str]]] = {
             "every chain verifies": self._broken,
@@ -47,11 +58,25 @@ class Watch:
             "settlements are on both chains": self._halves,
             "credits sum to zero": self._minted,
         }
+        self._receipts = 0
+        self._unkept: list[str] = []
+        self._lots = swarm.rng("watch")
         swarm.disk_lost = self.survey.forget_disk
+        swarm.network.answered = self._answered
 
     def names(self) -> list[str]:
         """Every checker's name, those of `close` included."""
-        return [*self._checkers, *checkers.AT_REST]
+        return [*self._checkers, *checkers.AT_REST, *self._expected]
+
+    def _count(self) -> None:
+        """What `sim.plots` shows over time."""
+        at_s = round(trio.current_time() - self._begun_s, 3)
+        trace = self.swarm.trace
+        self.series += [
+            Metric("messages", trace.messages, "so far", at_s),
+            Metric("bundles committed", trace.commits, "so far", at_s),
+            Metric("nodes running", len(self.swarm.running()), "", at_s),
+        ]
 
     async def look(self, scope: trio.CancelScope) -> None:
         """Look every so often; the first finding cancels `scope`."""
@@ -62,6 +87,7 @@ class Watch:
 
     def look_once(self) -> None:
         """Read what is new and let every checker look at it."""
+        self._count()
         self.survey.read(self.swarm.honest())
         for name, checker in self._checkers.items():
             self._found(name, list(checker()))
@@ -75,6 +101,44 @@ class Watch:
             self.look_once()
         for name, found in checkers.at_rest(self.swarm, self.survey).items():
             self._found(name, found)
+        await self._read_some()
+
+    async def _read_some(self) -> None:
+        """Random homes read random records that somebody alive holds."""
+        readers = self.swarm.honest()
+        authors = [home for home in self.swarm.homes if home not in self.swarm.offenders]
+        for _ in range(READS):
+            reader, author = self._lots.choice(readers), self._lots.choice(authors)
+            seq, hash_ = self._lots.choice(list(author.committed.items()))
+            if any(self.survey.reach(home, author.agent) >= seq for home in readers):
+                found = None
+                with trio.move_on_after(READ_PATIENCE_S), suppress(IoeError):
+                    found = await reader.get(hash_)
+                text = f"home {reader.number} cannot read action {seq} of home {author.number}"
+                self.expect("what is held can be read", found is not None, text)
+
+    def _answered(self, agent: AgentPubKey, body: bytes) -> None:
+        """A receipt leaves: what it says is valid must be kept by now."""
+        if kind_of(body) != "Held":
+            return
+        self._receipts += 1
+        if self._receipts % (1 + len(self.swarm.homes) // NODES_PER_RECEIPT_SKIPPED):
+            return
+        home = next((each for each in self.swarm.honest() if each.agent == agent), None)
+        if home is None or home.disk_failing is not None:
+            return
+        answer = answers.decode(body)
+        assert isinstance(answer, Held)
+        for hash_, verdict in open_receipt(answer.receipt, agent).verdicts:
+            if verdict == VALID and not home.store.has(ActionHash(hash_)):
+                self._unkept.append(f"home {home.number} gave a receipt for what it has not kept")
+
+    def expect(self, name: str, holds: bool, text: str) -> None:
+        """A checker of the scenario's own."""
+        if name not in self._expected:
+            self._expected.append(name)
+        if not holds:
+            self._found(name, [text])
 
     def _found(self, name: str, texts: list[str]) -> None:
         at_s = round(trio.current_time() - self._begun_s, 3)
@@ -120,6 +184,7 @@ class Watch:
                     yield f"home {home.number} has {found} {limit.name}, at most {limit.most}"
 
     def _unwritten(self) -> Iterator[str]:
+        yield from self._unkept
         for home in self.swarm.homes:
             for what in home.unwritten:
                 yield f"home {home.number} {what}"

@@ -18,7 +18,7 @@ PAUSE_S = 40.0
 READ_PATIENCE_S = 10.0
 
 
-@scenario(nodes=25, minutes=5, interval_s=60)
+@scenario(nodes=25, minutes=4, interval_s=60)
 async def hostile(run: Run, offenders: int = 4, rounds: int = 1) -> None:
     """Crashes, lost disks, wrong clocks, cuts, liars, forks, Sybils: all of it at once.
 
@@ -56,7 +56,7 @@ async def _live(run: Run, home: Home, reads: list[float | None]) -> None:
         number += 1
         with suppress(IoeError):
             if home.running and rng.random() < 0.3:
-                await enrol(home, home.agent, f"device {number}")
+                await enrol(home, f"device {number}")
         with suppress(IoeError):
             if home.running and rng.random() < 0.3:
                 payee = rng.choice([each for each in run.swarm.honest() if each is not home])

@@ -7,7 +7,8 @@ from typing import Any
 import trio
 
 from ioe_node.errors import IoeError
-from ioe_node.hdi import ActionHash, AgentPubKey
+from ioe_node.hdi import ActionHash
+from sim.byzantine import device_named
 from sim.home import Home
 from sim.swarm import Swarm
 
@@ -58,9 +59,9 @@ async def record_due(swarm: Swarm, home: Home, from_us: int, rng: Random) -> int
     return 0
 
 
-async def enrol(home: Home, device: AgentPubKey, name: str) -> ActionHash:
-    """One small record of no further meaning."""
-    payload = {"device": device, "kind": "monitor", "name": name}
+async def enrol(home: Home, name: str) -> ActionHash:
+    """One small record of no further meaning: a device of that name is the home's."""
+    payload = {"device": device_named(name), "kind": "monitor", "name": name}
     return ActionHash(await home.call("identity", "enrol", payload))
 
 

@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from sim import checkers, running
 from sim import cli as sim_cli
 from sim.cli import cli
+from sim.scenarios import SCENARIOS
 
 SHORT = ["run", "neighbourhood", "--nodes", "2", "--hours", "1", "--seed", "3"]
 
@@ -16,7 +17,9 @@ SHORT = ["run", "neighbourhood", "--nodes", "2", "--hours", "1", "--seed", "3"]
 def test_the_scenarios_are_listed() -> None:
     done = CliRunner().invoke(cli, ["list"])
     assert done.exit_code == 0
-    assert "\nneighbourhood: " in done.output
+    listed = [line.partition(": ")[0] for line in done.output.splitlines()]
+    assert listed == list(SCENARIOS)
+    assert {"neighbourhood", "hostile", "metering", "kill_third"} <= set(listed)
 
 
 def test_a_run_that_passes_is_summed_up() -> None:
