@@ -20,12 +20,14 @@ from ioe_node.store.store import Store
 from ioe_node.workflows import peers
 from ioe_node.workflows.answer import answer
 from ioe_node.workflows.call_zome import CallHost, call_zome
+from ioe_node.workflows.finality import attend
 from ioe_node.workflows.genesis import check_membrane
 from ioe_node.workflows.integration import validate_and_integrate
 from ioe_node.workflows.publish import publish
 from ioe_node.workflows.restore import begin, check_head
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space, StoreRunner
+from ioe_node.workflows.standing import recall_standings
 from ioe_node.workflows.validation import Verdicts
 
 
@@ -83,6 +85,7 @@ class Cell:
         if space.store.head(space.agent) is None:
             check_membrane(space)
         peers.recall(space)
+        recall_standings(space)
         service = Service(
             hello=lambda: peers.hello(space),
             admit=lambda peer, data: peers.admit(space, peer, data),
@@ -99,6 +102,7 @@ class Cell:
                 else:
                     await nursery.start(check_head, space, self._bootstrap)
                 nursery.start_soon(self._settlements.resolve)
+                nursery.start_soon(attend, space)
                 task_status.started()
         finally:
             space.transport.withdraw(space.protocol)

@@ -58,3 +58,16 @@ def m001_first(db: Database) -> None:
         CREATE TABLE promise (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
         """
     )
+
+
+@migrations()  # type: ignore[untyped-decorator]  # sqlite-utils ships no types
+def m003_witness(db: Database) -> None:
+    """A witness' duty to each author, certificates that we obtained, members' standings."""
+    db.executescript(
+        """
+        CREATE TABLE duty (author BLOB PRIMARY KEY, duty BLOB NOT NULL) WITHOUT ROWID;
+        CREATE TABLE certificate (author BLOB NOT NULL, seq INTEGER NOT NULL,
+            certificate BLOB NOT NULL, PRIMARY KEY (author, seq)) WITHOUT ROWID;
+        CREATE TABLE standing (agent BLOB PRIMARY KEY, standing BLOB NOT NULL) WITHOUT ROWID;
+        """
+    )

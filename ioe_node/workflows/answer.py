@@ -19,8 +19,11 @@ from ioe_node.net.messages import (
     Propose,
     Publish,
     Records,
+    Relieve,
     Sign,
+    Standings,
     Warrants,
+    Witness,
     encode,
     requests,
 )
@@ -31,7 +34,9 @@ from ioe_node.workflows.peers import known_infos, learn_all
 from ioe_node.workflows.publish import next_run
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space
+from ioe_node.workflows.standing import on_standings
 from ioe_node.workflows.validation import Verdicts
+from ioe_node.workflows.witnessing import on_relieve, on_witness
 
 RECORDS_OF_AN_ENTRY_MAX = 64
 
@@ -113,4 +118,10 @@ async def _answer(
             return await settlements.on_sign(peer, request)
         case Outcome():
             return settlements.on_outcome(peer, request)
+        case Standings():
+            return on_standings(space, request)
+        case Witness():
+            return await on_witness(space, request)
+        case Relieve():
+            return await on_relieve(space, request)
     raise Malformed("a request of no kind that we know")

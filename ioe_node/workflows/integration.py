@@ -22,6 +22,7 @@ from ioe_node.workflows import cascade
 from ioe_node.workflows.incoming_ops import pull
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
+from ioe_node.workflows.standing import stand
 from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 
 FETCHES_AT_ONCE_MAX = 64
@@ -69,6 +70,7 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     for record in records:
         if isinstance(record.action, AgentValidationPkg):
             space.welcome(record.action.author)
+            stand(space, space.store.alone(record).wire())
     await park_other_halves(space, records)
     for record in records:
         space.signal({"kind": "integrated", "author": record.action.author, "hash": record.hash})

@@ -7,6 +7,7 @@ discovery (through the peer book), clock, rng, and how store calls run.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from random import Random
 from typing import Any, Protocol, TypeVar
 
@@ -19,12 +20,14 @@ from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import IoeError, Refused
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
 from ioe_node.model.agent_info import SignedInfo, open_info, seal_info
+from ioe_node.model.finality import WITNESSES, Standing
 from ioe_node.model.hashes import to_text
 from ioe_node.model.op import all_kinds, ops_of
 from ioe_node.model.record import Record
 from ioe_node.net.messages import Answer, Request, answers, encode
 from ioe_node.net.transport import REQUEST_TIMEOUT_S, Transport
 from ioe_node.store.store import Store
+from ioe_node.store.witness import WitnessRows
 
 T = TypeVar("T")
 log = logging.getLogger("ioe")
@@ -116,12 +119,16 @@ class Space:
     faults: list[str] = field(default_factory=list)
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
+    standings: dict[AgentPubKey, Standing] = field(default_factory=dict)
+    witness_rows: WitnessRows = field(init=False)
+    witness_lock: trio.Lock = field(default_factory=trio.Lock)
     _info: SignedInfo | None = None
     _info_until_us: int = 0
     _info_addresses: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.peers = PeerBook(self.agent)
+        self.witness_rows = WitnessRows(self.store)
 
     @property
     def dna(self) -> DnaHash:
@@ -185,6 +192,17 @@ class Space:
             for agent in self.peers.agents()
             if agent in self.members and agent not in self.blocked
         ]
+
+    def members_by_place(
+        self, place: int, count: int = WITNESSES, live: bool = False
+    ) -> list[Standing]:
+        """The members, us included, closest to a place among witnesses, closest first.
+
+        `live` leaves out whom we cannot reach or have blocked.
+        """
+        reachable = {*self.others(), self.agent}
+        known = [each for agent, each in self.standings.items() if not live or agent in reachable]
+        return nsmallest(count, known, key=lambda each: (each.place ^ place, each.agent))
 
     def strangers(self) -> list[AgentPubKey]:
         """Whom we only know by an info: anybody can make one, so they count for nothing yet."""

@@ -1,0 +1,135 @@
+"""Standings: who is a member since when, and so who witnesses for whom; told from agent to agent.
+
+A standing proves itself, so it may come from anybody.  Every member tells its own to each other
+once; a newcomer gets the others' in return.
+"""
+
+from collections.abc import Iterable
+
+import trio
+
+from ioe_node.core.lineage import closest, founders_of
+from ioe_node.errors import IoeError, Malformed
+from ioe_node.hdi import AgentPubKey, Invalid
+from ioe_node.model.finality import STANDING_SEQ, WITNESSES, Standing, open_standing
+from ioe_node.model.hashes import to_text
+from ioe_node.model.record import WireRecord
+from ioe_node.net.messages import STANDINGS_PER_MESSAGE_MAX, Standings
+from ioe_node.workflows.space import Space, log
+
+STANDINGS_MAX = 10_000
+KNOCK_TIMEOUT_S = 0.7
+KNOCKS_MAX = 2
+KNOCKED_MAX = 2 * WITNESSES
+"""How many of the closest members are asked whether they are there, to find eight that are."""
+
+
+def admits(space: Space, agent: AgentPubKey, proof: bytes | None) -> bool:
+    """Whether the membrane lets an agent in."""
+    return not isinstance(space.rules.definition.admits(agent, proof), Invalid)
+
+
+def stand(space: Space, wire: WireRecord) -> bool:
+    """Take up a member's standing if it is news; raises `Malformed` for one that is none.
+
+    The first that is seen of an agent stays: a second one is a fork of its genesis.
+    """
+    standing = open_standing(wire)
+    known = space.standings.get(standing.agent)
+    if known is not None or len(space.standings) >= STANDINGS_MAX:
+        return False
+    if not admits(space, standing.agent, standing.proof):
+        raise Malformed("a standing that the membrane does not admit")
+    space.standings[standing.agent] = standing
+    space.witness_rows.save_standing(standing.agent, wire)
+    return True
+
+
+def recall_standings(space: Space) -> None:
+    """Take up standings from the disk: those kept, and those of the chains that we hold."""
+    for wire in space.witness_rows.standings():
+        standing = open_standing(wire)
+        space.standings[standing.agent] = standing
+    for author in space.store.authors():
+        if author not in space.standings:
+            record = space.store.record_at(author, STANDING_SEQ)
+            if record is not None:
+                stand(space, space.store.alone(record).wire())
+
+
+def take_standings(space: Space, wires: Iterable[WireRecord]) -> bool:
+    """Take up what a peer showed; whether any was news."""
+    before = len(space.standings)
+    for wire in wires:
+        stand(space, wire)
+    return len(space.standings) > before
+
+
+def on_standings(space: Space, request: Standings) -> Standings:
+    """Take a peer's, answer with a fair share of all; a knock is answered by nothing."""
+    if not request.standings:
+        return Standings(())
+    take_standings(space, request.standings)
+    known = [each.wire for each in space.standings.values()]
+    if len(known) > STANDINGS_PER_MESSAGE_MAX:
+        known = space.rng.sample(known, STANDINGS_PER_MESSAGE_MAX)
+    return Standings(tuple(known))
+
+
+def own_founders(space: Space, author: Standing) -> tuple[WireRecord, ...]:
+    """The founding witnesses that we would name for an author."""
+    named = founders_of(author, space.standings.values())
+    return tuple(space.standings[agent].wire for agent in named)
+
+
+async def there(space: Space, agents: Iterable[AgentPubKey]) -> set[AgentPubKey]:
+    """Which of these answer us now; we do."""
+    answered: set[AgentPubKey] = {space.agent}
+
+    async def knock(agent: AgentPubKey) -> None:
+        for _ in range(KNOCKS_MAX):
+            try:
+                await space.ask(agent, Standings(()), KNOCK_TIMEOUT_S)
+            except IoeError:
+                continue
+            answered.add(agent)
+            return
+
+    async with trio.open_nursery() as nursery:
+        for agent in agents:
+            if agent != space.agent:
+                nursery.start_soon(knock, agent)
+    return answered
+
+
+async def own_heirs(space: Space, author: Standing) -> tuple[AgentPubKey, ...]:
+    """The members closest to an author that answer us now, in the order of their keys."""
+    near = [
+        each
+        for each in space.members_by_place(author.place, KNOCKED_MAX + 1, live=True)
+        if each.agent != author.agent
+    ]
+    answered = await there(space, [each.agent for each in near])
+    return closest(author.place, [each for each in near if each.agent in answered])
+
+
+async def tell_standing(space: Space, told: set[AgentPubKey]) -> None:
+    """Tell our own to every member that has not heard it, and take theirs."""
+    own = space.standings.get(space.agent)
+    if own is None:
+        return
+
+    async def tell(agent: AgentPubKey, wire: WireRecord) -> None:
+        try:
+            answer = await space.ask(agent, Standings((wire,)))
+            if not isinstance(answer, Standings):
+                raise Malformed("standings answered by something else")
+            take_standings(space, answer.standings)
+            told.add(agent)
+        except IoeError as error:
+            log.debug("telling %s our standing: %s", to_text(agent)[:12], error)
+
+    async with trio.open_nursery() as nursery:
+        for agent in space.others():
+            if agent not in told:
+                nursery.start_soon(tell, agent, own.wire)
