@@ -115,8 +115,14 @@ def check_prepared(dna: DnaHash, view: View, prepared: Prepared) -> None:
 
 
 def next_view(dna: DnaHash, view: View, step: Handover) -> View:
-    """The view after a handover; raises `Malformed` unless a quorum of the old has signed it."""
+    """The view after a handover; raises `Malformed` unless a quorum of the old has signed it.
+
+    A view is never followed by a smaller one: in a partition that would let the few who collude
+    become many of those that are left.
+    """
     heirs = check_members(step.heirs, view.author)
+    if len(heirs) < len(view.members):
+        raise Malformed("fewer heirs than there were witnesses")
     signers = [each.signer for each in step.retirements]
     if len(set(signers)) != len(signers) or len(signers) < quorum(len(view.members)):
         raise Malformed("a handover by fewer than a quorum")

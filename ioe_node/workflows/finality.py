@@ -18,75 +18,35 @@ were first.  Everything counts admissions: whom the membrane admits too freely c
 Anyone may ask, the author, a payee, a bystander.  All witnesses are asked at once.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import trio
 
 from ioe_node.core.lineage import (
-    check_certificate,
-    check_prepared,
-    extend,
-    next_view,
-    plausible,
     quorum,
-    views_of,
 )
 from ioe_node.core.witness import LATE, PASSED, RETIRED
 from ioe_node.errors import CallError, IoeError, Malformed, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.finality import (
     STANDING_SEQ,
-    STEPS_MAX,
     WITNESSES,
     Certificate,
-    Handover,
-    Lineage,
-    Mark,
-    Prepared,
-    Retirement,
-    Standing,
-    View,
     open_sealed,
-    open_standing,
-    retirement_message,
-    vote_message,
-    witness_message,
 )
-from ioe_node.model.hashes import CORE, to_text
-from ioe_node.model.record import Record, WireRecord
-from ioe_node.model.signing import verify
-from ioe_node.net.messages import (
-    LINKS_MAX,
-    Answer,
-    Relieve,
-    Retired,
-    Unwitnessed,
-    Witness,
-    Witnessed,
-)
+from ioe_node.model.record import Record
+from ioe_node.workflows.errand import Errand, accuse_author, collect, errand_for, sealed
 from ioe_node.workflows.incoming_ops import pull
+from ioe_node.workflows.relief import SILENT_BEFORE_RELIEF, relieve, staff
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.standing import (
-    admits,
-    own_founders,
-    own_heirs,
     stand,
-    take_standings,
     tell_standing,
-    there,
 )
-from ioe_node.workflows.witnessing import accuse, on_relieve, on_witness
 
-WITNESS_TIMEOUT_S = 2.0
-RELIEVE_TIMEOUT_S = 5.0
 FINALISE_TIMEOUT_S = 30.0
 RETRY_MIN_S = 0.2
 RETRY_MAX_S = 5.0
-TURNS_PER_WITNESS_MAX = 64
-SILENT_BEFORE_RELIEF = 2
-"""How many silent witnesses of a view are reason enough to find heirs: before a quorum is lost,
-as it takes one to hand over."""
 
 ATTEND_MIN_S = 1.0
 ATTEND_MAX_S = 30.0
@@ -110,95 +70,6 @@ class Status:
     needed: int
 
 
-@dataclass
-class Errand:
-    """One attempt after another to have one author's action witnessed."""
-
-    space: Space
-    author: Standing
-    target: Record
-    lineage: Lineage
-    view: View
-    reached_seq: int = STANDING_SEQ
-    marks: dict[int, Mark] = field(default_factory=dict)
-    silent: list[AgentPubKey] = field(default_factory=list)
-    whys: list[str] = field(default_factory=list)
-    passed: list[Record] = field(default_factory=list)
-    locks: list[Prepared] = field(default_factory=list)
-    ballot: int = 0
-    news: bool = False
-
-    @property
-    def needed(self) -> int:
-        """How many must sign."""
-        return quorum(len(self.view.members))
-
-    def begin(self) -> None:
-        """Forget what the last attempt met."""
-        self.marks, self.silent, self.whys, self.passed = {}, [], [], []
-        self.news = False
-
-    def follow(self, lineage: Lineage) -> None:
-        """Take a lineage that reaches further than ours, or other founders than we thought."""
-        space = self.space
-        views = views_of(space.dna, lineage, lambda who, proof: admits(space, who, proof))
-        if views[0].author != self.author.agent:
-            raise Malformed("a lineage of another author")
-        if views[-1].number > self.view.number and plausible(lineage, space.standings.values()):
-            self.lineage, self.view, self.news = lineage, views[-1], True
-            self.locks, self.ballot = [], 0
-
-    def heed(self, answer: Unwitnessed) -> None:
-        """Learn from a refusal; raises `Malformed` for what does not stand."""
-        self.whys.append(answer.why)
-        if take_standings(self.space, answer.standings):
-            self.news = True
-        if answer.lineage is not None:
-            self.follow(answer.lineage)
-        self.ballot = max(self.ballot, answer.ballot)
-        if answer.lock is not None:
-            try:
-                check_prepared(self.space.dna, self.view, answer.lock)
-            except Malformed:
-                return  # of another view than ours
-            self.locks.append(answer.lock)
-
-
-def standing_wire(space: Space, author: AgentPubKey) -> WireRecord | None:
-    """An author's standing, as we know it."""
-    known = space.standings.get(author)
-    return None if known is None else known.wire
-
-
-def _errand(space: Space, target: Record) -> Errand:
-    """Begin where the newest certificate, our own duty, or else the founders are."""
-    author = target.action.author
-    wire = standing_wire(space, author)
-    if wire is None:
-        raise TransportError("its author's standing is not here yet; try again")
-    newest, duty = space.witness_rows.newest(author), space.witness_rows.duty(author)
-    lineages = [each.lineage for each in (newest, duty) if each is not None]
-    standing = open_standing(wire)
-    founded = Lineage(wire, own_founders(space, standing))
-    lineage = max(lineages, key=lambda each: len(each.steps), default=founded)
-    if not lineage.steps and not newest:
-        lineage = founded
-    views = views_of(space.dna, lineage, lambda who, proof: admits(space, who, proof))
-    reached = newest.seq if newest is not None else STANDING_SEQ
-    return Errand(space, standing, target, lineage, views[-1], reached)
-
-
-async def ask_witness(
-    space: Space, agent: AgentPubKey, request: Witness | Relieve, timeout_s: float
-) -> Answer:
-    """One request to one witness, who may be ourselves."""
-    if agent != space.agent:
-        return await space.ask(agent, request, timeout_s)
-    if isinstance(request, Witness):
-        return await on_witness(space, request)
-    return await on_relieve(space, request)
-
-
 async def finalise(
     space: Space, hash_: ActionHash, timeout_s: float = FINALISE_TIMEOUT_S
 ) -> Certificate:
@@ -217,7 +88,7 @@ async def finalise(
             _check_possible(space, record)
             try:
                 if errand is None:
-                    errand = _errand(space, record)
+                    errand = errand_for(space, record)
                 certificate = await _attempt(errand)
             except (TransportError, Malformed) as error:
                 log.debug("finality: %s", error)
@@ -237,7 +108,7 @@ def _renewed(errand: Errand) -> Errand:
     """The errand by what is known now: other founders, or a later view."""
     if errand.view.number:
         return errand
-    return _errand(errand.space, errand.target)
+    return errand_for(errand.space, errand.target)
 
 
 def _record(space: Space, hash_: ActionHash) -> Record:
@@ -273,13 +144,16 @@ def certificate_of(space: Space, hash_: ActionHash) -> Certificate | None:
 
 async def status(space: Space, hash_: ActionHash) -> Status:
     """Whether an action is final; asks its witnesses once if we do not know."""
-    if certificate_of(space, hash_) is not None:
-        return Status(FINAL, 0, 0)
+    found = certificate_of(space, hash_)
+    if found is not None:
+        steps = found.lineage.steps
+        members = steps[-1].heirs if steps else found.lineage.founders
+        return Status(FINAL, len(found.marks), quorum(len(members) or 1))
     record = _record(space, hash_)
     try:
         _check_possible(space, record)
-        errand = _errand(space, record)
-        certificate = await _collect(errand)
+        errand = errand_for(space, record)
+        certificate = await collect(errand)
     except NeverFinal:
         return Status(IMPOSSIBLE, 0, 0)
     except (TransportError, Malformed):
@@ -294,7 +168,7 @@ async def status(space: Space, hash_: ActionHash) -> Status:
 
 async def _attempt(errand: Errand) -> Certificate | None:
     """Collect; where that fails for want of witnesses, find heirs."""
-    certificate = await _collect(errand)
+    certificate = await collect(errand)
     if certificate is not None or errand.news:
         return certificate
     if PASSED in errand.whys:
@@ -324,197 +198,7 @@ async def _catch_up(errand: Errand) -> None:
         errand.target = held
         errand.news = True
     else:
-        await _accuse(errand, held, top)
-
-
-async def _accuse(errand: Errand, held: Record, other: Record) -> None:
-    first = errand.space.store.alone(held).wire()
-    bare = WireRecord(first.action, first.proof, None)
-    await accuse(errand.space, errand.author.agent, bare, other.wire())
-
-
-async def _collect(errand: Errand) -> Certificate | None:
-    """Ask every witness of the view at once, until a quorum has signed."""
-    errand.begin()
-    async with trio.open_nursery() as nursery:
-        for index, agent in enumerate(errand.view.members):
-            nursery.start_soon(_ask_one, errand, index, agent, nursery.cancel_scope)
-    if len(errand.marks) < errand.needed:
-        return None
-    space, target = errand.space, errand.target
-    marks = tuple(errand.marks[index] for index in sorted(errand.marks))
-    certificate = Certificate(target.action.action_seq, target.hash, errand.lineage, marks)
-    known = space.standings.values()
-    check_certificate(space.dna, certificate, known, lambda who, proof: admits(space, who, proof))
-    await space.run(space.witness_rows.save, errand.author.agent, certificate)
-    errand.reached_seq = target.action.action_seq
-    space.signal({"kind": "final", "author": errand.author.agent, "hash": target.hash})
-    return certificate
-
-
-async def _ask_one(errand: Errand, index: int, agent: AgentPubKey, scope: trio.CancelScope) -> None:
-    lineage, view = errand.lineage, errand.view
-    try:
-        mark = await _lead(errand, lineage, view, index, agent)
-    except TransportError:
-        errand.silent.append(agent)
-    except IoeError as error:
-        log.info("witness %s: %s", to_text(agent)[:12], error)
-        if isinstance(error, Malformed):
-            errand.space.charge(agent, str(error))
-    else:
-        if mark is not None:
-            errand.marks[index] = mark
-        if len(errand.marks) >= errand.needed:
-            scope.cancel()
-
-
-async def _lead(
-    errand: Errand, lineage: Lineage, view: View, index: int, agent: AgentPubKey
-) -> Mark | None:
-    """Lead one witness up the chain from where it stands to the target; its mark, or None."""
-    space, author = errand.space, errand.author.agent
-    target, from_seq = errand.target, errand.reached_seq
-    for _ in range(TURNS_PER_WITNESS_MAX):
-        step = _step(space, author, from_seq, target)
-        links = space.store.chain(author, from_seq, newest_seq=step.action.action_seq - 1)
-        shown = tuple(link.action_bytes for link in links)
-        request = Witness(_sealed(space, step), shown, lineage)
-        answer = await ask_witness(space, agent, request, WITNESS_TIMEOUT_S)
-        if isinstance(answer, Witnessed):
-            message = witness_message(space.dna, view, step.action.action_seq, step.hash)
-            if not verify(agent[CORE], message, answer.signature):
-                raise Malformed("a witness' signature that does not fit")
-            if step is target:
-                return Mark(index, answer.signature)
-            from_seq = step.action.action_seq
-            continue
-        if not isinstance(answer, Unwitnessed):
-            raise Malformed("a witness' answer that is none")
-        errand.heed(answer)
-        highest = await _compare(errand, answer)
-        bounds = _bounds(errand, lineage, highest)
-        if answer.why != "behind" or bounds >= from_seq:
-            return None
-        from_seq = bounds
-    return None
-
-
-def _bounds(errand: Errand, lineage: Lineage, highest: int | None) -> int:
-    """The lowest sequence that a witness who is behind must be shown."""
-    elders = [each.seq for each in lineage.steps[-1].retirements] if lineage.steps else []
-    return min([STANDING_SEQ if highest is None and not elders else highest or 2**32, *elders])
-
-
-async def _compare(errand: Errand, answer: Unwitnessed) -> int | None:
-    """The sequence of a witness' highest action; notes one past ours, accuses for a fork."""
-    if answer.record is None:
-        return None
-    shown = open_sealed(answer.record, errand.author.agent)
-    seq = shown.action.action_seq
-    if seq > errand.target.action.action_seq:
-        errand.passed.append(shown)
-        return seq
-    held = errand.space.store.record_at(errand.author.agent, seq)
-    if held is not None and held.hash != shown.hash:
-        await _accuse(errand, held, shown)
-    return seq
-
-
-def _step(space: Space, author: AgentPubKey, from_seq: int, target: Record) -> Record:
-    """The target, or as far towards it as one message can lead."""
-    if target.action.action_seq - from_seq <= LINKS_MAX:
-        return target
-    step = space.store.record_at(author, from_seq + LINKS_MAX)
-    return target if step is None else step
-
-
-def _sealed(space: Space, record: Record) -> WireRecord:
-    alone = space.store.alone(record)
-    return WireRecord(alone.action_bytes, alone.proof, None)
-
-
-async def relieve(errand: Errand) -> bool:
-    """Have the view's witnesses name heirs and retire; the errand goes on under the next view.
-
-    Whose retirement another began is ended in its heirs' favour.
-    """
-    space, view = errand.space, errand.view
-    if view.number >= STEPS_MAX:
-        return False
-    carried = max(errand.locks, key=lambda each: each.ballot, default=None)
-    if carried is None:
-        heirs = await own_heirs(space, errand.author)
-    else:
-        heirs = tuple(AgentPubKey(agent) for agent in carried.heirs)
-    if not heirs or heirs == view.members:
-        return False
-    errand.ballot = ballot = errand.ballot + 1
-    shown = tuple(space.standings[each].wire for each in heirs if each in space.standings)
-    asked = Relieve(errand.lineage, ballot, heirs, carried, False, shown)
-    message = vote_message(space.dna, view, ballot, heirs)
-    votes: dict[int, Mark] = {}
-
-    def take_vote(index: int, answer: Answer) -> None:
-        if isinstance(answer, Witnessed):
-            if not verify(view.members[index][CORE], message, answer.signature):
-                raise Malformed("a vote whose signature does not fit")
-            votes[index] = Mark(index, answer.signature)
-
-    await _poll(errand, asked, take_vote)
-    if len(votes) < errand.needed or errand.view != view:
-        return False
-    prepared = Prepared(ballot, heirs, tuple(votes[index] for index in sorted(votes)))
-    return await _retire(errand, prepared)
-
-
-async def _retire(errand: Errand, prepared: Prepared) -> bool:
-    """Collect the retirements that a carried ballot allows, and take the next view."""
-    space, view, lineage = errand.space, errand.view, errand.lineage
-    ballot, heirs = prepared.ballot, prepared.heirs
-    given: dict[int, Retirement] = {}
-
-    def take_retirement(index: int, answer: Answer) -> None:
-        if isinstance(answer, Retired):
-            last = answer.retirement
-            if last.signer != index or last.record is None:
-                raise Malformed("a retirement in another's name, or without its action")
-            record = open_sealed(last.record, view.author)
-            message = retirement_message(space.dna, view, ballot, heirs, last.seq, last.hash)
-            if (record.action.action_seq, record.hash) != (last.seq, last.hash) or not verify(
-                view.members[index][CORE], message, last.signature
-            ):
-                raise Malformed("a retirement that does not fit")
-            given[index] = last
-
-    await _poll(errand, Relieve(lineage, ballot, heirs, prepared, True, ()), take_retirement)
-    errand.locks.append(prepared)
-    if len(given) < errand.needed or errand.view != view:
-        return False
-    step = Handover(ballot, heirs, tuple(given[index] for index in sorted(given)))
-    errand.lineage, errand.view = extend(lineage, step), next_view(space.dna, view, step)
-    errand.locks, errand.ballot, errand.news = [], 0, True
-    return True
-
-
-async def _poll(errand: Errand, request: Relieve, take: Callable[[int, Answer], None]) -> None:
-    """One request to every witness of the view."""
-    members = errand.view.members
-
-    async def one(index: int, agent: AgentPubKey) -> None:
-        try:
-            answer = await ask_witness(errand.space, agent, request, RELIEVE_TIMEOUT_S)
-            take(index, answer)
-            if isinstance(answer, Unwitnessed):
-                errand.heed(answer)
-        except Malformed as error:
-            errand.space.charge(agent, str(error))
-        except IoeError as error:
-            log.debug("witness %s: %s", to_text(agent)[:12], error)
-
-    async with trio.open_nursery() as nursery:
-        for index, agent in enumerate(members):
-            nursery.start_soon(one, index, agent)
+        await accuse_author(errand, held, top)
 
 
 async def attend(space: Space) -> None:
@@ -529,7 +213,7 @@ async def attend(space: Space) -> None:
     while True:
         own = space.store.record_at(space.agent, STANDING_SEQ)
         if own is not None and space.agent not in space.standings:
-            stand(space, _sealed(space, own))
+            stand(space, sealed(space, own))
         await tell_standing(space, told)
         try:
             if own is not None and space.witness_rows.newest(space.agent) is None:
@@ -541,22 +225,3 @@ async def attend(space: Space) -> None:
             log.debug("our own witnesses: %s", error)
         await trio.sleep(pause_s * (0.5 + space.rng.random()))
         pause_s = min(ATTEND_MAX_S, 2 * pause_s)
-
-
-async def staff(space: Space) -> bool:
-    """Hand over to heirs where witnesses of ours are gone, or are too few; whether it was done."""
-    newest = space.witness_rows.newest(space.agent)
-    target = None if newest is None else space.store.record_at(space.agent, newest.seq)
-    if target is None:
-        return False
-    errand = _errand(space, target)
-    members = errand.view.members
-    answered = await there(space, members)
-    gone = sum(agent not in answered for agent in members)
-    few = len(members) < WITNESSES and len(space.standings) > 2 * len(members)
-    if gone < SILENT_BEFORE_RELIEF and not few:
-        return False
-    await _collect(errand)
-    if not await relieve(errand):
-        return False
-    return await _collect(errand) is not None

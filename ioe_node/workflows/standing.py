@@ -102,15 +102,20 @@ async def there(space: Space, agents: Iterable[AgentPubKey]) -> set[AgentPubKey]
     return answered
 
 
-async def own_heirs(space: Space, author: Standing) -> tuple[AgentPubKey, ...]:
-    """The members closest to an author that answer us now, in the order of their keys."""
+async def own_heirs(space: Space, author: Standing, at_least: int) -> tuple[AgentPubKey, ...]:
+    """The members closest to an author that answer us now, in the order of their keys.
+
+    Where these are fewer than a view must have, the closest that do not answer fill it up.
+    """
     near = [
         each
-        for each in space.members_by_place(author.place, KNOCKED_MAX + 1, live=True)
-        if each.agent != author.agent
+        for each in space.members_by_place(author.place, KNOCKED_MAX + 1)
+        if each.agent != author.agent and each.agent not in space.blocked
     ]
     answered = await there(space, [each.agent for each in near])
-    return closest(author.place, [each for each in near if each.agent in answered])
+    live = [each for each in near if each.agent in answered][:WITNESSES]
+    others = [each for each in near if each.agent not in answered]
+    return closest(author.place, live + others[: max(0, at_least - len(live))])
 
 
 async def tell_standing(space: Space, told: set[AgentPubKey]) -> None:

@@ -61,7 +61,11 @@ async def on_relieve(space: Space, request: Relieve) -> Witnessed | Retired | Un
     take_standings(space, request.standings)
     if request.retire and (request.carried is None or request.carried.heirs != heirs):
         raise Malformed("asked to retire for heirs whom no ballot has carried")
-    ours = () if request.retire or request.carried else await own_heirs(space, author)
+    ours = (
+        ()
+        if request.retire or request.carried
+        else await own_heirs(space, author, len(view.members))
+    )
     async with space.witness_lock:
         duty = space.witness_rows.duty(author.agent)
         if request.retire and request.carried is not None:
