@@ -159,7 +159,7 @@ class Trial:
         for branch in self.branches:
             self.targets += [(record, branch) for record in branch[1:]]
         self.members: dict[AgentPubKey, Member] = {}
-        count = rng.choice((3, 4, 5, 6, 7, 8, 9, 12, 16, 24)) if older is None else older
+        count = rng.choice((3, 4, 5, 7, 8, 9, 16, 24, 32)) if older is None else older
         colluding = (min(count, WITNESSES) - 1) // 2 if attack else 0
         for number in range(count):
             since_us = JOINED_US + rng.randrange(HOUR_US)
@@ -200,7 +200,9 @@ class Trial:
             (self._retire, 6),
             (self._hand_over, 6),
             (self._found, 2),
+            (self._relief, 6),
             (self._newcomer, 2),
+            (self._wave, 1),
             (self._wait, 1),
         ]
         kinds, weights = zip(*choices, strict=True)
@@ -253,6 +255,11 @@ class Trial:
         for member in self.members.values():
             if self.rng.random() < 0.8:
                 member.known[newcomer.signer.agent] = newcomer.standing
+
+    def _wave(self) -> None:
+        """So many join at once that they could be all the witnesses."""
+        for _ in range(2 * WITNESSES):
+            self._newcomer()
 
     def _wait(self) -> None:
         self.now_us += self.rng.choice((SPREAD_US, HOUR_US, FOUNDING_US))
@@ -309,7 +316,7 @@ class Trial:
             (each for each in member.known.values() if each.agent != self.author.agent),
             key=lambda each: (each.place ^ self.standing.place, each.agent),
         )
-        chance = self.rng.choice((0.5, 0.9, 1.0))
+        chance = self.rng.choice((0.2, 0.5, 0.9, 1.0))
         live = [each for each in near if self.rng.random() < chance][:WITNESSES]
         rest = [each for each in near if each not in live]
         filled = live + rest[: max(0, len(view.members) - len(live))]
@@ -317,14 +324,25 @@ class Trial:
 
     def _vote(self) -> None:
         """Hold a ballot, or a part of one, on some member's heirs or those once carried."""
-        line, rng = self._line(), self.rng
+        self._ballot(self._line(), self.rng.randrange(1, 6))
+
+    def _relief(self) -> None:
+        """A whole handover, as far as it gets."""
+        line = self._line()
+        carried = len(line.prepared)
+        self._ballot(line, self.rng.randrange(1, 6), agreed=True)
+        if len(line.prepared) > carried:
+            self._give(line, line.prepared[-1])
+            self._join_up(line)
+
+    def _ballot(self, line: Line, ballot: int, agreed: bool = False) -> None:
+        rng = self.rng
         member = rng.choice([self.members[agent] for agent in line.view.members])
         heirs = self._heirs(member, line.view)
         shown = None
         if line.prepared and rng.random() < 0.5:
             shown = rng.choice(line.prepared)
             heirs = tuple(AgentPubKey(agent) for agent in shown.heirs)
-        ballot = rng.randrange(1, 6)
         votes = line.votes.setdefault((ballot, heirs), {})
         message = vote_message(DNA, line.view, ballot, heirs)
         for index, voter in self._some(line.view):
@@ -332,7 +350,7 @@ class Trial:
             if not voter.honest:
                 signature = voter.signer.sign(message)
             else:
-                ours = heirs if rng.random() < 0.8 else self._heirs(voter, line.view)
+                ours = heirs if agreed or rng.random() < 0.8 else self._heirs(voter, line.view)
                 ask = self._ask(voter, line)
                 verdict = vote(voter.duty, ask, ballot, heirs, shown, ours)
                 signature = self._bound(voter, verdict)
@@ -345,9 +363,10 @@ class Trial:
     def _retire(self) -> None:
         """Have some retire for what a ballot has carried; who colludes names any action."""
         line = self._line()
-        if not line.prepared:
-            return
-        prepared = self.rng.choice(line.prepared)
+        if line.prepared:
+            self._give(line, self.rng.choice(line.prepared))
+
+    def _give(self, line: Line, prepared: Prepared) -> None:
         heirs = tuple(AgentPubKey(agent) for agent in prepared.heirs)
         given = line.retired.setdefault((prepared.ballot, heirs), {})
         for index, member in self._some(line.view):
@@ -366,7 +385,9 @@ class Trial:
 
     def _hand_over(self) -> None:
         """Put a handover together of some retirements of one ballot."""
-        line = self._line()
+        self._join_up(self._line())
+
+    def _join_up(self, line: Line) -> None:
         for (ballot, heirs), given in line.retired.items():
             needed = quorum(len(line.view.members))
             if len(given) >= needed:
