@@ -193,15 +193,9 @@ class Space:
             if agent in self.members and agent not in self.blocked
         ]
 
-    def members_by_place(
-        self, place: int, count: int = WITNESSES, live: bool = False
-    ) -> list[Standing]:
-        """The members, us included, closest to a place among witnesses, closest first.
-
-        `live` leaves out whom we cannot reach or have blocked.
-        """
-        reachable = {*self.others(), self.agent}
-        known = [each for agent, each in self.standings.items() if not live or agent in reachable]
+    def members_by_place(self, place: int, count: int = WITNESSES) -> list[Standing]:
+        """The members, us included, closest to a place among witnesses, closest first."""
+        known = self.standings.values()
         return nsmallest(count, known, key=lambda each: (each.place ^ place, each.agent))
 
     def strangers(self) -> list[AgentPubKey]:
