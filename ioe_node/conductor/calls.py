@@ -201,6 +201,8 @@ def _action(space: Space, agent: bytes | None, seq: int | None, hash_: bytes | N
     else:
         who = space.agent if agent is None else AgentPubKey(agent)
         check_hash(who, AGENT)
+        if seq is not None and not 0 <= seq < 2**32:
+            raise CallError("a place on a chain is 0 to 2^32 - 1")
         record = space.store.record_at(who, space.next_seq(who) - 1 if seq is None else seq)
     if record is None:
         raise CallError("that action is not here; see 'ioe chain show'")

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ioe_node.errors import Malformed
 from ioe_node.model.agent_info import SignedInfo
 from ioe_node.model.codec import Codec
-from ioe_node.model.record import ENTRY_BYTES_MAX
+from ioe_node.model.finality import Handover, Lineage, Mark, Prepared, Retirement
+from ioe_node.model.record import ENTRY_BYTES_MAX, Proof, WireRecord
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import SignedReceipt, SignedWarrant
 from ioe_node.net import messages
@@ -31,9 +32,15 @@ from ioe_node.net.messages import (
     Propose,
     Publish,
     Records,
+    Relieve,
+    Retired,
     Sign,
     Signed,
+    Standings,
+    Unwitnessed,
     Warrants,
+    Witness,
+    Witnessed,
     answers,
     encode,
     hellos,
@@ -43,6 +50,10 @@ from ioe_node.net.messages import (
 HASH = bytes(Signer(b"a" * 32).agent)
 SIGNATURE = b"s" * 64
 INFO = SignedInfo(b"info", SIGNATURE)
+WIRE = WireRecord(b"action", Proof(SIGNATURE), None)
+PREPARED = Prepared(2, (HASH,), (Mark(0, SIGNATURE),))
+RETIREMENT = Retirement(0, 3, HASH, WIRE, SIGNATURE)
+LINEAGE = Lineage(WIRE, (WIRE,), (Handover(2, (HASH,), (RETIREMENT,)),))
 REQUESTS: list[msgspec.Struct] = [
     Publish(()),
     Get(HASH),
@@ -53,6 +64,9 @@ REQUESTS: list[msgspec.Struct] = [
     Propose("currency", "sale", b"\x80", 3, HASH, 1_700_000_000_000_000),
     Sign(b"entry", SIGNATURE),
     Outcome(HASH),
+    Standings((WIRE,)),
+    Witness(WIRE, (b"action before",), LINEAGE),
+    Relieve(LINEAGE, 3, (HASH,), PREPARED, True, (WIRE,)),
 ]
 ANSWERS: list[msgspec.Struct] = [
     Held(SignedReceipt(b"receipt", SIGNATURE)),
@@ -63,6 +77,10 @@ ANSWERS: list[msgspec.Struct] = [
     Signed(SIGNATURE),
     Never(),
     Done(),
+    Standings(()),
+    Witnessed(SIGNATURE),
+    Retired(RETIREMENT),
+    Unwitnessed("behind", LINEAGE, WIRE, 4, PREPARED, (WIRE,)),
 ]
 HELLO = Hello(INFO, b"proof")
 
@@ -98,7 +116,7 @@ def test_a_hello_comes_back_and_is_neither_request_nor_answer() -> None:
 def test_an_answer_is_no_request_and_the_other_way_round() -> None:
     for codec, wrong in ((requests, ANSWERS), (answers, REQUESTS)):
         for message in wrong:
-            if not isinstance(message, Peers):
+            if not isinstance(message, Peers | Standings):
                 with pytest.raises(Malformed):
                     codec.decode(encode(message))
 
