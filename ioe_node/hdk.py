@@ -301,3 +301,10 @@ class DnaDef:
             if isinstance(verdict, Invalid):
                 return verdict
         return Valid
+
+    def sponsor(self, agent: AgentPubKey, membrane_proof: bytes | None) -> AgentPubKey:
+        """On whose word an agent that is admitted is in: its own, unless a zome says otherwise."""
+        for zome in self.zomes:
+            if zome.integrity.sponsor_rule is not None:
+                return zome.integrity.sponsor_rule(agent, membrane_proof, self)
+        return agent

@@ -5,7 +5,8 @@ finality and warrants, messages over the simulated network on virtual time; the 
 a cell, which finality does not need, are left out, so that a thousand trials take minutes.  The
 attacker's witnesses are partitioned, killed, restarted and replaced while both payees ask;
 three collude: of its own founding witnesses, or ones whose keys were ground to lie beside its
-own.  Whoever colludes signs everything, for whoever asks, and retires by whichever branch.
+own; and it owns devices, which it admits itself, ground to stand closer to its place than anyone.
+Whoever colludes signs everything, for whoever asks, and retires by whichever branch.
 
     python -m sim.scenarios_double_spend --trials 1000
 """
@@ -62,7 +63,7 @@ from ioe_node.workflows.finality import finalise
 from ioe_node.workflows.integration import keep
 from ioe_node.workflows.relief import relieve
 from ioe_node.workflows.space import Space, run_inline
-from ioe_node.workflows.standing import on_standings
+from ioe_node.workflows.standing import on_standings, seat
 from ioe_node.workflows.witnessing import on_relieve, on_witness, open_ask
 from sim.network import Network
 from sim.virtual_clock import EPOCH_US, VirtualClock, run_virtual
@@ -70,7 +71,8 @@ from zomes.community.integrity import vouch
 
 NODES = 25
 COLLUDING_MAX = 3
-GRIND_KEYS = 64
+DEVICES = 8
+GRIND_KEYS = 24
 DAY_US = 24 * 3_600 * 1_000_000
 ADMITTED_BEFORE_US = 60 * 1_000_000
 PATIENCE_S = 60.0
@@ -131,7 +133,8 @@ class Witnessing:
                 )
                 self.space.members.update(trial.standings)
                 self.space.members.discard(self.signer.agent)
-                self.space.standings.update(trial.standings)
+                for standing in trial.standings.values():
+                    seat(self.space, standing)
                 service = Service(lambda: b"", lambda peer, data: None, self._handle)
                 self.space.transport.offer(self.space.protocol, service)
                 task_status.started()
@@ -226,6 +229,8 @@ class Trial:
             colluding = self.nodes[1 : 1 + COLLUDING_MAX]
         else:
             colluding = self.rng.sample(self.founders, COLLUDING_MAX)
+        if attack and self.rng.random() < 0.5:
+            colluding = [*colluding, *self._devices(directory, template)]
         for node in colluding if attack else ():
             node.colludes = True
         others = [node for node in self.nodes if not node.colludes]
@@ -241,10 +246,34 @@ class Trial:
         beside = key_of(self.attacker.agent)
         return min(keys, key=lambda each: key_of(each.agent) ^ beside)
 
-    def _genesis(self, signer: Signer, since_us: int) -> list[Record]:
+    def _devices(self, directory: Path, template: Path) -> list[Witnessing]:
+        """The attacker's own, that say they came before it, each the closest of many keys."""
+        made = []
+        for number in range(DEVICES):
+            standings = []
+            for each in range(GRIND_KEYS):
+                signer = self._signer(f"device {number} {each}")
+                proof = vouch(
+                    self.definition,
+                    self.attacker.agent,
+                    self.standing.proof,
+                    signer.agent,
+                    "device",
+                    self.attacker.sign,
+                )
+                chain = self._genesis(signer, EPOCH_US - DAY_US, proof)
+                standings.append((open_standing(bare(chain[1])), signer))
+            standing, signer = min(standings, key=lambda pair: pair[0].place ^ self.standing.place)
+            path = directory / f"device {number}.db"
+            shutil.copy(template, path)
+            self.standings[signer.agent] = standing
+            made.append(Witnessing(self, signer, standing, path))
+        self.nodes += made
+        return made
+
+    def _genesis(self, signer: Signer, since_us: int, proof: bytes | None = None) -> list[Record]:
         steward = self._steward
-        proof = None
-        if signer != steward:
+        if signer != steward and proof is None:
             proof = vouch(
                 self.definition, steward.agent, None, signer.agent, "member", steward.sign
             )

@@ -71,8 +71,8 @@ MOVES = 60
 LINES_KEPT_MAX = 24
 
 
-def admits(agent: AgentPubKey, proof: bytes | None) -> bool:
-    """The trials' membrane: the steward's signature over the key."""
+def admits(agent: AgentPubKey, proof: bytes | None, witness: bool = False) -> bool:
+    """The trials' membrane: the steward's signature over the key; all may witness."""
     return proof == STEWARD.sign(b"trial" + agent)
 
 

@@ -44,7 +44,9 @@ CLOCK_SKEW_US_MAX = 5 * 60 * 1_000_000
 MARKS_CHECKED_MAX = 16_384
 LINEAGES_CHECKED_MAX = 1_024
 
-Admits = Callable[[AgentPubKey, bytes | None], bool]
+Admits = Callable[[AgentPubKey, bytes | None, bool], bool]
+"""Whether the membrane admits an agent by its proof, and (if asked for) as a witness: on its own
+account, for who is in by another's word was made, and may have been chosen, by that other."""
 
 
 def quorum(count: int) -> int:
@@ -154,9 +156,9 @@ def views_of(dna: DnaHash, lineage: Lineage, admits: Admits) -> tuple[View, ...]
 
     Whether its founders are the right ones depends on who else there is: `plausible`.
     """
-    for wire in (lineage.standing, *lineage.founders):
+    for place, wire in enumerate((lineage.standing, *lineage.founders)):
         standing = open_standing(wire)
-        if not admits(standing.agent, standing.proof):
+        if not admits(standing.agent, standing.proof, place > 0):
             raise Malformed("a lineage that names one whom the membrane does not admit")
     return _views(dna, lineage)
 
@@ -178,7 +180,8 @@ def check_certificate(
 ) -> View:
     """The view that certified the action; raises `Malformed` for a certificate that is none.
 
-    `known` is every member known to whoever asks.  Pure, and needs nobody's word.
+    `known` is every member that may witness and is known to whoever asks.  Pure: it needs
+    nobody's word.
     """
     lineage = certificate.lineage
     if not plausible(lineage, known):

@@ -5,6 +5,7 @@ Each witness is led up the chain from where it stands; what it refuses with teac
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -83,10 +84,10 @@ class Errand:
     def follow(self, lineage: Lineage) -> None:
         """Take a lineage that reaches further than ours, or other founders than we thought."""
         space = self.space
-        views = views_of(space.dna, lineage, lambda who, proof: admits(space, who, proof))
+        views = views_of(space.dna, lineage, partial(admits, space))
         if views[0].author != self.author.agent:
             raise Malformed("a lineage of another author")
-        if views[-1].number > self.view.number and plausible(lineage, space.standings.values()):
+        if views[-1].number > self.view.number and plausible(lineage, space.seats.values()):
             self.lineage, self.view, self.news = lineage, views[-1], True
             self.locks, self.ballot = [], 0
 
@@ -125,7 +126,7 @@ def errand_for(space: Space, target: Record) -> Errand:
     lineage = max(lineages, key=lambda each: len(each.steps), default=founded)
     if not lineage.steps and not newest:
         lineage = founded
-    views = views_of(space.dna, lineage, lambda who, proof: admits(space, who, proof))
+    views = views_of(space.dna, lineage, partial(admits, space))
     reached = newest.seq if newest is not None else STANDING_SEQ
     return Errand(space, standing, target, lineage, views[-1], reached)
 
@@ -158,8 +159,8 @@ async def collect(errand: Errand) -> Certificate | None:
     space, target = errand.space, errand.target
     marks = tuple(errand.marks[index] for index in sorted(errand.marks))
     certificate = Certificate(target.action.action_seq, target.hash, errand.lineage, marks)
-    known = space.standings.values()
-    check_certificate(space.dna, certificate, known, lambda who, proof: admits(space, who, proof))
+    known = space.seats.values()
+    check_certificate(space.dna, certificate, known, partial(admits, space))
     await space.run(space.witness_rows.save, errand.author.agent, certificate)
     errand.reached_seq = target.action.action_seq
     space.signal({"kind": "final", "author": errand.author.agent, "hash": target.hash})

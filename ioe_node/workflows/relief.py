@@ -139,7 +139,7 @@ async def staff(space: Space) -> bool:
     members = errand.view.members
     answered = await there(space, members)
     gone = sum(agent not in answered for agent in members)
-    few = len(members) < WITNESSES and len(space.standings) > 2 * len(members)
+    few = len(members) < WITNESSES and len(space.seats) > 2 * len(members)
     if gone < SILENT_BEFORE_RELIEF and not few:
         return False
     await collect(errand)

@@ -120,6 +120,7 @@ class Space:
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
     standings: dict[AgentPubKey, Standing] = field(default_factory=dict)
+    seats: dict[AgentPubKey, Standing] = field(default_factory=dict)
     witness_rows: WitnessRows = field(init=False)
     witness_lock: trio.Lock = field(default_factory=trio.Lock)
     _info: SignedInfo | None = None
@@ -194,8 +195,8 @@ class Space:
         ]
 
     def members_by_place(self, place: int, count: int = WITNESSES) -> list[Standing]:
-        """The members, us included, closest to a place among witnesses, closest first."""
-        known = self.standings.values()
+        """The members that may witness, us included, closest to a place, closest first."""
+        known = self.seats.values()
         return nsmallest(count, known, key=lambda each: (each.place ^ place, each.agent))
 
     def strangers(self) -> list[AgentPubKey]:

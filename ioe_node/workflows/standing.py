@@ -24,12 +24,14 @@ KNOCKED_MAX = 2 * WITNESSES
 """How many of the closest members are asked whether they are there, to find eight that are."""
 
 
-def admits(space: Space, agent: AgentPubKey, proof: bytes | None) -> bool:
-    """Whether the membrane lets an agent in; of a known standing that has been seen."""
+def admits(space: Space, agent: AgentPubKey, proof: bytes | None, witness: bool = False) -> bool:
+    """Whether the membrane lets an agent in (as a witness); of a known standing that was seen."""
     known = space.standings.get(agent)
     if known is not None and known.proof == proof:
-        return True
-    return not isinstance(space.rules.definition.admits(agent, proof), Invalid)
+        return not witness or agent in space.seats
+    if isinstance(space.rules.definition.admits(agent, proof), Invalid):
+        return False
+    return not witness or space.rules.definition.sponsor(agent, proof) == agent
 
 
 def stand(space: Space, wire: WireRecord) -> bool:
@@ -43,16 +45,23 @@ def stand(space: Space, wire: WireRecord) -> bool:
         return False
     if not admits(space, standing.agent, standing.proof):
         raise Malformed("a standing that the membrane does not admit")
-    space.standings[standing.agent] = standing
+    seat(space, standing)
     space.witness_rows.save_standing(standing.agent, wire)
     return True
+
+
+def seat(space: Space, standing: Standing) -> None:
+    """Note an admitted member's standing; it has a seat among witnesses on its own account only."""
+    agent = standing.agent
+    space.standings[agent] = standing
+    if space.rules.definition.sponsor(agent, standing.proof) == agent:
+        space.seats[agent] = standing
 
 
 def recall_standings(space: Space) -> None:
     """Take up standings from the disk: those kept, and those of the chains that we hold."""
     for wire in space.witness_rows.standings():
-        standing = open_standing(wire)
-        space.standings[standing.agent] = standing
+        seat(space, open_standing(wire))
     for author in space.store.authors():
         if author not in space.standings:
             record = space.store.record_at(author, STANDING_SEQ)
@@ -81,7 +90,7 @@ def on_standings(space: Space, request: Standings) -> Standings:
 
 def own_founders(space: Space, author: Standing) -> tuple[WireRecord, ...]:
     """The founding witnesses that we would name for an author."""
-    named = founders_of(author, space.standings.values())
+    named = founders_of(author, space.seats.values())
     return tuple(space.standings[agent].wire for agent in named)
 
 

@@ -4,6 +4,8 @@
 disk, before the answer leaves; one request at a time, so that no two are judged on one duty.
 """
 
+from functools import partial
+
 from ioe_node.core.lineage import open_target, plausible, views_of
 from ioe_node.core.witness import (
     BLOCKED,
@@ -31,9 +33,9 @@ from ioe_node.workflows.standing import admits, own_founders, own_heirs, take_st
 
 def open_ask(space: Space, lineage: Lineage) -> Ask:
     """Check a lineage in full; raises `Malformed`."""
-    views = views_of(space.dna, lineage, lambda agent, proof: admits(space, agent, proof))
+    views = views_of(space.dna, lineage, partial(admits, space))
     take_standings(space, (lineage.standing, *lineage.founders))
-    likely = plausible(lineage, space.standings.values())
+    likely = plausible(lineage, space.seats.values())
     return Ask(space.dna, space.agent, lineage, views, likely, space.clock.now_us())
 
 
