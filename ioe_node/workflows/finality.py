@@ -25,7 +25,7 @@ import trio
 from ioe_node.core.lineage import (
     quorum,
 )
-from ioe_node.core.witness import LATE, PASSED, RETIRED
+from ioe_node.core.witness import CONFLICT, LATE, PASSED, RETIRED
 from ioe_node.errors import CallError, IoeError, Malformed, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.finality import (
@@ -160,9 +160,10 @@ async def status(space: Space, hash_: ActionHash) -> Status:
         return Status(IN_PROGRESS, 0, quorum(WITNESSES))
     if certificate is not None:
         return Status(FINAL, len(errand.marks), errand.needed)
-    spare = len(errand.view.members) - errand.needed
-    late = errand.view.number == 0 and errand.whys.count(LATE) > spare
-    hopeless = late or record.action.author in space.blocked
+    count = len(errand.view.members)
+    barred = sum(why in (LATE, CONFLICT) for why in errand.whys)
+    liars = (count - 1) // 2
+    hopeless = barred > count - errand.needed + liars or record.action.author in space.blocked
     return Status(IMPOSSIBLE if hopeless else IN_PROGRESS, len(errand.marks), errand.needed)
 
 

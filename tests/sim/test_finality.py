@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import trio
 
-from ioe_node.errors import IoeError, TransportError
+from ioe_node.errors import CallError, IoeError, TransportError
+from ioe_node.hdk import DnaDef
 from ioe_node.model.finality import WITNESSES
 from ioe_node.model.signing import Signer
 from ioe_node.store.store import Store
 from ioe_node.store.witness import WitnessRows
+from ioe_node.workflows.call_zome import CallHost
 from ioe_node.workflows.finality import (
     FINAL,
     IMPOSSIBLE,
@@ -25,7 +27,7 @@ from ioe_node.workflows.finality import (
 )
 from ioe_node.workflows.relief import staff
 from sim.checkers import faults
-from sim.scenarios_double_spend import run_trials
+from sim.scenarios_double_spend import run_trial, run_trials
 from sim.swarm import Home, Swarm
 
 STAFFED_S = 100
@@ -189,6 +191,35 @@ def test_a_payee_learns_of_a_fork_by_asking(play: Callable[..., Any]) -> None:
                     await finalise(payee.cell.space, hash_)
 
     play(story, homes=12)
+
+
+def test_a_zome_can_wait_for_finality_but_not_while_it_writes(play: Callable[..., Any]) -> None:
+    async def story(swarm: Swarm) -> None:
+        await trio.sleep(STAFFED_S)
+        home = swarm.homes[2]
+        hash_ = await enrolled(home)
+        host = CallHost(home.cell.space, home.cell._settlements)
+        assert not await host.is_final(hash_)
+        assert await host.final(hash_, 5)
+        assert await host.is_final(hash_)
+        await host.create_link(home.agent, home.agent, "identity.none")
+        with pytest.raises(CallError, match="before this call writes"):
+            await host.final(hash_)
+        host.let_go()
+
+    play(story, homes=3)
+
+
+def test_who_is_in_by_anothers_word_witnesses_for_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An owner admits devices by itself, so it can grind their places; were they to witness..."""
+    template = tmp_path / "template.db"
+    Store(template).close()
+    seeds = (2, 4)
+    assert all(run_trial(seed, True, template).finals <= 1 for seed in seeds)
+    monkeypatch.setattr(DnaDef, "sponsor", lambda self, agent, proof: agent)
+    assert any(run_trial(seed, True, template).finals == 2 for seed in seeds)
 
 
 @pytest.mark.parametrize("attack", [True, False])
