@@ -133,8 +133,12 @@ class Witnessing:
                 )
                 self.space.members.update(trial.standings)
                 self.space.members.discard(self.signer.agent)
-                for standing in trial.standings.values():
-                    seat(self.space, standing)
+                if not trial.seats:
+                    for standing in trial.standings.values():
+                        seat(self.space, standing)
+                    trial.seats.update(self.space.seats)
+                self.space.standings.update(trial.standings)
+                self.space.seats.update(trial.seats)
                 service = Service(lambda: b"", lambda peer, data: None, self._handle)
                 self.space.transport.offer(self.space.protocol, service)
                 task_status.started()
@@ -206,6 +210,7 @@ class Trial:
         self.definition: DnaDef = replace(DNA, seed=f"trial {seed}", properties=properties)
         self.rules = Rules(self.definition)
         self.standings: dict[Any, Standing] = {}
+        self.seats: dict[Any, Standing] = {}
         self.nodes: list[Witnessing] = []
         self.attacker = self._signer("attacker")
         ground = attack and self.rng.random() < 0.5

@@ -121,6 +121,7 @@ class Space:
     counters: Counters = field(default_factory=Counters)
     standings: dict[AgentPubKey, Standing] = field(default_factory=dict)
     seats: dict[AgentPubKey, Standing] = field(default_factory=dict)
+    knocks: dict[AgentPubKey, tuple[int, bool]] = field(default_factory=dict)
     witness_rows: WitnessRows = field(init=False)
     witness_lock: trio.Lock = field(default_factory=trio.Lock)
     _info: SignedInfo | None = None

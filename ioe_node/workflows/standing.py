@@ -20,6 +20,7 @@ from ioe_node.workflows.space import Space, log
 STANDINGS_MAX = 10_000
 KNOCK_TIMEOUT_S = 0.7
 KNOCKS_MAX = 2
+KNOCK_FRESH_US = 5 * 1_000_000
 KNOCKED_MAX = 2 * WITNESSES
 """How many of the closest members are asked whether they are there, to find eight that are."""
 
@@ -95,8 +96,9 @@ def own_founders(space: Space, author: Standing) -> tuple[WireRecord, ...]:
 
 
 async def there(space: Space, agents: Iterable[AgentPubKey]) -> set[AgentPubKey]:
-    """Which of these answer us now; we do."""
+    """Which of these answer us now, or did a moment ago; we do."""
     answered: set[AgentPubKey] = {space.agent}
+    since_us = space.clock.now_us() - KNOCK_FRESH_US
 
     async def knock(agent: AgentPubKey) -> None:
         for _ in range(KNOCKS_MAX):
@@ -105,11 +107,15 @@ async def there(space: Space, agents: Iterable[AgentPubKey]) -> set[AgentPubKey]
             except IoeError:
                 continue
             answered.add(agent)
-            return
+            break
+        space.knocks[agent] = (space.clock.now_us(), agent in answered)
 
     async with trio.open_nursery() as nursery:
         for agent in agents:
-            if agent != space.agent:
+            at_us, was_there = space.knocks.get(agent, (0, False))
+            if at_us >= since_us:
+                answered |= {agent} if was_there else set()
+            elif agent != space.agent:
                 nursery.start_soon(knock, agent)
     return answered
 
