@@ -212,11 +212,11 @@ async def attend(space: Space) -> None:
     pause_s = ATTEND_MIN_S
     staff_at_s = trio.current_time() + STAFFING_FIRST_S
     while True:
-        own = space.store.record_at(space.agent, STANDING_SEQ)
-        if own is not None and space.agent not in space.standings:
-            stand(space, sealed(space, own))
-        await tell_standing(space, told)
         try:
+            own = space.store.record_at(space.agent, STANDING_SEQ)
+            if own is not None and space.agent not in space.standings:
+                stand(space, sealed(space, own))
+            await tell_standing(space, told)
             if own is not None and space.witness_rows.newest(space.agent) is None:
                 await finalise(space, own.hash, OWN_TIMEOUT_S)
             elif own is not None and trio.current_time() >= staff_at_s:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import trio
 
 from ioe_node.core.lineage import closest, founders_of
-from ioe_node.errors import IoeError, Malformed
+from ioe_node.errors import IoeError, Malformed, StoreError
 from ioe_node.hdi import AgentPubKey, Invalid
 from ioe_node.model.finality import STANDING_SEQ, WITNESSES, Standing, open_standing
 from ioe_node.model.hashes import to_text
@@ -65,9 +65,12 @@ def recall_standings(space: Space) -> None:
         seat(space, open_standing(wire))
     for author in space.store.authors():
         if author not in space.standings:
-            record = space.store.record_at(author, STANDING_SEQ)
-            if record is not None:
-                stand(space, space.store.alone(record).wire())
+            try:
+                record = space.store.record_at(author, STANDING_SEQ)
+                if record is not None:
+                    stand(space, space.store.alone(record).wire())
+            except (StoreError, Malformed) as error:
+                log.info("a standing on a damaged chain: %s", error)  # the conductor says which
 
 
 def take_standings(space: Space, wires: Iterable[WireRecord]) -> bool:
