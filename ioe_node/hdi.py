@@ -201,6 +201,7 @@ E_ = TypeVar("E_")
 F = TypeVar("F", bound=Callable[..., Verdict])
 
 MembraneRule = Callable[[AgentPubKey, bytes | None, Network], Verdict]
+SponsorRule = Callable[[AgentPubKey, bytes | None, Network], AgentPubKey]
 
 _PREFIX_OF = {
     AgentPubKey: AGENT,
@@ -294,6 +295,7 @@ class IntegrityZome:
         self.entry_types: dict[str, EntryType] = {}
         self.link_types: dict[str, list[Callable[..., Verdict]]] = {}
         self.membrane_rule: MembraneRule | None = None
+        self.sponsor_rule: SponsorRule | None = None
         self._sources = [sys._getframe(1).f_globals["__file__"]]
         self._sources += [str(module.__file__) for module in pure_modules]
 
@@ -385,4 +387,13 @@ class IntegrityZome:
         Run before a peer is answered anything, and again on its chain's second action.
         """
         self.membrane_rule = rule
+        return rule
+
+    def sponsor(self, rule: SponsorRule) -> SponsorRule:
+        """`rule(agent, membrane_proof, network) -> agent`: on whose word an admitted agent is in.
+
+        Only who is in on its own account witnesses for others: whoever can admit agents by
+        itself could make as many as it likes, and choose among them those that stand beside it.
+        """
+        self.sponsor_rule = rule
         return rule

@@ -70,6 +70,9 @@ __all__ = [
 ]
 
 
+FINAL_TIMEOUT_S = 30.0
+
+
 @dataclass(frozen=True)
 class AgentInfo:
     """Who runs this cell, in which network."""
@@ -167,6 +170,16 @@ class Host(Protocol):
 
         `function` is the `draft` of a countersigned type; both sides run it on the same terms
         and must reach the same entry.  Raises `Busy` (try again), `Refused` or `TransportError`.
+        """
+
+    async def is_final(self, action: ActionHash) -> bool:
+        """Whether an action is known here to be final; asks nobody."""
+
+    async def final(self, action: ActionHash, timeout_s: float = FINAL_TIMEOUT_S) -> bool:
+        """Have an action made final, ours or another's; whether it is when the time is over.
+
+        Whoever is paid waits for this.  Raises `CallError` in a call that has begun to write
+        (its chain would be held meanwhile), or when the action never can be final.
         """
 
     def emit_signal(self, value: Mapping[str, Any]) -> None:
@@ -308,3 +321,10 @@ class DnaDef:
             if isinstance(verdict, Invalid):
                 return verdict
         return Valid
+
+    def sponsor(self, agent: AgentPubKey, membrane_proof: bytes | None) -> AgentPubKey:
+        """On whose word an agent that is admitted is in: its own, unless a zome says otherwise."""
+        for zome in self.zomes:
+            if zome.integrity.sponsor_rule is not None:
+                return zome.integrity.sponsor_rule(agent, membrane_proof, self)
+        return agent

@@ -5,11 +5,10 @@ from random import Random
 
 import trio
 
-from ioe_node.core.authority import proof_digest
 from ioe_node.errors import IoeError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.agent_info import SignedInfo, seal_info
-from ioe_node.model.hashes import key_of
+from ioe_node.model.hashes import key_of, proof_digest
 from ioe_node.model.signing import SEED_BYTES, Signer
 from ioe_node.net.messages import INFOS_PER_COMPARE_MAX, Compare, Find, Hello, encode
 from ioe_node.net.transport import Service

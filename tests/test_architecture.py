@@ -54,15 +54,7 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "discovery": ("ioe_node.model", "ioe_node.errors", "ioe_node.clock"),
 }
 FENCED = {
-    "libp2p": (
-        "ioe_node/net/libp2p_faults.py",
-        "ioe_node/net/libp2p_host.py",
-        "ioe_node/net/libp2p_listening.py",
-        "ioe_node/net/libp2p_routing.py",
-        "ioe_node/net/libp2p_stream.py",
-        "ioe_node/net/libp2p_transport.py",
-        "ioe_node/net/libp2p_windows.py",
-    ),
+    "libp2p": ("ioe_node/net/libp2p_",),
     "sqlite3": ("ioe_node/store/",),
     "sqlite_utils": ("ioe_node/store/", "sim/results.py"),
     "matplotlib": ("sim/plots.py",),

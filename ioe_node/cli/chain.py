@@ -9,6 +9,7 @@ from ioe_node.cli.output import (
     home_of,
     json_option,
     limit_option,
+    parse_action,
     parse_agent,
     plain,
     short,
@@ -17,8 +18,10 @@ from ioe_node.cli.output import (
     when,
 )
 from ioe_node.conductor.home import Home
-from ioe_node.errors import LocalError, Malformed
+from ioe_node.errors import LocalError, Malformed, TransportError
 from ioe_node.model.hashes import ACTION, from_text
+
+WAIT_MAX_S = 100
 
 
 @click.group()
@@ -93,6 +96,56 @@ def receipts(context: click.Context, action: str, community: str | None, as_json
         raise LocalError(text) from None
     found = client.call(home_of(context), "receipts", action=hash_, community=community)
     show(found, as_json, lambda: console.print(f"{found['have']} of {found['needed']} receipts"))
+
+
+@chain.command()
+@click.argument("action", required=False, metavar="[HASH|SEQ]")
+@click.option("--agent", metavar="KEY", help="Whose chain SEQ is a place of (ours by default).")
+@click.option(
+    "--wait",
+    "wait_s",
+    default=0,
+    type=click.IntRange(0, WAIT_MAX_S),
+    metavar="SECONDS",
+    help="Ask its witnesses until it is final, for so long.",
+    show_default=True,
+)
+@community_option
+@json_option
+@click.pass_context
+def final(
+    context: click.Context,
+    action: str | None,
+    agent: str | None,
+    wait_s: int,
+    community: str | None,
+    as_json: bool,
+) -> None:
+    """Whether an action is final: the newest of our chain, or the one of HASH or SEQ.
+
+    \b
+      ioe chain final --wait 10
+      ioe chain final 42 --agent uhCAk...
+
+    Exit codes: 0 final, 4 not yet (ask again, or --wait), 1 it never will be.
+    """
+    by_seq = action is not None and action.isascii() and action.isdecimal()
+    found = client.call(
+        home_of(context),
+        "chain_final",
+        agent=parse_agent(agent) if agent else None,
+        seq=int(action) if action and by_seq else None,
+        hash=parse_action(action) if action and not by_seq else None,
+        wait_s=wait_s,
+        community=community,
+    )
+    text = f"action {found['seq']} of {short(found['author'])}"
+    count = f"{found['signed']} of {found['needed']} witnesses needed have signed"
+    show(found, as_json, lambda: console.print(f"{text}: {found['state']}, {count}"))
+    if found["state"] == "pending":
+        raise TransportError(f"{text} is not final yet ({count}); ask again with --wait 10")
+    if found["state"] == "impossible":
+        raise LocalError(f"{text} will never be final; see 'ioe status' for warrants")
 
 
 @chain.command()

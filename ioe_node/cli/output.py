@@ -13,8 +13,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from ioe_node.errors import LocalError, Malformed
-from ioe_node.hdi import AgentPubKey
-from ioe_node.model.hashes import AGENT, HASH_BYTES, from_text, to_text
+from ioe_node.hdi import ActionHash, AgentPubKey
+from ioe_node.model.hashes import ACTION, AGENT, HASH_BYTES, from_text, to_text
 
 F = TypeVar("F", bound=Callable[..., Any])
 # What peers write (names, memos) is text and never markup.
@@ -99,6 +99,16 @@ def parse_agent(text: str) -> AgentPubKey:
         return AgentPubKey(from_text(text, AGENT))
     except Malformed:
         raise LocalError(f"'{text[:60]}' is no agent key; 'ioe status' shows ours") from None
+
+
+def parse_action(text: str) -> ActionHash:
+    """An action's hash of its text; raises `LocalError`."""
+    try:
+        return ActionHash(from_text(text, ACTION))
+    except Malformed:
+        raise LocalError(
+            f"'{text[:60]}' is no action; 'ioe chain show --json' shows hashes and places"
+        ) from None
 
 
 def home_of(context: click.Context) -> Path:

@@ -8,13 +8,18 @@ from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.conductor import Conductor
 from ioe_node.conductor.invitation import parse_invitation
 from ioe_node.conductor.peer_calls import peers_list, warrant_list, warrant_show
-from ioe_node.errors import CallError
+from ioe_node.errors import CallError, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import Create, Update
 from ioe_node.model.hashes import ACTION, AGENT, check_hash
+from ioe_node.model.record import Record
 from ioe_node.net.peer_id import join_address
+from ioe_node.workflows.finality import NeverFinal, finalise
+from ioe_node.workflows.finality import status as finality_of
+from ioe_node.workflows.space import Space, log
 
 CHAIN_PAGE_MAX = 1_000
+FINAL_WAIT_MAX_S = 100
 
 Call = Callable[..., Awaitable[Any]]
 CALLS: dict[str, Call] = {}
@@ -188,6 +193,50 @@ async def receipts(
     if found is None:
         raise CallError("no action of ours has that hash; see 'ioe chain show'")
     return {"have": found[0], "needed": found[1]}
+
+
+async def chain_final(
+    conductor: Conductor,
+    agent: bytes | None = None,
+    seq: int | None = None,
+    hash: bytes | None = None,
+    wait_s: int = 0,
+    community: str | None = None,
+) -> dict[str, Any]:
+    """How far an action's finality is: by its hash, or by its place on a chain (its head)."""
+    if not 0 <= wait_s <= FINAL_WAIT_MAX_S:
+        raise CallError(f"wait_s is 0 to {FINAL_WAIT_MAX_S}")
+    space = conductor.cell(community).space
+    record = _action(space, agent, seq, hash)
+    if wait_s:
+        try:
+            await finalise(space, record.hash, wait_s)
+        except (NeverFinal, TransportError) as error:
+            log.debug("waiting for finality: %s", error)
+    found = await finality_of(space, record.hash)
+    return {
+        "author": record.action.author,
+        "seq": record.action.action_seq,
+        "hash": record.hash,
+        "state": found.state,
+        "signed": found.signed,
+        "needed": found.needed,
+    }
+
+
+def _action(space: Space, agent: bytes | None, seq: int | None, hash_: bytes | None) -> Record:
+    if hash_ is not None:
+        check_hash(hash_, ACTION)
+        record = space.store.record(ActionHash(hash_))
+    else:
+        who = space.agent if agent is None else AgentPubKey(agent)
+        check_hash(who, AGENT)
+        if seq is not None and not 0 <= seq < 2**32:
+            raise CallError("a place on a chain is 0 to 2^32 - 1")
+        record = space.store.record_at(who, space.next_seq(who) - 1 if seq is None else seq)
+    if record is None:
+        raise CallError("that action is not here; see 'ioe chain show'")
+    return record
 
 
 @_call

@@ -21,6 +21,7 @@ from ioe_node.store.store import Store
 from ioe_node.workflows import peers
 from ioe_node.workflows.answer import answer
 from ioe_node.workflows.call_zome import CallHost, call_zome
+from ioe_node.workflows.finality import attend
 from ioe_node.workflows.genesis import check_membrane
 from ioe_node.workflows.gossip import Gossip
 from ioe_node.workflows.integration import validate_and_integrate
@@ -31,6 +32,7 @@ from ioe_node.workflows.routing import routing_of
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space, StoreRunner
 from ioe_node.workflows.spread import spread_warrants
+from ioe_node.workflows.standing import recall_standings
 from ioe_node.workflows.validation import Verdicts
 
 
@@ -90,6 +92,7 @@ class Cell:
         if space.store.head(space.agent) is None:
             check_membrane(space)
         peers.recall(space)
+        recall_standings(space)
         service = Service(
             hello=lambda: peers.hello(space),
             admit=lambda peer, data: peers.admit(space, peer, data),
@@ -111,6 +114,7 @@ class Cell:
                 else:
                     await nursery.start(check_head, space, self._bootstrap)
                 nursery.start_soon(self._settlements.resolve)
+                nursery.start_soon(attend, space)
                 task_status.started()
         finally:
             space.transport.withdraw(space.protocol)

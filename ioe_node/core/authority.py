@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from heapq import nsmallest
 
-from ioe_node.model.hashes import CORE, AgentPubKey, core_of, key_of, location_of
+from ioe_node.model.hashes import CORE, AgentPubKey, key_of
 
 REDUNDANCY = 8
 """R: how many authorities hold an op."""
@@ -18,17 +18,3 @@ def authorities(
     """
     key = key_of(basis)
     return nsmallest(redundancy, agents, key=lambda agent: (key_of(agent) ^ key, agent[CORE]))
-
-
-def proof_digest(membrane_proof: bytes | None) -> bytes:
-    """32 bytes that stand for a membrane proof, or for having none."""
-    return core_of(membrane_proof or b"")
-
-
-def witness_place(agent: AgentPubKey, digest: bytes) -> int:
-    """Where an agent stands among the witnesses: 32 bits that follow from its admission.
-
-    `digest` is `proof_digest` of its membrane proof, which others have signed: so nobody can
-    grind a key until it stands beside somebody.
-    """
-    return int.from_bytes(location_of(core_of(agent + digest)), "big")

@@ -100,6 +100,21 @@ def key_of(basis: bytes) -> int:
     return int.from_bytes(basis[LOCATION], "big")
 
 
+def proof_digest(membrane_proof: bytes | None) -> bytes:
+    """32 bytes that stand for a membrane proof, or for having none."""
+    return core_of(membrane_proof or b"")
+
+
+def witness_place(agent: AgentPubKey, digest: bytes) -> int:
+    """Where an agent stands among witnesses: 32 bits, of its key and what admitted it.
+
+    `digest` is `proof_digest` of its membrane proof.  Nobody knows its place before it is
+    admitted: who admits signs for the key, and the signature moves the place.  So keys ground
+    to lie beside a known place land anywhere.
+    """
+    return int.from_bytes(location_of(core_of(agent + digest)), "big")
+
+
 def check_hash(value: bytes, prefix: bytes) -> None:
     """Raise `Malformed` unless `value` has the length, prefix and location of its kind."""
     if len(value) != HASH_BYTES or value[:3] != prefix:

@@ -8,10 +8,17 @@ from typing import Annotated
 
 from msgspec import Meta, Struct
 
-from ioe_node.model.action import MEMBRANE_PROOF_BYTES_MAX, Hash39, Seq, TimestampUs
+from ioe_node.model.action import (
+    ACTION_BYTES_MAX,
+    MEMBRANE_PROOF_BYTES_MAX,
+    Hash39,
+    Seq,
+    TimestampUs,
+)
 from ioe_node.model.agent_info import SignedInfo
 from ioe_node.model.capability import Secret
 from ioe_node.model.codec import Codec, encode
+from ioe_node.model.finality import WITNESSES, Agents, Ballot, Lineage, Prepared, Retirement
 from ioe_node.model.record import ENTRY_BYTES_MAX, Parcel, Signature, WireRecord
 from ioe_node.model.warrant import SignedReceipt, SignedWarrant
 from ioe_node.net.transport import MESSAGE_BYTES_MAX
@@ -29,6 +36,9 @@ WARRANTS_PER_MESSAGE_MAX = 64
 HELLO_BYTES_MAX = 32_768
 CALL_BYTES_MAX = 1024 * 1024
 CALL_DEPTH_MAX = 8
+LINKS_MAX = 4_096
+STANDINGS_PER_MESSAGE_MAX = 256
+WHY_CHARS_MAX = 32
 
 Location = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
@@ -180,6 +190,40 @@ class Call(Struct, frozen=True, tag="Call"):
     depth: Annotated[int, Meta(ge=1, le=CALL_DEPTH_MAX)]
 
 
+class Standings(Struct, frozen=True, tag="Standings"):
+    """Members' standings; answered in kind.  With none it only asks whether we are there."""
+
+    standings: Annotated[tuple[WireRecord, ...], Meta(max_length=STANDINGS_PER_MESSAGE_MAX)]
+
+
+class Witness(Struct, frozen=True, tag="Witness"):
+    """Sign this action as its author's witness; answered by `Witnessed` or `Unwitnessed`.
+
+    `links` are the actions before it, oldest first, back to what the witness has signed.
+    """
+
+    target: WireRecord
+    links: Annotated[
+        tuple[Annotated[bytes, Meta(max_length=ACTION_BYTES_MAX)], ...], Meta(max_length=LINKS_MAX)
+    ]
+    lineage: Lineage
+
+
+class Relieve(Struct, frozen=True, tag="Relieve"):
+    """Vote for the heirs of an author's view, or retire in their favour.
+
+    `carried` is what a ballot has carried, this or an earlier one.  Answered by `Witnessed` (a
+    vote), `Retired` or `Unwitnessed`.
+    """
+
+    lineage: Lineage
+    ballot: Ballot
+    heirs: Agents
+    carried: Prepared | None
+    retire: bool
+    standings: Annotated[tuple[WireRecord, ...], Meta(max_length=WITNESSES)]
+
+
 Request = (
     Publish
     | Get
@@ -195,6 +239,9 @@ Request = (
     | Sign
     | Outcome
     | Call
+    | Standings
+    | Witness
+    | Relieve
 )
 
 
@@ -286,6 +333,33 @@ class Failed(Struct, frozen=True, tag="Failed"):
     text: Annotated[str, Meta(max_length=1_024)]
 
 
+class Witnessed(Struct, frozen=True, tag="Witnessed"):
+    """Our signature, for an action or a vote."""
+
+    signature: Signature
+
+
+class Retired(Struct, frozen=True, tag="Retired"):
+    """Our last word under a view."""
+
+    retirement: Retirement
+
+
+class Unwitnessed(Struct, frozen=True, tag="Unwitnessed"):
+    """Not signed: why (`core.witness`), and what whoever asks again should know.
+
+    `record` is the highest action that we have signed, `standings` the witnesses or heirs that
+    we would name.
+    """
+
+    why: Annotated[str, Meta(max_length=WHY_CHARS_MAX)]
+    lineage: Lineage | None
+    record: WireRecord | None
+    ballot: Ballot
+    lock: Prepared | None
+    standings: Annotated[tuple[WireRecord, ...], Meta(max_length=WITNESSES)]
+
+
 Answer = (
     Held
     | Records
@@ -301,6 +375,10 @@ Answer = (
     | Done
     | Returned
     | Failed
+    | Standings
+    | Witnessed
+    | Retired
+    | Unwitnessed
 )
 
 requests: Codec[Request] = Codec(Request, "request", MESSAGE_BYTES_MAX)

@@ -98,3 +98,16 @@ def m003_limbo_by_digest(db: Database) -> None:
         ALTER TABLE warrant ADD COLUMN kept_us INTEGER NOT NULL DEFAULT 0;
         """
     )
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m004_witness(db: Database) -> None:
+    """A witness' duty to each author, certificates that we obtained, members' standings."""
+    db.executescript(
+        """
+        CREATE TABLE duty (author BLOB PRIMARY KEY, duty BLOB NOT NULL) WITHOUT ROWID;
+        CREATE TABLE certificate (author BLOB NOT NULL, seq INTEGER NOT NULL,
+            certificate BLOB NOT NULL, PRIMARY KEY (author, seq)) WITHOUT ROWID;
+        CREATE TABLE standing (agent BLOB PRIMARY KEY, standing BLOB NOT NULL) WITHOUT ROWID;
+        """
+    )

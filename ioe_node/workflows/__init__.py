@@ -9,6 +9,9 @@
 | validation | limbo | verdicts | integration |
 | integration | verdicts | records, warrants, receipts | signals |
 | settle | both heads | promise, a countersigned record | publish |
+| finality | own chain or another's | certificates | signals |
+| witnessing | a request, our duty to its author | the duty | |
+| standing | members' standings | the same | |
 
 Each stage reads rows, writes rows and rings the next bell; none calls backward, and a commit
 precedes every send, so a crash loses nothing.

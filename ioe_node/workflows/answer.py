@@ -21,8 +21,11 @@ from ioe_node.net.messages import (
     Outcome,
     Propose,
     Publish,
+    Relieve,
     Sign,
+    Standings,
     Warrants,
+    Witness,
     encode,
     requests,
 )
@@ -36,8 +39,10 @@ from ioe_node.workflows.remote_call import serve
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.spread import answer_get_warrants
+from ioe_node.workflows.standing import on_standings
 from ioe_node.workflows.turns import cost_of, take_turn
 from ioe_node.workflows.validation import Verdicts
+from ioe_node.workflows.witnessing import on_relieve, on_witness
 
 
 async def answer(
@@ -105,4 +110,10 @@ async def _answer(
             return settlements.on_outcome(peer, request)
         case Call():
             return await serve(runner_for_peers(space, settlements), peer, request)
+        case Standings():
+            return on_standings(space, request)
+        case Witness():
+            return await on_witness(space, request)
+        case Relieve():
+            return await on_relieve(space, request)
     raise Malformed("a request of no kind that we know")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ioe_node.core.chain import Draft, Head, head_after, seal
-from ioe_node.errors import Busy, CallError, RuleBroken, Unauthorised
+from ioe_node.errors import Busy, CallError, RuleBroken, TransportError, Unauthorised
 from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash, Found, Missing
-from ioe_node.hdk import AgentInfo, DnaDef, LinkFound, arguments
+from ioe_node.hdk import FINAL_TIMEOUT_S, AgentInfo, DnaDef, LinkFound, arguments
 from ioe_node.model import capability
 from ioe_node.model.action import (
     CAP_CLAIM_ENTRY,
@@ -37,6 +37,7 @@ from ioe_node.model.record import (
 from ioe_node.net.messages import CALL_DEPTH_MAX, Call
 from ioe_node.workflows import cascade
 from ioe_node.workflows.activity import read_chain
+from ioe_node.workflows.finality import certificate_of, finalise
 from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.publish import throttle
@@ -251,6 +252,18 @@ class CallHost:
             return await self._settlements.propose(self, head, counterparty, function, terms)
         finally:
             self.let_go()
+
+    async def is_final(self, action: ActionHash) -> bool:
+        return certificate_of(self.space, action) is not None
+
+    async def final(self, action: ActionHash, timeout_s: float = FINAL_TIMEOUT_S) -> bool:
+        if self._head is not None:
+            raise CallError("wait for finality before this call writes, or in another call")
+        try:
+            await finalise(self.space, action, timeout_s)
+        except TransportError:
+            return False
+        return True
 
     def emit_signal(self, value: Mapping[str, Any]) -> None:
         self.signals.append(dict(value))

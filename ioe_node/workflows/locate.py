@@ -9,12 +9,12 @@ from collections.abc import Sequence
 
 import trio
 
-from ioe_node.core.authority import REDUNDANCY, witness_place
+from ioe_node.core.authority import REDUNDANCY
 from ioe_node.core.lookup import Ask, Done, Lookup, Wait
 from ioe_node.errors import IoeError, Malformed
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.agent_info import SignedInfo
-from ioe_node.model.hashes import key_of, to_text
+from ioe_node.model.hashes import key_of, to_text, witness_place
 from ioe_node.net.messages import Find, Peers
 from ioe_node.workflows.space import Bell, Space, log
 

@@ -7,12 +7,11 @@ Whoever is named to us is met if there is room for it: only the membrane makes i
 
 import trio
 
-from ioe_node.core.authority import proof_digest, witness_place
 from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import AgentPubKey, Invalid
 from ioe_node.model.agent_info import INFO_BYTES_MAX, SignedInfo
 from ioe_node.model.codec import Codec
-from ioe_node.model.hashes import key_of, to_text
+from ioe_node.model.hashes import key_of, proof_digest, to_text, witness_place
 from ioe_node.net.messages import Hello, encode, hellos
 from ioe_node.workflows.locate import ask_near, lookup
 from ioe_node.workflows.space import Space, log

@@ -7,13 +7,13 @@ discovery (through the peer book), clock, rng, and how store calls run.
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from random import Random
 from typing import Any, Protocol, TypeVar
 
 import trio
 
 from ioe_node.clock import Clock
-from ioe_node.core.authority import proof_digest, witness_place
 from ioe_node.core.membership import Membership
 from ioe_node.core.peer_book import PeerBook
 from ioe_node.core.quota import Fault, Limits, Quota
@@ -22,12 +22,14 @@ from ioe_node.errors import Busy, IoeError, Malformed, Refused, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
 from ioe_node.model.agent_info import SignedInfo, open_info, seal_info
 from ioe_node.model.capability import CapGrant
-from ioe_node.model.hashes import key_of, to_text
+from ioe_node.model.finality import WITNESSES, Standing
+from ioe_node.model.hashes import key_of, proof_digest, to_text, witness_place
 from ioe_node.model.op import all_kinds, ops_of
 from ioe_node.model.record import Record
 from ioe_node.net.messages import Answer, Request, answers, encode
 from ioe_node.net.transport import REQUEST_TIMEOUT_S, Transport
 from ioe_node.store.store import Store
+from ioe_node.store.witness import WitnessRows
 from ioe_node.workflows.limbo import LimboMemory
 
 T = TypeVar("T")
@@ -142,6 +144,11 @@ class Space:
     """What others may call here, once it was looked up; None when that may have changed."""
     slow: set[AgentPubKey] = field(default_factory=set)
     """Who left us waiting when last asked to read; asked after the others."""
+    standings: dict[AgentPubKey, Standing] = field(default_factory=dict)
+    seats: dict[AgentPubKey, Standing] = field(default_factory=dict)
+    knocks: dict[AgentPubKey, tuple[int, bool]] = field(default_factory=dict)
+    witness_rows: WitnessRows = field(init=False)
+    witness_lock: trio.Lock = field(default_factory=trio.Lock)
     _info: SignedInfo | None = None
     _info_until_us: int = 0
     _info_says: tuple[object, ...] = ()
@@ -151,6 +158,7 @@ class Space:
         place = witness_place(self.agent, proof_digest(self.membrane_proof))
         self.membership = Membership(self.agent, place, self.holds)
         self.quota = Quota(self.limits)
+        self.witness_rows = WitnessRows(self.store)
 
     @property
     def dna(self) -> DnaHash:
@@ -258,6 +266,11 @@ class Space:
     def others(self) -> list[AgentPubKey]:
         """Every member that we know and that lives, but us."""
         return self.membership.alive()
+
+    def members_by_place(self, place: int, count: int = WITNESSES) -> list[Standing]:
+        """The members that may witness, us included, closest to a place, closest first."""
+        known = self.seats.values()
+        return nsmallest(count, known, key=lambda each: (each.place ^ place, each.agent))
 
     def strangers(self) -> list[AgentPubKey]:
         """Whom we only know by an info: anybody can make one, so they count for nothing yet."""

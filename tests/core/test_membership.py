@@ -5,14 +5,14 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioe_node.core.authority import REDUNDANCY, authorities, proof_digest, witness_place
+from ioe_node.core.authority import REDUNDANCY, authorities
 from ioe_node.core.membership import (
     BUCKET_PEERS_MAX,
     FAILURES_MAX,
     FORGET_AFTER_US,
     Membership,
 )
-from ioe_node.model.hashes import AgentPubKey, agent_key, key_of
+from ioe_node.model.hashes import AgentPubKey, agent_key, key_of, proof_digest, witness_place
 
 
 def agents_of(count: int, seed: int = 1) -> list[AgentPubKey]:

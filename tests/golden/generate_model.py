@@ -8,7 +8,6 @@ A change of model.json is a change of the protocol: every chain made before it i
 import json
 from typing import Any
 
-from ioe_node.core.authority import proof_digest
 from ioe_node.core.chain import Draft, seal, with_path
 from ioe_node.model import hashes
 from ioe_node.model.action import (
@@ -27,7 +26,7 @@ from ioe_node.model.action import (
 )
 from ioe_node.model.agent_info import seal_info
 from ioe_node.model.codec import encode, pack
-from ioe_node.model.hashes import CORE, to_text
+from ioe_node.model.hashes import CORE, proof_digest, to_text
 from ioe_node.model.op import ops_of
 from ioe_node.model.record import Record, WireBundle, prefix_of, tree_of
 from ioe_node.model.signing import Signer

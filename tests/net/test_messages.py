@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from ioe_node.errors import Malformed
 from ioe_node.model.agent_info import SignedInfo
 from ioe_node.model.codec import Codec
-from ioe_node.model.record import ENTRY_BYTES_MAX
+from ioe_node.model.finality import Handover, Lineage, Mark, Prepared, Retirement
+from ioe_node.model.record import ENTRY_BYTES_MAX, Proof, WireRecord
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import SignedReceipt, SignedWarrant
 from ioe_node.net import messages
@@ -46,11 +47,17 @@ from ioe_node.net.messages import (
     Propose,
     Publish,
     Records,
+    Relieve,
+    Retired,
     Returned,
     Sign,
     Signed,
     Span,
+    Standings,
+    Unwitnessed,
     Warrants,
+    Witness,
+    Witnessed,
     answers,
     encode,
     hellos,
@@ -64,6 +71,10 @@ DIGEST = b"d" * 16
 SPAN = Span(0, 2**32 - 1, 3, 7, -1)
 HEAD = HeadOf(HASH, 7, HASH, 1_700_000_000_000_000)
 PARTS = (SPAN, HEAD, OpName(0, 0))
+WIRE = WireRecord(b"action", Proof(SIGNATURE), None)
+PREPARED = Prepared(2, (HASH,), (Mark(0, SIGNATURE),))
+RETIREMENT = Retirement(0, 3, HASH, WIRE, SIGNATURE)
+LINEAGE = Lineage(WIRE, (WIRE,), (Handover(2, (HASH,), (RETIREMENT,)),))
 REQUESTS: list[msgspec.Struct] = [
     Publish(()),
     Get(HASH),
@@ -79,6 +90,9 @@ REQUESTS: list[msgspec.Struct] = [
     Sign(b"entry", SIGNATURE),
     Outcome(HASH),
     Call("load", "echo", b"\x80", b"s" * 64, 1),
+    Standings((WIRE,)),
+    Witness(WIRE, (b"action before",), LINEAGE),
+    Relieve(LINEAGE, 3, (HASH,), PREPARED, True, (WIRE,)),
 ]
 ANSWERS: list[msgspec.Struct] = [
     Held(SignedReceipt(b"receipt", SIGNATURE)),
@@ -94,6 +108,10 @@ ANSWERS: list[msgspec.Struct] = [
     Done(),
     Returned(b"\x01"),
     Failed("unauthorised", "no capability"),
+    Standings(()),
+    Witnessed(SIGNATURE),
+    Retired(RETIREMENT),
+    Unwitnessed("behind", LINEAGE, WIRE, 4, PREPARED, (WIRE,)),
 ]
 HELLO = Hello(INFO, b"proof")
 
@@ -129,7 +147,7 @@ def test_a_hello_comes_back_and_is_neither_request_nor_answer() -> None:
 def test_an_answer_is_no_request_and_the_other_way_round() -> None:
     for codec, wrong in ((requests, ANSWERS), (answers, REQUESTS)):
         for message in wrong:
-            if not isinstance(message, Warrants):
+            if not isinstance(message, Warrants | Standings):
                 with pytest.raises(Malformed):
                     codec.decode(encode(message))
 

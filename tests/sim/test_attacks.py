@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import trio
 
-from ioe_node.core.authority import proof_digest
 from ioe_node.errors import IoeError, PeerError
 from ioe_node.model.agent_info import seal_info
+from ioe_node.model.hashes import proof_digest
 from ioe_node.model.record import Proof, WireRecord
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import InvalidRecord, seal_warrant

@@ -121,3 +121,14 @@ def test_a_role_nobody_has(neighbourhood: Any, role: Any) -> None:
     member = neighbourhood.author(2)
     with pytest.raises(Malformed):
         admits(neighbourhood, member.agent, neighbourhood.voucher(member.agent, role=role))
+
+
+def test_a_device_is_in_by_its_owners_word(neighbourhood: Any) -> None:
+    dna, steward = neighbourhood.dna, neighbourhood.steward
+    owner, device = neighbourhood.author(5), neighbourhood.author(6)
+    proof = encode_proof((neighbourhood.voucher(owner.agent),))
+    assert dna.sponsor(steward.agent, None) == steward.agent
+    assert dna.sponsor(owner.agent, proof) == owner.agent
+    second = neighbourhood.voucher(device.agent, by=owner, role="device")
+    both = encode_proof((neighbourhood.voucher(owner.agent), second))
+    assert dna.sponsor(device.agent, both) == owner.agent

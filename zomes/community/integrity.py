@@ -88,6 +88,15 @@ def admitted(agent: AgentPubKey, proof: bytes | None, network: Network) -> Verdi
     return Valid if signer == agent else Invalid("an invitation for another agent")
 
 
+@zome.sponsor
+def sponsor(agent: AgentPubKey, proof: bytes | None, network: Network) -> AgentPubKey:
+    """The member that vouches for an admitted device; everybody else stands for itself."""
+    if not proof or agent in network.properties.stewards:
+        return agent
+    first: Voucher = decode(Voucher, decode_proof(proof)[0].body)
+    return first.agent
+
+
 def vouch(
     network: Network,
     voucher: AgentPubKey,

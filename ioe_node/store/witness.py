@@ -1,0 +1,91 @@
+"""What finality keeps on disk: a witness' duties, the certificates obtained, members' standings.
+
+A duty binds us before its signature leaves, so it is flushed to the disk in its own commit: what
+the log of other commits may lose with the power, a witness must not forget.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ioe_node.core.witness import Duty, duties
+from ioe_node.hdi import AgentPubKey
+from ioe_node.model.codec import encode
+from ioe_node.model.finality import Certificate, certificates, standings
+from ioe_node.model.record import WireRecord
+from ioe_node.store.notes import guard
+from ioe_node.store.store import Store
+
+CERTIFICATES_PER_AUTHOR_MAX = 256
+
+
+class WitnessRows:
+    """Finality's rows, through the connections of a cell's `Store`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    @contextmanager
+    def _flushed(self) -> Iterator[None]:
+        """What commits meanwhile is on the disk, not in its cache, when the commit returns."""
+        with self._store._writing, guard("ask for flushing"):
+            before = self._store._db.execute("PRAGMA synchronous").fetchone()[0]
+            self._store._db.execute("PRAGMA synchronous=FULL")
+        try:
+            yield
+        finally:
+            with self._store._writing, guard("end flushing"):
+                self._store._db.execute(f"PRAGMA synchronous={before}")
+
+    def duty(self, author: AgentPubKey) -> Duty | None:
+        """Our duty to an author, or None."""
+        with guard("read a duty"):
+            row = self._store._reader.execute(
+                "SELECT duty FROM duty WHERE author=?", (author,)
+            ).fetchone()
+        return duties.decode(row[0]) if row else None
+
+    def bind(self, author: AgentPubKey, duty: Duty) -> None:
+        """Keep a duty, flushed."""
+        with self._flushed(), self._store._transaction("keep a duty") as db:
+            db.execute("INSERT OR REPLACE INTO duty VALUES (?,?)", (author, encode(duty)))
+
+    def save(self, author: AgentPubKey, certificate: Certificate) -> None:
+        """Keep a certificate; of an author's many only the newest stay.
+
+        An older action needs none of its own: a later one's certificate covers it.
+        """
+        with self._store._transaction("keep a certificate") as db:
+            row = (author, certificate.seq, encode(certificate))
+            db.execute("INSERT OR REPLACE INTO certificate VALUES (?,?,?)", row)
+            db.execute(
+                "DELETE FROM certificate WHERE author=?1 AND seq <= (SELECT seq FROM certificate"
+                " WHERE author=?1 ORDER BY seq DESC LIMIT 1 OFFSET ?2)",
+                (author, CERTIFICATES_PER_AUTHOR_MAX),
+            )
+
+    def covering(self, author: AgentPubKey, seq: int) -> Certificate | None:
+        """The first certificate of an author's at this place or later."""
+        return self._certificate("seq >= ? ORDER BY seq", author, seq)
+
+    def newest(self, author: AgentPubKey) -> Certificate | None:
+        """The certificate of an author's latest final action."""
+        return self._certificate("seq >= ? ORDER BY seq DESC", author, 0)
+
+    def _certificate(self, which: str, author: AgentPubKey, seq: int) -> Certificate | None:
+        with guard("read a certificate"):
+            row = self._store._reader.execute(
+                f"SELECT certificate FROM certificate WHERE author=? AND {which} LIMIT 1",
+                (author, seq),
+            ).fetchone()
+        return certificates.decode(row[0]) if row else None
+
+    def save_standing(self, agent: AgentPubKey, standing: WireRecord) -> None:
+        """Remember a member's standing."""
+        with self._store._transaction("keep a standing") as db:
+            db.execute("INSERT OR REPLACE INTO standing VALUES (?,?)", (agent, encode(standing)))
+
+    def standings(self) -> list[WireRecord]:
+        """The standings remembered, in key order."""
+        with guard("read standings"):
+            rows = self._store._reader.execute("SELECT standing FROM standing ORDER BY agent")
+            return [standings.decode(row[0]) for row in rows]
