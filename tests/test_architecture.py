@@ -35,14 +35,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("workflows",),
     ("drivers", "config", "plugins"),
     ("conductor",),
-    ("api",),
     ("cli",),
 )
 # These may import less than their layer would allow.
 NARROW = {
     "drivers": ("errors", "clock"),
-    "config": ("errors",),
-    "plugins": ("errors",),
+    **dict.fromkeys(("config", "plugins"), ("errors",)),
 }
 # What each package may import of the others; `sim`, `tests` and `bench` may import anything.
 KIT = ("ioe_node.hdi", "ioe_node.hdk")

@@ -106,10 +106,12 @@ class Membership:
         self._by_key = Buckets(key_of(us), lambda member: member.key)
         self._by_place = Buckets(place, lambda member: member.place)
         self._authorities: dict[int, tuple[AgentPubKey, ...]] = {}
+        self._alive: list[AgentPubKey] | None = None
 
     def _changed(self) -> None:
         self.version += 1
         self._authorities.clear()
+        self._alive = None
 
     def set_holds(self, holds: bool) -> None:
         """Whether we hold a share ourselves."""
@@ -136,6 +138,7 @@ class Membership:
             other = self._members.get(gone) if gone is not None else None
             if other and not (self._by_key.keeps(other) or self._by_place.keeps(other)):
                 del self._members[other.agent]
+                self._changed()
         return kept
 
     def has_room(self, agent: AgentPubKey, place: int) -> bool:
@@ -195,7 +198,9 @@ class Membership:
 
     def alive(self) -> list[AgentPubKey]:
         """Everyone kept who lives, in key order."""
-        return sorted(agent for agent, member in self._members.items() if member.alive)
+        if self._alive is None:
+            self._alive = sorted(agent for agent, each in self._members.items() if each.alive)
+        return list(self._alive)
 
     def dead(self) -> list[AgentPubKey]:
         """Everyone kept who does not answer, in key order."""

@@ -21,7 +21,7 @@ from ioe_node.net.messages import (
     Span,
 )
 from ioe_node.workflows.locate import learn_all
-from ioe_node.workflows.space import Space
+from ioe_node.workflows.space import Shares, Space
 from ioe_node.workflows.spread import warrants_digest
 
 PARTS = 16
@@ -54,8 +54,15 @@ def shared_ranges(space: Space, peer: AgentPubKey) -> list[Range]:
     """The locations of which both of us hold a share."""
     if not space.membership.holds:
         return []
-    holders = [*space.membership.holders(), space.agent]
-    return common(share_of(space.agent, holders), share_of(peer, holders))
+    shares = space.shares
+    if shares.version != space.membership.version:
+        shares = space.shares = Shares(space.membership.version)
+    if not shares.holders:
+        shares.holders = [*space.membership.holders(), space.agent]
+        shares.ours = share_of(space.agent, shares.holders)
+    if peer not in shares.common:
+        shares.common[peer] = common(shares.ours, share_of(peer, shares.holders))
+    return shares.common[peer]
 
 
 def spans_of(space: Space, ranges: Sequence[Range]) -> list[Span]:

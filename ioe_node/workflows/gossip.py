@@ -71,6 +71,7 @@ class Gossip:
         self._fetching: set[AgentPubKey] = set()
         self._fetches = trio.CapacityLimiter(FETCHES_AT_ONCE_MAX)
         self._differed = True
+        self._seen_version = -1
         self._nursery: trio.Nursery
 
     async def run(self) -> None:
@@ -98,6 +99,9 @@ class Gossip:
         offered, space.offered = space.offered, {}
         for author, peer in offered.items():
             self._nursery.start_soon(self._fetch, author, peer)
+        if space.membership.version == self._seen_version:
+            return
+        self._seen_version = space.membership.version
         near = space.membership.closest(key_of(space.agent), NEIGHBOURS)
         if set(near) != set(self._neighbours):
             # Whoever comes or leaves changes the shares of all around: ask everyone once.

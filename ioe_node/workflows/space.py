@@ -17,6 +17,7 @@ from ioe_node.clock import Clock
 from ioe_node.core.membership import Membership
 from ioe_node.core.peer_book import PeerBook
 from ioe_node.core.quota import Fault, Limits, Quota
+from ioe_node.core.share import Range
 from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import Busy, IoeError, Malformed, Refused, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
@@ -99,6 +100,16 @@ class Counters:
 
 
 @dataclass
+class Shares:
+    """Our share of the key space and what of it others share, at one state of the membership."""
+
+    version: int = -1
+    holders: list[AgentPubKey] = field(default_factory=list)
+    ours: list[Range] = field(default_factory=list)
+    common: dict[AgentPubKey, list[Range]] = field(default_factory=dict)
+
+
+@dataclass
 class Space:
     """One cell's shared state."""
 
@@ -127,6 +138,7 @@ class Space:
     integrated: trio.Event = field(default_factory=trio.Event)
     blocked: set[AgentPubKey] = field(default_factory=set)
     admitted: dict[AgentPubKey, None] = field(default_factory=dict)
+    shares: Shares = field(default_factory=Shares)
     gone: dict[AgentPubKey, int] = field(default_factory=dict)
     doubted: set[AgentPubKey] = field(default_factory=set)
     offered: dict[AgentPubKey, AgentPubKey] = field(default_factory=dict)

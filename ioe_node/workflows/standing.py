@@ -19,8 +19,8 @@ from ioe_node.net.messages import Standings
 from ioe_node.workflows.space import Space, log
 
 STANDINGS_MAX = 10_000
-NEAR = 64
-"""Many more than the witnesses of an author and the heirs that may be asked to take over."""
+NEAR = 32
+"""More than the witnesses of an author and the heirs that may be asked to take over."""
 KNOCK_TIMEOUT_S = 0.7
 KNOCKS_MAX = 2
 KNOCK_FRESH_US = 5 * 1_000_000
