@@ -121,7 +121,7 @@ def final(
     community: str | None,
     as_json: bool,
 ) -> None:
-    """Whether an action is final: the newest of our chain, or the one of HASH or SEQ.
+    """Whether an action is final: the newest of our chain, or [HASH|SEQ].
 
     \b
       ioe chain final --wait 10

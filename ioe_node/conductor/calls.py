@@ -14,6 +14,7 @@ from ioe_node.model.action import Create, Update
 from ioe_node.model.hashes import ACTION, AGENT, check_hash
 from ioe_node.model.record import Record
 from ioe_node.net.peer_id import join_address
+from ioe_node.workflows.cascade import retrieve_record
 from ioe_node.workflows.finality import NeverFinal, finalise
 from ioe_node.workflows.finality import status as finality_of
 from ioe_node.workflows.space import Space, log
@@ -195,6 +196,7 @@ async def receipts(
     return {"have": found[0], "needed": found[1]}
 
 
+@_call
 async def chain_final(
     conductor: Conductor,
     agent: bytes | None = None,
@@ -207,7 +209,7 @@ async def chain_final(
     if not 0 <= wait_s <= FINAL_WAIT_MAX_S:
         raise CallError(f"wait_s is 0 to {FINAL_WAIT_MAX_S}")
     space = conductor.cell(community).space
-    record = _action(space, agent, seq, hash)
+    record = await _action(space, agent, seq, hash)
     if wait_s:
         try:
             await finalise(space, record.hash, wait_s)
@@ -224,10 +226,12 @@ async def chain_final(
     }
 
 
-def _action(space: Space, agent: bytes | None, seq: int | None, hash_: bytes | None) -> Record:
+async def _action(
+    space: Space, agent: bytes | None, seq: int | None, hash_: bytes | None
+) -> Record:
     if hash_ is not None:
         check_hash(hash_, ACTION)
-        record = space.store.record(ActionHash(hash_))
+        record = await retrieve_record(space, ActionHash(hash_))
     else:
         who = space.agent if agent is None else AgentPubKey(agent)
         check_hash(who, AGENT)
@@ -235,7 +239,9 @@ def _action(space: Space, agent: bytes | None, seq: int | None, hash_: bytes | N
             raise CallError("a place on a chain is 0 to 2^32 - 1")
         record = space.store.record_at(who, space.next_seq(who) - 1 if seq is None else seq)
     if record is None:
-        raise CallError("that action is not here; see 'ioe chain show'")
+        raise CallError(
+            "that action is not here, nor with anyone who can be reached; see 'ioe chain show'"
+        )
     return record
 
 

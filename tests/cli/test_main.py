@@ -22,6 +22,7 @@ READING = {
     "credit history",
     "credit audit",
     "chain show",
+    "chain final",
     "chain receipts",
     "chain verify",
     "community list",
