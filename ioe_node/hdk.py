@@ -134,6 +134,8 @@ class Host(Protocol):
     ) -> list[Found]:
         """Records of a type on a chain (ours if no author is named), newest first.
 
+        A chain that others hold is read from them; empty when none of them can be reached.
+
         Reading stops after the first record that is `enough`.
         """
 
@@ -144,7 +146,7 @@ class Host(Protocol):
         """
 
     async def agents(self) -> list[AgentPubKey]:
-        """Every agent of this network of whose chain something is known here."""
+        """Every agent of this network that is known here: all, in one of some dozens."""
 
     async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
         """Call a function of another zome of this cell, on the same scratch."""

@@ -1,7 +1,8 @@
 """Another agent's chain, read from where it is held, a page at a time.
 
 An authority reads its own store, everyone else asks the authorities.  Seals and links are
-checked here; nothing is written down.
+checked here; nothing is written down.  What was read of a chain is kept in memory for a while
+(`workflows.chains_read`), so that whoever looks again only asks for what is new.
 """
 
 from ioe_node.errors import Malformed
@@ -40,3 +41,10 @@ def _open(answer: Answer, author: AgentPubKey, from_seq: int) -> list[Record]:
         if place and action.prev_action != records[place - 1].hash:
             raise Malformed("a chain whose actions do not follow each other")
     return records
+
+
+async def read_whole_chain(space: Space, author: AgentPubKey) -> list[Record]:
+    """A chain as its authorities hold it now, oldest first."""
+    return await space.chains_read.up_to_date(
+        author, lambda from_seq: read_chain(space, author, from_seq)
+    )

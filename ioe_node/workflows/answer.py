@@ -5,7 +5,6 @@ from collections.abc import Callable
 from ioe_node.core.quota import Fault
 from ioe_node.errors import Busy, Malformed, Membrane, PeerError, Refused
 from ioe_node.hdi import AgentPubKey
-from ioe_node.hdk import Host
 from ioe_node.net.messages import (
     Activity,
     Answer,
@@ -36,7 +35,7 @@ from ioe_node.workflows.integration import keep
 from ioe_node.workflows.locate import known_near
 from ioe_node.workflows.pages import read_answer
 from ioe_node.workflows.remote_call import serve
-from ioe_node.workflows.settle import Settlements
+from ioe_node.workflows.settle import DraftHost, Settlements
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.spread import answer_get_warrants
 from ioe_node.workflows.standing import on_standings
@@ -49,7 +48,7 @@ async def answer(
     space: Space,
     verdicts: Verdicts,
     settlements: Settlements,
-    host: Callable[[], Host],
+    host: Callable[[], DraftHost],
     peer: AgentPubKey,
     data: bytes,
 ) -> bytes:
@@ -82,7 +81,7 @@ async def _answer(
     space: Space,
     verdicts: Verdicts,
     settlements: Settlements,
-    host: Callable[[], Host],
+    host: Callable[[], DraftHost],
     peer: AgentPubKey,
     request: object,
 ) -> Answer:

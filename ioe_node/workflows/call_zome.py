@@ -6,7 +6,7 @@ Nothing is written unless the whole call succeeds and every rule holds.
 """
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ioe_node.core.chain import Draft, Head, head_after, seal
@@ -36,7 +36,7 @@ from ioe_node.model.record import (
 )
 from ioe_node.net.messages import CALL_DEPTH_MAX, Call
 from ioe_node.workflows import cascade
-from ioe_node.workflows.activity import read_chain
+from ioe_node.workflows.activity import read_chain, read_whole_chain
 from ioe_node.workflows.finality import certificate_of, finalise
 from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.overlay import Overlay, judge
@@ -64,6 +64,8 @@ class CallHost:
         self._depth = depth
         self._head: Head | None = None
         self._overlay = Overlay(space.store)
+        self.local: frozenset[AgentPubKey] = frozenset()
+        """Whose chains are read as they are held here: a draft must see what it will rest on."""
 
     def agent_info(self) -> AgentInfo:
         return AgentInfo(self.space.agent, self.space.dna)
@@ -204,7 +206,7 @@ class CallHost:
             if getattr(record.action, "entry_type", None) == name and who == self.space.agent
         ]
         found: list[Found] = []
-        for record in itertools.chain(staged, self.space.store.of_type(who, name)):
+        for record in itertools.chain(staged, await self._of_type(who, name)):
             if len(found) >= limit:
                 break
             found.append(self.space.rules.found(record))
@@ -216,8 +218,16 @@ class CallHost:
         records = await read_chain(self.space, agent, from_seq)
         return [self.space.rules.found(record) for record in records]
 
+    async def _of_type(self, author: AgentPubKey, name: str) -> Iterable[Record]:
+        """Records of a type, newest first: from here if the chain is ours to hold."""
+        space = self.space
+        if author == space.agent or author in self.local or space.is_authority(author):
+            return space.store.of_type(author, name)
+        chain = await read_whole_chain(space, author)
+        return (r for r in reversed(chain) if getattr(r.action, "entry_type", None) == name)
+
     async def agents(self) -> list[AgentPubKey]:
-        return self.space.store.authors()
+        return sorted({*self.space.store.authors(), *self.space.others()})
 
     async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
         if self._depth >= CALL_DEPTH_MAX:

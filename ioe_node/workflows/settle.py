@@ -17,7 +17,7 @@ draft, and signs nothing that it has not drafted.  No chain is held between mess
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import trio
 
@@ -126,8 +126,14 @@ def _countersigned_type(space: Space, zome: str) -> EntryType:
     raise CallError(f"zome '{zome}' has no countersigned entry type")
 
 
+class DraftHost(Host, Protocol):
+    """The host of a draft; the chains of `local` are read as they are held here."""
+
+    local: frozenset[AgentPubKey]
+
+
 async def _draft(
-    host: Host,
+    host: DraftHost,
     space: Space,
     zome: str,
     function: str,
@@ -138,7 +144,11 @@ async def _draft(
     for each in space.rules.definition.zomes:
         draft = each.coordinator.drafts.get(function)
         if each.coordinator.name == zome and draft is not None:
-            entry = await draft(host, parties, **arguments(draft, terms, skip=2))
+            host.local = frozenset(party.agent for party in parties)
+            try:
+                entry = await draft(host, parties, **arguments(draft, terms, skip=2))
+            finally:
+                host.local = frozenset()
             try:
                 return encode(entry)
             except (TypeError, ValueError, OverflowError) as error:
@@ -192,7 +202,12 @@ class Settlements:
     # -- the proposer -------------------------------------------------------------------------
 
     async def propose(
-        self, host: Host, head: Head, counterparty: AgentPubKey, name: str, terms: Mapping[str, Any]
+        self,
+        host: DraftHost,
+        head: Head,
+        counterparty: AgentPubKey,
+        name: str,
+        terms: Mapping[str, Any],
     ) -> ActionHash:
         """Settle with `counterparty`; the caller holds our chain, whose head is `head`."""
         space = self._space
@@ -272,7 +287,7 @@ class Settlements:
 
     # -- the counterparty ---------------------------------------------------------------------
 
-    async def on_propose(self, host: Host, proposer: AgentPubKey, ask: Propose) -> Drafted:
+    async def on_propose(self, host: DraftHost, proposer: AgentPubKey, ask: Propose) -> Drafted:
         """Draft the entry at both places; nothing is held and nothing is signed."""
         space = self._space
         head = space.store.head(space.agent)

@@ -31,6 +31,7 @@ from ioe_node.net.messages import Answer, Request, answers, encode
 from ioe_node.net.transport import REQUEST_TIMEOUT_S, Transport
 from ioe_node.store.store import Store
 from ioe_node.store.witness import WitnessRows
+from ioe_node.workflows.chains_read import ChainsRead
 from ioe_node.workflows.limbo import LimboMemory
 
 T = TypeVar("T")
@@ -154,6 +155,7 @@ class Space:
     counters: Counters = field(default_factory=Counters)
     grants: tuple[CapGrant, ...] | None = None
     """What others may call here, once it was looked up; None when that may have changed."""
+    chains_read: ChainsRead = field(default_factory=ChainsRead)
     slow: set[AgentPubKey] = field(default_factory=set)
     """Who left us waiting when last asked to read; asked after the others."""
     standings: dict[AgentPubKey, Standing] = field(default_factory=dict)

@@ -1,0 +1,34 @@
+"""Chains of others that were read lately, in memory: only their new ends are asked for."""
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from ioe_node.hdi import AgentPubKey
+from ioe_node.model.record import Record
+
+RECORDS_REMEMBERED_MAX = 20_000
+
+ReadFrom = Callable[[int], Awaitable[list[Record]]]
+"""The next records of a chain from a place on; empty at its end."""
+
+
+class ChainsRead:
+    """The chains that one cell has read, `RECORDS_REMEMBERED_MAX` records and one chain in all."""
+
+    def __init__(self) -> None:
+        self._chains: OrderedDict[AgentPubKey, list[Record]] = OrderedDict()
+        self._count = 0
+
+    async def up_to_date(self, author: AgentPubKey, read: ReadFrom) -> list[Record]:
+        """A chain up to its end as `read` shows it now, oldest first."""
+        known = self._chains.get(author, [])
+        while page := await read(len(known)):
+            if known and page[0].action.prev_action != known[-1].hash:
+                known = []  # another branch than we were shown before: read it all again
+                continue
+            known = known + page
+        self._count += len(known) - len(self._chains.pop(author, []))
+        self._chains[author] = known
+        while self._count > RECORDS_REMEMBERED_MAX and len(self._chains) > 1:
+            self._count -= len(self._chains.popitem(last=False)[1])
+        return known
