@@ -94,7 +94,10 @@ def test_relaying_a_record_without_its_entry_harms_nobody_but_the_relay(
 
 
 def test_a_payer_that_drops_its_half_has_paid_all_the_same(play: Callable[..., Any]) -> None:
-    """One half proves the other, so a payer cannot pay two at one place by forgetting both."""
+    """One half proves the other, so a payer cannot pay two at one place by forgetting both.
+
+    It can while the first has not been heard of yet: against that, payees wait for finality.
+    """
 
     async def story(swarm: Swarm) -> None:
         await swarm.settle()
@@ -107,6 +110,7 @@ def test_a_payer_that_drops_its_half_has_paid_all_the_same(play: Callable[..., A
 
         mallory.cell._settlements._commit = forget  # type: ignore[method-assign]
         for payee in payees * 2:
+            await trio.sleep(2)
             for _ in range(5):
                 try:
                     payment = {"payee": payee.agent, "amount_micro": limit_micro}
