@@ -1,0 +1,170 @@
+"""Gossip: what one neighbour lacks another gives, who is gone is noticed, halves grow together."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import trio
+
+from ioe_node.core.authority import authorities
+from ioe_node.core.share import share_of
+from ioe_node.hdi import ActionHash
+from ioe_node.model.hashes import key_of
+from ioe_node.model.op import foreign_bases
+from ioe_node.net.messages import HeadOf, Offer
+from ioe_node.workflows.compare import NAMED_OPS_MAX, answer_offer, lacks, shared_ranges
+from sim.swarm import Home, Swarm, open_swarm
+from sim.virtual_clock import run_virtual
+
+HOMES = 14
+Story = Callable[[Swarm], Awaitable[None]]
+Play = Callable[[Story], None]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """Play a story on a swarm of more homes than hold a record."""
+
+    def run(story: Story) -> None:
+        async def main() -> None:
+            async with open_swarm(tmp_path, 5, HOMES) as swarm:
+                assert await swarm.settle()
+                await story(swarm)
+
+        run_virtual(main, seed=5)
+
+    return run
+
+
+async def enrol(home: Home, others: list[Home], count: int) -> list[ActionHash]:
+    """So many entries, each of which is found by its hash somewhere in the key space."""
+    return [
+        await home.call(
+            "identity", "enrol", {"device": others[0].agent, "kind": "monitor", "name": f"m {n}"}
+        )
+        for n in range(count)
+    ]
+
+
+def held_alone(home: Home, swarm: Swarm, author: Home, made: list[ActionHash]) -> list[ActionHash]:
+    """Those that a home must hold for their entries' sake and not for their chain's."""
+    agents = [each.agent for each in swarm.running()]
+    if home.agent in authorities(author.agent, agents):
+        return []
+    wanted = []
+    for hash_ in made:
+        record = author.store.record(hash_)
+        assert record is not None
+        bases = foreign_bases(record.action, hash_, True)
+        if any(home.agent in authorities(basis, agents) for basis in bases):
+            wanted.append(hash_)
+    return wanted
+
+
+def test_what_was_lost_of_many_ops_comes_back(play: Play) -> None:
+    """More than can be named at once, so ranges are cut until the difference is found."""
+
+    async def story(swarm: Swarm) -> None:
+        author = swarm.homes[0]
+        made = await enrol(author, swarm.homes[1:], 4 * NAMED_OPS_MAX)
+        await trio.sleep(60)
+        far = {home.number: held_alone(home, swarm, author, made) for home in swarm.homes[1:]}
+        assert all(swarm.homes[n].store.has(each) for n, hashes in far.items() for each in hashes)
+        number = max(far, key=lambda each: len(far[each]))
+        poor = swarm.homes[number]
+        found = [poor.store.record(hash_) for hash_ in far[number]]
+        held = poor.store.head(author.agent)
+        last = -1 if held is None else held.seq  # what stands on a chain here is not alone
+        records = [r for r in found if r is not None and r.action.action_seq > last][::3]
+        lost = [record.hash for record in records]
+        assert len(lost) > 10
+        poor.store.drop_alone(records, [True] * len(lost))
+        assert not any(poor.store.has(hash_) for hash_ in lost)
+        await trio.sleep(300)
+        assert all(poor.store.has(hash_) for hash_ in lost)
+
+    play(story)
+
+
+def test_a_chain_that_was_lost_comes_back(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        author = swarm.homes[0]
+        await enrol(author, swarm.homes[1:], 5)
+        assert await swarm.settle()
+        holders = [home for home in swarm.homes[1:] if author.agent in home.store.authors()]
+        poor = next(h for h in holders if h.cell.space.is_authority(author.agent))
+        head = author.store.head(author.agent)
+        poor.store.drop_chain(author.agent, lambda record: True)
+        assert poor.store.head(author.agent) is None
+        await trio.sleep(300)
+        assert poor.store.head(author.agent) == head
+
+    play(story)
+
+
+def test_two_halves_grow_together(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        halves = [swarm.homes[::2], swarm.homes[1::2]]
+        swarm.network.partition([[home.agent for home in half] for half in halves])
+        await trio.sleep(120)
+        for half in halves:
+            assert all(len(home.cell.space.others()) == len(half) - 1 for home in half)
+            await enrol(half[0], half[1:], 3)
+        await trio.sleep(30)
+        swarm.network.heal()
+        await trio.sleep(180)
+        assert all(len(home.cell.space.others()) == HOMES - 1 for home in swarm.homes)
+        assert await swarm.settle()
+
+    play(story)
+
+
+def test_who_is_gone_is_noticed_by_its_neighbours_within_a_minute(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        gone = swarm.homes[3]
+        await swarm.kill(gone)
+        await trio.sleep(60)
+        assert not any(gone.agent in home.cell.space.others() for home in swarm.running())
+
+    play(story)
+
+
+def test_a_lie_about_who_is_gone_changes_nothing(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        liar, victim = swarm.homes[1], swarm.homes[2]
+        for _ in range(6):
+            liar.cell.space.gone[victim.agent] = swarm.clock.now_us()
+            await trio.sleep(10)
+        others = [home for home in swarm.homes if home is not victim]
+        assert all(victim.agent in home.cell.space.others() for home in others)
+
+    play(story)
+
+
+def test_shares_that_two_homes_compare_are_the_same_from_both_ends(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        one, other = swarm.homes[4].cell.space, swarm.homes[9].cell.space
+        assert shared_ranges(one, other.agent) == shared_ranges(other, one.agent)
+        everyone = [home.agent for home in swarm.homes]
+        ours = share_of(one.agent, everyone)
+        assert any(low <= key_of(one.agent) <= high for low, high in ours)
+
+    play(story)
+
+
+def test_an_offer_is_fetched_if_it_is_in_our_share_and_answered_with_what_is_lacking(
+    play: Play,
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        space, peer = swarm.homes[1].cell.space, swarm.homes[2]
+        ours = swarm.homes[1].store.head(space.agent)
+        assert ours is not None
+        known = HeadOf(space.agent, ours.seq, ours.hash, ours.timestamp_us)
+        further = HeadOf(peer.agent, 900, ours.hash, ours.timestamp_us)
+        assert not lacks(space, known)
+        lacking = answer_offer(space, peer.agent, Offer((known, further)))
+        assert lacking.authors == (peer.agent,)
+        expected = {peer.agent: peer.agent} if space.is_authority(peer.agent) else {}
+        assert space.offered == expected
+
+    play(story)
