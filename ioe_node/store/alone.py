@@ -63,18 +63,16 @@ class Alone(Notes):
         """It falls with each record that comes to be held alone."""
         return self._lowest
 
-    def some_alone(self, below: int, limit: int) -> list[tuple[int, Record]]:
-        """(row, record) of records held alone, the newest rows below a row, in falling order."""
+    def alone_below(self, row: int, limit: int) -> tuple[int, list[Record]]:
+        """The next records held alone, and the row to go on from; what came last has the lowest."""
         with guard("read what is held alone"):
-            rows = self._reader.execute(
-                "SELECT id FROM record WHERE id < ? ORDER BY id DESC LIMIT ?",
-                (min(0, below), limit),
-            ).fetchall()
-        ids = [int(row) for (row,) in rows]
-        if not ids:
-            return []
-        found = self._read("WHERE id BETWEEN ? AND ? ORDER BY id DESC", (ids[-1], ids[0]))
-        return list(zip(ids, found, strict=False))
+            (last,) = self._reader.execute(
+                "SELECT coalesce(min(id), ?1) FROM"
+                " (SELECT id FROM record WHERE id < ?1 ORDER BY id DESC LIMIT ?2)",
+                (row, limit),
+            ).fetchone()
+        found = self._read("WHERE id >= ? AND id < ? ORDER BY id DESC", (last, row))
+        return int(last), found
 
     @staticmethod
     def _row_alone(db: sqlite3.Connection, hash_: ActionHash) -> int | None:
