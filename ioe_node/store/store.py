@@ -481,15 +481,6 @@ class Store(Alone):
                     count += int(ops).bit_count()
         return count, digest.digest()
 
-    def used_bytes(self) -> int:
-        """How large the file is once the log is folded into it, without the pages to be reused."""
-        with guard("measure the file"):
-            pages, unused, page_bytes = (
-                int(self._reader.execute(f"PRAGMA {name}").fetchone()[0])
-                for name in ("page_count", "freelist_count", "page_size")
-            )
-        return (pages - unused) * page_bytes
-
     def check_file(self) -> None:
         """Have SQLite check its pages and indexes; raises `StoreError` for a damaged file.
 

@@ -68,9 +68,7 @@ def test_who_was_pushed_out_of_an_authority_set_lets_go(play: Play) -> None:
     play(story, homes=8)
 
 
-def test_nothing_goes_that_an_authority_lacks(
-    play: Play, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_goes_that_an_authority_lacks(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
     async def story(swarm: Swarm) -> None:
         zero = await swarm.add(holds=False)
         other = swarm.homes[1]
@@ -84,9 +82,7 @@ def test_nothing_goes_that_an_authority_lacks(
             return await ask(peer, request, *more)
 
         monkeypatch.setattr(space, "ask", one_lacks)
-        await zero.call(
-            "currency", "pay", {"payee": other.agent, "amount_micro": 1_000}
-        )
+        await zero.call("currency", "pay", {"payee": other.agent, "amount_micro": 1_000})
         assert other.agent in zero.store.authors()
         await trio.sleep(LONG_S)
         assert other.agent in zero.store.authors()
