@@ -217,7 +217,7 @@ class CallHost:
         return [self.space.rules.found(record) for record in records]
 
     async def agents(self) -> list[AgentPubKey]:
-        return self.space.store.authors()
+        return sorted(dict.fromkeys([*self.space.store.authors(), *self.space.admitted]))
 
     async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
         if self._depth >= CALL_DEPTH_MAX:

@@ -1,4 +1,4 @@
-"""What is not ours to hold is handed over and let go; a node may hold nothing; a disk has an end."""
+"""What is not ours is handed over and let go; a node may hold nothing; a disk has an end."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
