@@ -156,7 +156,7 @@ def make_home(path: Path, arc: str | None) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    text = TEMPLATE.format(role="owner", listen=f"/ip4/127.0.0.1/tcp/{port}", mdns="")
+    text = TEMPLATE.format(role="owner", arc="full", listen=f"/ip4/127.0.0.1/tcp/{port}", mdns="")
     text = text.replace('mdns = [""]', "mdns = []")
     text = text.replace('"dna.neighbourhood:DNA"', '"sim.load_dna:DNA"')
     if arc is not None:

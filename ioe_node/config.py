@@ -15,6 +15,7 @@ from ioe_node.errors import ConfigError
 
 Kind = Literal["consumer", "generator", "storage", "monitor"]
 Role = Literal["owner", "device"]
+Arc = Literal["full", "zero"]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 PositiveMs = Annotated[int, Meta(ge=10, le=86_400_000)]
 
@@ -62,6 +63,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
     role: Role
+    arc: Arc = "full"
     network: Network = Network()
     limits: Limits = Limits()
     device: Device | None = None
@@ -104,6 +106,11 @@ TEMPLATE = """\
 # "owner": a person's node; "device": a machine's.
 role = "{role}"
 
+# "full": this node holds its share of what the others write, as they hold this one's.  "zero": it
+# holds nothing but its own chain, and reads all else from the others: for a small machine, or one
+# that is seldom on.  It may be changed: what must move, moves after the next start.
+arc = "{arc}"
+
 # Rules that this node knows; an invitation names one of them.
 dnas = ["dna.neighbourhood:DNA"]
 
@@ -132,7 +139,8 @@ connections_max = 300
 limbo_rows = 10000
 # Memory, in MB, for the requests that are being answered at once, of all peers together.
 requests_mb_max = 128
-# Disk, in MB, for what is held in each community.
+# Disk, in MB, for what is held in each community.  At the limit the node holds nothing more for
+# others, and says so, until what it may let go of has made room; its own writes go on.
 disk_mb_max = 8192
 """
 

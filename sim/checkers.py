@@ -51,7 +51,7 @@ def ops_arrived(homes: Sequence[Home], others: Sequence[Home] = ()) -> list[str]
 
     `others` run too: they take an authority's place, and nothing is asked of them.
     """
-    closest = Closest([home.agent for home in (*homes, *others)])
+    closest = Closest([home.agent for home in (*homes, *others) if home.holds])
     by_agent = {home.agent: home for home in homes}
     missing: dict[tuple[int, int], int] = {}
     for home in homes:

@@ -76,14 +76,6 @@ class SimulatedStore(Store):
         super().commit(records, ops, by_hash)
         self._committed(records)
 
-    def used_bytes(self) -> int:
-        """How large the file is once the log is folded into it."""
-        pages, page_bytes = (
-            self._reader.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "page_size")
-        )
-        return int(pages) * int(page_bytes)
-
     def tear(self, rng: Random) -> None:
         """Close as a kill -9 does: nothing is folded, and the log ends in half a write."""
         log = self.path.with_name(self.path.name + "-wal")

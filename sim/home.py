@@ -8,6 +8,7 @@ from typing import Any
 import trio
 
 from ioe_node.conductor.cell import Cell
+from ioe_node.core.quota import Limits
 from ioe_node.errors import TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.hashes import ACTION, HASH_BYTES, LOCATION
@@ -51,6 +52,8 @@ class Home:
     signer: Signer
     proof: bytes | None
     path: Path
+    holds: bool = True
+    limits: Limits = field(default_factory=Limits)
     clock: VirtualClock = field(default_factory=VirtualClock)
     starts: int = 0
     committed: dict[int, ActionHash] = field(default_factory=dict)

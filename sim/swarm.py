@@ -90,8 +90,13 @@ class Swarm:
         """Put into the trace what the simulator did to a home."""
         self.trace.note((what, self.clock.now_us(), home.agent, *more))
 
-    async def add(self, signer: Signer | None = None, offender: bool = False) -> Home:
-        """Another home, invited and started, by default with a key of the seed's."""
+    async def add(
+        self, signer: Signer | None = None, offender: bool = False, holds: bool = True
+    ) -> Home:
+        """Another home, invited and started, by default with a key of the seed's.
+
+        Without `holds` it is one that holds nothing for others.
+        """
         number = len(self.homes)
         signer = signer or self._signer(number)
         steward = self._signer(0)
@@ -100,7 +105,7 @@ class Swarm:
             proof = vouch(
                 self.definition, steward.agent, None, signer.agent, "member", steward.sign
             )
-        home = Home(number, signer, proof, self._directory / f"{number}.db")
+        home = Home(number, signer, proof, self._directory / f"{number}.db", holds)
         self.homes.append(home)
         if offender:  # which may come while nobody answers, and tries again
             self.offenders.append(home)
@@ -170,6 +175,8 @@ class Swarm:
                     Signals(),
                     (self._signer(0).agent,) if home.number else (),
                     bool(home.committed),
+                    home.limits,
+                    home.holds,
                 )
                 await nursery.start(cell.run)
                 home.took_up(cell)
@@ -215,7 +222,8 @@ class Swarm:
         closest = Closest([])
         while trio.current_time() < deadline:
             chosen = self.honest() if homes is None else homes
-            agents = [home.agent for home in (self.running() if homes is None else homes)]
+            there = self.running() if homes is None else homes
+            agents = [home.agent for home in there if home.holds]
             if agents != closest.agents:
                 closest = Closest(agents)
             if settled(chosen, closest):
@@ -238,7 +246,7 @@ def settled(homes: Sequence[Home], closest: Closest | None = None) -> bool:
     `closest` is of all who take an authority's place, by default of these homes alone.
     """
     by_agent = {home.agent: home for home in homes}
-    closest = closest or Closest(by_agent)
+    closest = closest or Closest(home.agent for home in homes if home.holds)
     return all(
         home.store.promised() is None
         and all(

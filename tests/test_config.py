@@ -34,7 +34,9 @@ def refusal(text: str) -> str:
 
 
 def test_the_templates_are_good_as_they_are_written() -> None:
-    text = TEMPLATE.format(role="device", listen="/ip4/127.0.0.1/tcp/4001", mdns="127.0.0.1")
+    text = TEMPLATE.format(
+        role="device", arc="full", listen="/ip4/127.0.0.1/tcp/4001", mdns="127.0.0.1"
+    )
     text += DEVICE_TEMPLATE.format(
         kind="generator",
         name='"roof"',

@@ -110,6 +110,13 @@ def _options(pairs: tuple[str, ...]) -> Mapping[str, str]:
     show_default=True,
     help="A person's node or a machine's.",
 )
+@click.option(
+    "--arc",
+    type=click.Choice(["full", "zero"]),
+    default="full",
+    show_default=True,
+    help="Hold a share of what others write, or nothing but this node's own.",
+)
 @click.option("--address", help="IPv4 address to listen on.  [default: this machine's]")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 picks a free one.")
 @click.option(
@@ -130,6 +137,7 @@ def _options(pairs: tuple[str, ...]) -> Mapping[str, str]:
 def init(
     context: click.Context,
     role: str,
+    arc: str,
     address: str | None,
     port: int,
     kind: str | None,
@@ -153,7 +161,7 @@ def init(
     if home.config.exists() or home.keystore.exists():
         raise LocalError(f"{home.path} holds a node already; choose another --home")
     listen = address or _addresses()[0]
-    fields = {"role": role, "listen": f"/ip4/{listen}/tcp/{port or _free_port(listen)}"}
+    fields = {"role": role, "arc": arc, "listen": f"/ip4/{listen}/tcp/{port or _free_port(listen)}"}
     text = TEMPLATE.format(mdns=listen, **fields)
     if role == "device":
         if kind is None or name is None or recover:
@@ -286,6 +294,17 @@ def status(context: click.Context, as_json: bool) -> None:
     show(found, as_json, lambda: _people(found))
 
 
+def _publishing(each: dict[str, Any]) -> str:
+    """One line: how far our chain has come, and what we hold for others."""
+    whole, of = each["authorities_whole"], each["authorities"]
+    text = f"{whole} of {of} authorities hold our whole chain"
+    if each["median_lacks"]:
+        text += f", the median one lacks {each['median_lacks']} actions"
+    if each["owed"]:
+        text += f", {each['owed']} records are owed elsewhere"
+    return f"{text}; arc {each['arc']}"
+
+
 def _people(found: dict[str, Any]) -> None:
     console.print(f"{found['role']} {plain(found['agent'])}")
     for address in found["addresses"]:
@@ -297,6 +316,7 @@ def _people(found: dict[str, Any]) -> None:
     for fault in found["faults"]:
         console.print(f"  FAULT {fault}")
     for each in found["communities"]:
+        console.print(f"  {each['community']}: {_publishing(each)}", markup=False)
         for fault in each["faults"]:
             console.print(f"  FAULT {each['community']}: {fault}", markup=False)
         waiting = f"{each['limbo_rows']} records wait to be validated" if each["limbo_rows"] else ""

@@ -17,6 +17,8 @@ from ioe_node.net.peer_id import join_address
 from ioe_node.workflows.cascade import retrieve_record
 from ioe_node.workflows.finality import NeverFinal, finalise
 from ioe_node.workflows.finality import status as finality_of
+from ioe_node.workflows.publish import backlog
+from ioe_node.workflows.release import arc_of
 from ioe_node.workflows.space import Space, log
 
 CHAIN_PAGE_MAX = 1_000
@@ -40,7 +42,8 @@ async def _community(cell: Cell) -> dict[str, Any]:
     space = cell.space
     count = await space.run(space.store.ops_held)
     next_seq = space.next_seq(space.agent)
-    behind = {peer: next_seq - space.store.next_for(peer) for peer in space.others()}
+    authorities = [peer for peer in space.authorities(space.agent) if peer != space.agent]
+    whole, _, median_lacks = backlog(space)
     counters = space.counters
     return {
         "community": space.rules.definition.seed,
@@ -48,7 +51,12 @@ async def _community(cell: Cell) -> dict[str, Any]:
         "steward": space.agent in space.rules.definition.properties.stewards,
         "peers": space.others(),
         "actions": next_seq,
-        "unpublished": sum(max(0, each) for each in behind.values()),
+        "unpublished": sum(max(0, next_seq - space.store.next_for(peer)) for peer in authorities),
+        "authorities": len(authorities),
+        "authorities_whole": whole,
+        "median_lacks": median_lacks,
+        "owed": await space.run(space.store.owed_count),
+        "arc": arc_of(space),
         "in_doubt": space.store.promised() is not None,
         "ops_held": count,
         "ops_validated": counters.ops_validated,

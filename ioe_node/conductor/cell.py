@@ -27,6 +27,7 @@ from ioe_node.workflows.gossip import Gossip
 from ioe_node.workflows.integration import validate_and_integrate
 from ioe_node.workflows.publish import keep_deliveries, publish
 from ioe_node.workflows.publish_ops import publish_ops
+from ioe_node.workflows.release import Release
 from ioe_node.workflows.restore import begin, check_head
 from ioe_node.workflows.routing import routing_of
 from ioe_node.workflows.settle import Settlements
@@ -53,6 +54,7 @@ class Cell:
         bootstrap: tuple[AgentPubKey, ...] = (),
         begun: bool = False,
         limits: Limits | None = None,
+        holds: bool = True,
     ) -> None:
         self.space = Space(
             rules=Rules(definition),
@@ -66,6 +68,7 @@ class Cell:
             membrane_proof=membrane_proof,
             signal=signals.emit,
             limits=limits or Limits(),
+            holds=holds,
         )
         self.name = definition.name
         self._settlements = Settlements(self.space)
@@ -108,6 +111,7 @@ class Cell:
                 nursery.start_soon(keep_deliveries, space)
                 nursery.start_soon(peers.meet, space, self._bootstrap)
                 nursery.start_soon(Gossip(space).run)
+                nursery.start_soon(Release(space).run)
                 nursery.start_soon(spread_warrants, space)
                 if space.store.head(space.agent) is None:
                     await begin(space, self._bootstrap, self._begun)

@@ -273,7 +273,13 @@ class Conductor:
             self.signals,
             tuple(peer for peer, _ in peers if peer != signer.agent),
             begun,
-            Limits(limits.requests_per_s, limits.bytes_per_s, limits.limbo_rows),
+            Limits(
+                limits.requests_per_s,
+                limits.bytes_per_s,
+                limits.limbo_rows,
+                limits.disk_mb_max * 1_000_000,
+            ),
+            self.config.arc == "full",
         )
         try:
             async with trio.open_nursery() as nursery:

@@ -20,6 +20,7 @@ from ioe_node.model.hashes import AgentPubKey
 REQUESTS_PER_S = 200
 BYTES_PER_S = 8_000_000
 LIMBO_ROWS_MAX = 10_000
+DISK_BYTES_MAX = 8_192_000_000
 BURST_S = 4
 """A bucket holds this many seconds of its rate."""
 DEBT_S_MAX = 30
@@ -57,11 +58,12 @@ class Fault(IntEnum):
 
 @dataclass(frozen=True)
 class Limits:
-    """What each peer may use of a cell."""
+    """What each peer may use of a cell, and all of them together of its disk."""
 
     requests_per_s: int = REQUESTS_PER_S
     bytes_per_s: int = BYTES_PER_S
     limbo_rows: int = LIMBO_ROWS_MAX
+    disk_bytes_max: int = DISK_BYTES_MAX
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,11 @@ def common(ours: Sequence[Range], theirs: Sequence[Range]) -> list[Range]:
     return found
 
 
+def within(ranges: Sequence[Range], location: int) -> bool:
+    """Whether a location is in one of these."""
+    return any(low <= location <= high for low, high in ranges)
+
+
 def split(span: Range, parts: int) -> list[Range]:
     """A range in so many parts as equal as can be, none of them empty."""
     low, high = span

@@ -28,15 +28,20 @@ class Alone(Notes):
     def keep_alone(self, records: Sequence[Record], by_hash: Sequence[bool]) -> None:
         """Make records visible that are held without their chains; known ones stay."""
         with self._transaction("write a record that came alone") as db:
-            ids = range(self._lowest - 1, self._lowest - 1 - len(records), -1)
-            rows = [
-                (row, r.proof.index, 0, encode(r.proof), r.action_bytes, r.entry)
-                for row, r in zip(ids, records, strict=True)
-            ]
-            db.executemany("INSERT INTO record VALUES (?,?,?,?,?,?)", rows)
-            index_hashes(db, zip(records, ids, strict=True))
-            insert_names(db, zip(records, ids, by_hash, strict=True))
-            self._lowest = ids[-1]
+            self._insert_alone(db, records, by_hash)
+
+    def _insert_alone(
+        self, db: sqlite3.Connection, records: Sequence[Record], by_hash: Sequence[bool]
+    ) -> None:
+        ids = range(self._lowest - 1, self._lowest - 1 - len(records), -1)
+        rows = [
+            (row, r.proof.index, 0, encode(r.proof), r.action_bytes, r.entry)
+            for row, r in zip(ids, records, strict=True)
+        ]
+        db.executemany("INSERT INTO record VALUES (?,?,?,?,?,?)", rows)
+        index_hashes(db, zip(records, ids, strict=True))
+        insert_names(db, zip(records, ids, by_hash, strict=True))
+        self._lowest = ids[-1]
 
     def drop_alone(self, records: Sequence[Record], by_hash: Sequence[bool]) -> None:
         """Forget records that came alone and that others hold."""
@@ -53,6 +58,21 @@ class Alone(Notes):
             if row is not None:
                 delete_names(db, [(record, row, indexed)])
                 db.execute("DELETE FROM record WHERE id=?", (row,))
+
+    def alone_mark(self) -> int:
+        """It falls with each record that comes to be held alone."""
+        return self._lowest
+
+    def alone_below(self, row: int, limit: int) -> tuple[int, list[Record]]:
+        """The next records held alone, and the row to go on from; what came last has the lowest."""
+        with guard("read what is held alone"):
+            (last,) = self._reader.execute(
+                "SELECT coalesce(min(id), ?1) FROM"
+                " (SELECT id FROM record WHERE id < ?1 ORDER BY id DESC LIMIT ?2)",
+                (row, limit),
+            ).fetchone()
+        found = self._read("WHERE id >= ? AND id < ? ORDER BY id DESC", (last, row))
+        return int(last), found
 
     @staticmethod
     def _row_alone(db: sqlite3.Connection, hash_: ActionHash) -> int | None:

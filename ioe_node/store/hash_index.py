@@ -51,6 +51,7 @@ class HashIndex:
     def __init__(self) -> None:
         self._recent: dict[bytes, int] = {}
         self._added: dict[bytes, int] = {}
+        self._dropped: list[bytes] = []
         self._folded = False
 
     def load(self, db: sqlite3.Connection) -> None:
@@ -81,6 +82,9 @@ class HashIndex:
 
     def keep(self) -> None:
         """The transaction is on disk."""
+        for core in self._dropped:
+            self._recent.pop(core, None)
+        self._dropped = []
         if self._folded:
             self._recent, self._added, self._folded = {}, {}, False
         elif self._added:
@@ -89,12 +93,11 @@ class HashIndex:
 
     def forget(self) -> None:
         """The transaction was rolled back."""
-        self._added, self._folded = {}, False
+        self._added, self._dropped, self._folded = {}, [], False
 
     def drop(self, hashes: Iterable[ActionHash]) -> None:
-        """The rows of these are gone from the disk."""
-        for hash_ in hashes:
-            self._recent.pop(hash_[CORE], None)
+        """Forget rows, inside the transaction that deletes them."""
+        self._dropped += [hash_[CORE] for hash_ in hashes]
 
     def row(self, hash_: ActionHash) -> int | None:
         """The row of an action that is not in the index on disk yet, or None."""

@@ -81,6 +81,12 @@ class Limbo:
         with self._guard("count limbo"):
             return int(self._reader.execute("SELECT count(*) FROM limbo").fetchone()[0])
 
+    def authors(self) -> list[AgentPubKey]:
+        """Whose parcels there are, in key order."""
+        with self._guard("read limbo"):
+            rows = self._reader.execute("SELECT DISTINCT author FROM limbo ORDER BY author")
+            return [AgentPubKey(author) for (author,) in rows]
+
     def page(self, after: int, limit: int) -> list[Parked]:
         """Rows in the order of arrival, after row `after`."""
         with self._guard("read limbo"):

@@ -48,6 +48,15 @@ class Notes:
         raise NotImplementedError
         yield
 
+    def used_bytes(self) -> int:
+        """How large the file is once the log is folded into it, without the pages to be reused."""
+        with guard("measure the file"):
+            pages, unused, page_bytes = (
+                int(self._reader.execute(f"PRAGMA {name}").fetchone()[0])
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        return (pages - unused) * page_bytes
+
     def next_for(self, peer: AgentPubKey) -> int:
         """The first sequence of our chain for which `peer` owes us a receipt."""
         if self._delivered is None:

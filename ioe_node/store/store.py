@@ -11,13 +11,13 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Literal
 
 from sqlite_utils import Database
 
 from ioe_node.core.chain import Head, StoredRow, head_after, with_path
-from ioe_node.errors import ChainBroken, Malformed, StoreError
+from ioe_node.errors import Busy, ChainBroken, Malformed, StoreError
 from ioe_node.model.action import Create, Update, decode_action
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import CORE, ActionHash, AgentPubKey, EntryHash, action_hash, core_of
@@ -32,6 +32,8 @@ from ioe_node.store.schema import migrations
 
 BUSY_TIMEOUT_S = 5.0
 TREES_CACHED_MAX = 8
+ROWS_PER_READ = 512
+LET_GO = "that chain was let go just now; ask its authorities"
 LOG_PAGES_MAX = 4_096
 """The write-ahead log is folded into the file at 16 MiB, which is more than any bundle, so that
 a page that many commits touch is copied once; NORMAL flushes to the disk as often as that."""
@@ -58,7 +60,7 @@ class Store(Alone):
         self._unwritten_agents: dict[bytes, int] = {}
         self._heads: dict[bytes, Head] = {}
         self._hashes = HashIndex()
-        self._writing = Lock()
+        self._writing = RLock()
         with guard(f"open {path}"):
             self._db = self._connect(path)
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -70,6 +72,7 @@ class Store(Alone):
             self._agents.update(self._db.execute("SELECT key, id FROM agent"))
             if None in self._agents.values():
                 raise StoreError(f"{path} has a damaged list of agents; {MEND}")
+            self._newest_agent = max(self._agents.values(), default=0)
             self._hashes.load(self._db)
             self._lowest = min(0, self._db.execute("SELECT min(id) FROM record").fetchone()[0] or 0)
         self.limbo = Limbo(self._reader, guard, self._transaction)
@@ -125,9 +128,12 @@ class Store(Alone):
     def _agent_id(self, agent: AgentPubKey) -> int:
         known = self._agents.get(agent) or self._unwritten_agents.get(agent)
         if known is None:
+            # Never the number of a chain that was let go: somebody may be reading it still.
+            self._newest_agent += 1
             row = self._db.execute(
-                "INSERT INTO agent (key) VALUES (?) ON CONFLICT DO UPDATE SET key=key RETURNING id",
-                (agent,),
+                "INSERT INTO agent (id, key) VALUES (?,?)"
+                " ON CONFLICT (key) DO UPDATE SET key=key RETURNING id",
+                (self._newest_agent, agent),
             ).fetchone()
             known = self._unwritten_agents[agent] = int(row[0])
         return known
@@ -168,21 +174,37 @@ class Store(Alone):
                 db.execute("DELETE FROM promise WHERE seq=?", (records[0].action.action_seq,))
         self._note_heads(records)
 
-    def drop_chain(self, author: AgentPubKey, by_hash: Callable[[Record], bool]) -> int:
-        """Forget a chain that others hold; how many actions it had."""
+    def drop_chain(
+        self,
+        author: AgentPubKey,
+        by_hash: Callable[[Record], bool],
+        keeps: Callable[[Record], bool] = lambda record: False,
+    ) -> int:
+        """Forget a chain that others hold, all but the records that `keeps` names: those are held
+        alone from now on; how many actions it had.
+        """
         agent = self._agents.get(author)
-        records = self.chain(author)
-        if agent is None or not records:
+        head = self.head(author)
+        if agent is None or head is None:
             return 0
-        ids = [agent << SEQ_BITS | record.action.action_seq for record in records]
-        with self._transaction("let a chain go") as db:
-            delete_names(db, zip(records, ids, map(by_hash, records), strict=True))
-            db.execute(f"DELETE FROM record {_OF_AGENT}", _bounds(agent))
-            db.execute("DELETE FROM agent WHERE id=?", (agent,))
-        self._hashes.drop([record.hash for record in records])
-        self._agents.pop(author)
-        self._heads.pop(author, None)
-        return len(records)
+        with self._writing:
+            with self._transaction("let a chain go") as db:
+                kept: list[Record] = []
+                for first in range(0, head.seq + 1, ROWS_PER_READ):
+                    records = self.chain(author, first, ROWS_PER_READ)
+                    kept += [self.alone(record) for record in records if keeps(record)]
+                    ids = [agent << SEQ_BITS | record.action.action_seq for record in records]
+                    delete_names(db, zip(records, ids, map(by_hash, records), strict=True))
+                    self._hashes.drop([record.hash for record in records])
+                ops = db.execute(f"SELECT ops FROM record {_OF_AGENT}", _bounds(agent))
+                self._ops_added -= sum(int(held).bit_count() for (held,) in ops)
+                db.execute(f"DELETE FROM record {_OF_AGENT}", _bounds(agent))
+                db.execute("DELETE FROM agent WHERE id=?", (agent,))
+                if kept:
+                    self._insert_alone(db, kept, [by_hash(record) for record in kept])
+            del self._agents[author]
+            self._heads.pop(author, None)
+        return head.seq + 1
 
     def _note_heads(self, records: Sequence[Record]) -> None:
         newest = {record.action.author: record for record in records}
@@ -215,6 +237,14 @@ class Store(Alone):
     _COLUMNS = "SELECT id, action, entry, place, proof FROM record "
 
     def _read(self, where: str, parameters: tuple[object, ...]) -> list[Record]:
+        try:
+            return self._read_once(where, parameters)
+        except ChainBroken:
+            # The chain may have been let go between two looks at it.
+            with self._writing:
+                return self._read_once(where, parameters)
+
+    def _read_once(self, where: str, parameters: tuple[object, ...]) -> list[Record]:
         with guard("read records"):
             rows = self._reader.execute(self._COLUMNS + where, parameters).fetchall()
         return [self._record(*row) for row in rows]
@@ -260,14 +290,23 @@ class Store(Alone):
             rows = self._reader.execute(
                 "SELECT action FROM record WHERE id BETWEEN ? AND ?", (first, first + size - 1)
             )
-            return tuple(core_of(data) for (data,) in rows)
+            leaves = tuple(core_of(data) for (data,) in rows)
+        if len(leaves) != size:
+            raise Busy(LET_GO)
+        return leaves
 
     def alone(self, record: Record) -> Record:
-        """`record` with its path, fit to travel without the rest of its bundle."""
+        """`record` with its path, fit to travel without the rest of its bundle.
+
+        Raises `Busy` if its chain was let go meanwhile.
+        """
         proof = record.proof
         if proof.size == 1 or proof.path:
             return record
-        row = self._agents[record.action.author] << SEQ_BITS | record.action.action_seq
+        agent = self._agents.get(record.action.author)
+        if agent is None:
+            raise Busy(LET_GO)
+        row = agent << SEQ_BITS | record.action.action_seq
         return with_path(record, self._leaves(row - proof.index, proof.size))
 
     def record(self, hash_: ActionHash) -> Record | None:
@@ -337,7 +376,13 @@ class Store(Alone):
                 (agent << SEQ_BITS, (agent << SEQ_BITS) + before_seq, wanted),
             )
             for row in rows:
-                record = self._record(*row)
+                try:
+                    record = self._record(*row)
+                except ChainBroken:
+                    with self._writing:
+                        if self._agents.get(author) != agent:
+                            return
+                    raise
                 action = record.action
                 if isinstance(action, Create | Update) and action.entry_type == entry_type:
                     yield record
@@ -375,7 +420,10 @@ class Store(Alone):
         with guard("look for a link"):
             row = self._row_alone(self._reader, last.hash)
         if row is None:
-            row = self._agents[last.action.author] << SEQ_BITS | last.action.action_seq
+            agent = self._agents.get(last.action.author)
+            if agent is None:
+                return []
+            row = agent << SEQ_BITS | last.action.action_seq
         return self._joined("link", "base", base, limit, row)
 
     def head(self, author: AgentPubKey) -> Head | None:
@@ -424,11 +472,10 @@ class Store(Alone):
         """(number of ops held, 32 bytes that two nodes share when they hold the same ones)."""
         digest, count = blake2b(digest_size=32), 0
         with guard("digest the ops"):
-            for author in self.authors():
+            for author, agent in sorted(self._agents.items()):
                 digest.update(author)
                 for data, ops in self._reader.execute(
-                    f"SELECT action, ops FROM record {_OF_AGENT} ORDER BY id",
-                    _bounds(self._agents[author]),
+                    f"SELECT action, ops FROM record {_OF_AGENT} ORDER BY id", _bounds(agent)
                 ):
                     digest.update(core_of(data) + int(ops).to_bytes(2, "big"))
                     count += int(ops).bit_count()

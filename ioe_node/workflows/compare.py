@@ -32,7 +32,9 @@ GONE_FRESH_US = 60 * 1_000_000
 
 def shared_heads(space: Space, peer: AgentPubKey) -> list[HeadOf]:
     """The heads, as held here, of all chains of which both of us hold a share; by author."""
-    found = []
+    found: list[HeadOf] = []
+    if not space.membership.holds:
+        return found
     for author in space.store.authors():
         holders = space.authorities(author)
         if peer in holders and (space.agent in holders or author == space.agent):
@@ -52,17 +54,28 @@ def heads_digest(heads: Sequence[HeadOf]) -> bytes:
 
 def shared_ranges(space: Space, peer: AgentPubKey) -> list[Range]:
     """The locations of which both of us hold a share."""
-    if not space.membership.holds:
+    member = space.membership.get(peer)
+    if not space.membership.holds or (member is not None and not member.holds):
         return []
+    shares = _shares(space)
+    if peer not in shares.common:
+        shares.common[peer] = common(shares.ours, share_of(peer, shares.holders))
+    return shares.common[peer]
+
+
+def our_share(space: Space) -> list[Range]:
+    """The locations of which we hold a share."""
+    return _shares(space).ours if space.membership.holds else []
+
+
+def _shares(space: Space) -> Shares:
     shares = space.shares
     if shares.version != space.membership.version:
         shares = space.shares = Shares(space.membership.version)
     if not shares.holders:
         shares.holders = [*space.membership.holders(), space.agent]
         shares.ours = share_of(space.agent, shares.holders)
-    if peer not in shares.common:
-        shares.common[peer] = common(shares.ours, share_of(peer, shares.holders))
-    return shares.common[peer]
+    return shares
 
 
 def spans_of(space: Space, ranges: Sequence[Range]) -> list[Span]:

@@ -72,6 +72,8 @@ def _check_share(
     space: Space, sender: AgentPubKey, parcel: Parcel, author: AgentPubKey, seq: int
 ) -> None:
     """Raise `Busy` for what is not for us to hold, or not yet."""
+    if not space.membership.holds:
+        raise Busy("we hold no share for others; look for the authorities again")
     if not space.is_authority(author):
         if not isinstance(parcel, WireRecord):
             raise Busy("that chain is not in our share; look for its authorities again")

@@ -42,10 +42,14 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
     while True:
         lacked: set[Lack] = set()
         after_row = 0
-        while (found := await judge_limbo(space, after_row)) is not None:
+        while True:
+            async with space.pass_lock:
+                found = await judge_limbo(space, after_row)
+                if found is None:
+                    break
+                await integrate(space, verdicts, found)
             after_row = found.last_row
             lacked |= found.lacked
-            await integrate(space, verdicts, found)
         overdue = lacked & lacked_before
         overdue |= {(RECORD, hash_) for hash_ in space.wanted}
         overdue |= {(CHAIN, hash_) for hash_ in space.wanted_chains}

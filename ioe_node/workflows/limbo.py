@@ -80,6 +80,10 @@ class LimboMemory:
         if len(self._waits) > WAITS_REMEMBERED_MAX:
             self._waits.popitem(last=False)
 
+    def missing(self) -> list[bytes]:
+        """The hashes that rows wait for; those of actions have their authors' locations."""
+        return [hash_ for wait in self._waits.values() for _, hash_ in wait.missing]
+
     def waits_for(
         self, parked: Parked, store: Store, met: Callable[[Lack], bool]
     ) -> tuple[Lack, ...]:

@@ -128,6 +128,8 @@ class Space:
     peers: PeerBook = field(init=False)
     membership: Membership = field(init=False)
     chain_lock: trio.Lock = field(default_factory=trio.Lock)
+    pass_lock: trio.Lock = field(default_factory=trio.Lock)
+    """Held from judging what follows a chain until it is written, and to let a chain go."""
     validation_bell: Bell = field(default_factory=Bell)
     publish_bells: dict[AgentPubKey, Bell] = field(default_factory=dict)
     deliveries_bell: Bell = field(default_factory=Bell)
