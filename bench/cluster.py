@@ -156,11 +156,10 @@ def make_home(path: Path, arc: str | None) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    text = TEMPLATE.format(role="owner", arc="full", listen=f"/ip4/127.0.0.1/tcp/{port}", mdns="")
+    listen = f"/ip4/127.0.0.1/tcp/{port}"
+    text = TEMPLATE.format(role="owner", arc=arc or "full", listen=listen, mdns="")
     text = text.replace('mdns = [""]', "mdns = []")
     text = text.replace('"dna.neighbourhood:DNA"', '"sim.load_dna:DNA"')
-    if arc is not None:
-        text = text.replace('role = "owner"', f'role = "owner"\narc = "{arc}"')
     home.write(home.config, text.encode())
     root = keytree.new_root_seed(secrets.token_bytes)
     Keystore.create(home.keystore, PASSPHRASE, {"root": root}, cost=MINIMAL)
