@@ -99,7 +99,7 @@ def run(name: str, directory: Path, nodes: int, seed: int, minutes: float) -> Re
 @pytest.mark.parametrize(
     ("plant", "scenario", "nodes", "minutes", "checker"),
     [
-        (no_fork_check, "hostile", 10, 3, "no fork goes unnoticed"),
+        (no_fork_check, "hostile", 10, 2, "no fork goes unnoticed"),
         (receipt_before_writing, "hostile", 6, 2, "what is acknowledged is on disk"),
         (commit_before_writing, "hostile", 6, 2, "what is acknowledged is on disk"),
         (no_handover, "kill_third", 12, 0.5, "redundancy comes back"),
