@@ -9,8 +9,11 @@ import trio
 
 from ioe_node.store.store import Store
 from ioe_node.workflows import gossip, incoming_ops, integration, publish, validation
+from sim import byzantine
 from sim.result import Result
 from sim.scenarios import SCENARIOS, run_scenario
+from sim.swarm import Swarm
+from sim.watch import CHECK_EVERY_S, GRACE_S, Watch
 
 NEWCOMER_AFTER_S = 30.0
 
@@ -99,7 +102,6 @@ def run(name: str, directory: Path, nodes: int, seed: int, minutes: float) -> Re
 @pytest.mark.parametrize(
     ("plant", "scenario", "nodes", "minutes", "checker"),
     [
-        (no_fork_check, "hostile", 10, 2, "no fork goes unnoticed"),
         (receipt_before_writing, "hostile", 6, 2, "what is acknowledged is on disk"),
         (commit_before_writing, "hostile", 6, 2, "what is acknowledged is on disk"),
         (no_handover, "kill_third", 12, 0.5, "redundancy comes back"),
@@ -117,3 +119,22 @@ def test_a_planted_bug_is_found(
     plant(monkeypatch)
     result = run(scenario, tmp_path, nodes, 1, minutes)
     assert checker in {finding.checker for finding in result.findings}
+
+
+def test_forks_that_nobody_looks_for_are_found(
+    play: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_fork_check(monkeypatch)
+
+    async def story(swarm: Swarm) -> None:
+        assert await swarm.settle()
+        offender = swarm.homes[-1]
+        swarm.offenders.append(offender)
+        found = Watch(swarm, CHECK_EVERY_S)
+        await byzantine.fork(swarm, offender, swarm.rng("test"))
+        for _ in range(round((GRACE_S + 20) / CHECK_EVERY_S)):
+            await trio.sleep(CHECK_EVERY_S)
+            found.look_once()
+        assert {each.checker for each in found.findings} == {"no fork goes unnoticed"}
+
+    play(story, homes=5)
