@@ -138,6 +138,8 @@ class Space:
     faults: list[str] = field(default_factory=list)
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
+    joined: bool = False
+    """Whether we have looked around once, now or before a restart, and know our neighbours."""
     grants: tuple[CapGrant, ...] | None = None
     """What others may call here, once it was looked up; None when that may have changed."""
     slow: set[AgentPubKey] = field(default_factory=set)
