@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from ioe_node.core.share import Range, common, share_of, split
+from ioe_node.core.share import Range, common, split
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.agent_info import SignedInfo
 from ioe_node.net.messages import (
@@ -54,8 +54,7 @@ def shared_ranges(space: Space, peer: AgentPubKey) -> list[Range]:
     """The locations of which both of us hold a share."""
     if not space.membership.holds:
         return []
-    holders = [*space.membership.holders(), space.agent]
-    return common(share_of(space.agent, holders), share_of(peer, holders))
+    return common(space.membership.share(space.agent), space.membership.share(peer))
 
 
 def spans_of(space: Space, ranges: Sequence[Range]) -> list[Span]:
