@@ -12,6 +12,7 @@ NIGHTLY_FUZZ_SECONDS ?= 600
 NIGHTLY_KILLS ?= 50
 NIGHTLY_SWARM_SEEDS ?= 1000
 SWARM_SEEDS ?= 20
+SWARM_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
 STARTED := $(shell date +%s)
 TIMED = @echo "make $@: $$(( $$(date +%s) - $(STARTED) )) s"
@@ -38,7 +39,7 @@ lint: $(STAMP)  ## style and types only
 	$(TIMED)
 
 swarm: $(STAMP)  ## 25 simulated nodes under every fault at once, for SWARM_SEEDS seeds (20)
-	$(BIN)/python -m sim.cli sweep hostile --seeds 0:$(SWARM_SEEDS) --jobs 2
+	$(BIN)/python -m sim.cli sweep hostile --seeds 0:$(SWARM_SEEDS) --jobs $(SWARM_JOBS)
 	$(TIMED)
 
 bench: $(STAMP)  ## every figure beside the limit measured in the same run

@@ -38,11 +38,12 @@ option of `ioe-sim run <scenario>`.
             await run.pass_time()
         run.result.spread("payment", waits)
 
-`nodes` and `minutes` are the defaults of `--nodes` and `--minutes`; when the function begins,
-so many homes run and have met nobody but the first.  It lasts until `run.until_s`.  `Home.call`
-calls a zome function as the home's own client, `Home.get` reads a record as `host.get` does;
-`swarm.kill`, `crash`, `lose_disk`, `start`, `bring_back` and `add` move homes,
-`swarm.network` has `cut`, `cut_one_way`, `cut_off`, `partition` and `heal`,
+`nodes` and `minutes` are the defaults of `--nodes` and `--minutes`, and the community runs the
+neighbourhood's DNA with that metering interval unless the decorator names a `dna`.  When the
+function begins, so many homes run and have met nobody but the first.  It lasts until
+`run.until_s`.  `Home.call` calls a zome function as the home's own client, `Home.get` reads a
+record as `host.get` does; `swarm.kill`, `crash`, `lose_disk`, `start`, `bring_back` and `add`
+move homes, `swarm.network` has `cut`, `cut_one_way`, `cut_off`, `partition` and `heal`,
 `swarm.network.wires.conditions` the latency, loss and bandwidth, and `faults.draw` and
 `faults.strike` a whole schedule of faults.  Draw lots only from `run.rng(name)`, and never
 iterate over a set: both would make two runs of one seed differ.  Put figures down by

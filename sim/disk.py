@@ -76,6 +76,10 @@ class SimulatedStore(Store):
         super().commit(records, ops, by_hash)
         self._committed(records)
 
+    def records_held(self) -> int:
+        """How many records are here, on chains and alone."""
+        return int(self._reader.execute("SELECT count(*) FROM record").fetchone()[0])
+
     def tear(self, rng: Random) -> None:
         """Close as a kill -9 does: nothing is folded, and the log ends in half a write."""
         log = self.path.with_name(self.path.name + "-wal")

@@ -198,12 +198,20 @@ def draw(
         for kind in kinds:
             if kind in SINS and not offenders:
                 continue
-            who = list(offenders) if kind in SINS else honest
+            who = _sinners(kind, offenders) if kind in SINS else honest
             struck = rng.sample(who, 1 if kind in SINS else rng.randint(1, max(1, len(who) // 6)))
             lasts_s = min(rng.uniform(SHORT_S, LONG_S), until_s / 2)
             at_s = rng.uniform(0, until_s - lasts_s)
             schedule.append(Fault(round(at_s, 3), kind, tuple(struck), round(lasts_s, 3)))
     return sorted(schedule, key=lambda fault: (fault.at_s, fault.kind))
+
+
+def _sinners(kind: str, offenders: Sequence[int]) -> list[int]:
+    """Who may commit a sin.  Once warranted, a forker reaches nobody: the first only forks."""
+    alone = len(offenders) > 1
+    if kind == "fork":
+        return list(offenders[:1])
+    return list(offenders[1:] if alone else offenders)
 
 
 async def strike(swarm: Swarm, schedule: Sequence[Fault], rng: Random) -> None:

@@ -1,6 +1,6 @@
 """The DNA that load is made with: one zome whose functions do one thing each, and pay.
 
-Its scenarios are `sim.scenarios_load` on virtual time and `bench.network` on real processes.
+Its scenarios are `sim.scenarios.load_*` on virtual time and `bench.network` on real processes.
 Name it in a config as `dnas = ["sim.load_dna:DNA"]` and found one with
 `ioe community create --dna load`.  The membrane and the payments are the neighbourhood's.
 """

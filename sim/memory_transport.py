@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from ioe_node.errors import Busy, IoeError, PeerError, Refused, TransportError
+from ioe_node.errors import Busy, IoeError, LocalError, PeerError, Refused, TransportError
 from ioe_node.model.hashes import AgentPubKey
 from ioe_node.net.framing import Failure, Request, Response
 from ioe_node.net.link import reply_to
@@ -113,7 +113,8 @@ class MemoryTransport:
     async def request(
         self, protocol: str, peer: AgentPubKey, message: bytes, timeout_s: float = REQUEST_TIMEOUT_S
     ) -> bytes:
-        assert protocol in self._services, f"{protocol} is asked before it is offered"
+        if protocol not in self._services:
+            raise LocalError("ask in a network that this node has joined")
         reply = _Reply()
         self.asked += 1
         linked = self._network.linked(protocol, self.agent, peer)

@@ -9,7 +9,18 @@ from typing import Any
 from ioe_node.errors import LocalError
 from sim.result import Metric
 
-GROWTH = ("messages for an action", "requests for a read", "ops held", "storage")
+GROWTH = (
+    "hops for a lookup",
+    "requests for a read",
+    "messages for an action",
+    "messages for an action, upkeep left out",
+    "messages at rest",
+    "messages to begin",
+    "ops held",
+    "records of others held",
+    "storage",
+    "memory at its peak",
+)
 INCHES_WIDE, INCHES_A_PANEL = 8.0, 2.4
 
 
@@ -71,7 +82,10 @@ def plot_growth(path: Path, rows: Iterable[dict[str, Any]], names: Sequence[str]
             above = [max(by_nodes[each]) - mean for mean, each in zip(means, nodes, strict=True)]
             panel.errorbar(nodes, means, yerr=[below, above], marker="o", label=scenario)
         panel.set_xscale("log")
-        panel.set_ylim(bottom=0)
+        if all(
+            value > 0 for by_nodes in lines.values() for each in by_nodes.values() for value in each
+        ):
+            panel.set_yscale("log")
         panel.set_ylabel(f"{name}\n{units[name]}".strip())
         panel.legend()
     panels[-1].set_xlabel("nodes")

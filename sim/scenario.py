@@ -15,6 +15,7 @@ from typing import Any
 import trio
 
 from dna.neighbourhood import DNA
+from ioe_node.hdk import DnaDef
 from sim.conditions import Conditions
 from sim.result import Result
 from sim.swarm import Swarm, open_swarm
@@ -84,15 +85,15 @@ Story = Callable[..., Awaitable[None]]
 class Scenario:
     """A story, the size that it has by default, and how it is watched.
 
-    `interval_s` is the metering interval of its community; `settle` says that in the end all
-    must come to rest and be checked as a whole.
+    `dna` is what its community runs; `settle` says that in the end all must come to rest and be
+    checked as a whole.
     """
 
     name: str
     story: Story
     nodes: int
     virtual_s: float
-    interval_s: int
+    dna: DnaDef
     conditions: Conditions
     check_every_s: float
     settle: bool
@@ -124,11 +125,17 @@ def scenario(
     minutes: float,
     *,
     interval_s: int = 15 * 60,
+    dna: DnaDef | None = None,
     conditions: Conditions | None = None,
     check_every_s: float = CHECK_EVERY_S,
     settle: bool = True,
 ) -> Callable[[Story], Story]:
-    """Register the decorated function under its own name; see `Scenario`."""
+    """Register the decorated function under its own name; see `Scenario`.
+
+    Without a `dna` it is the neighbourhood's, with a metering interval of `interval_s`.
+    """
+    if dna is None:
+        dna = replace(DNA, properties=replace(DNA.properties, interval_us=interval_s * 1_000_000))
 
     def register(story: Story) -> Story:
         name = story.__name__
@@ -140,7 +147,7 @@ def scenario(
             story,
             nodes,
             minutes * 60,
-            interval_s,
+            dna,
             conditions or Conditions(),
             check_every_s,
             settle,
@@ -159,10 +166,8 @@ async def play(
     """Play a scenario on a swarm of its own, watched all the while, and check what it leaves."""
     result = Result(chosen.name, options.nodes, options.seed, trace)
     begun_s = time.perf_counter()
-    interval_us = chosen.interval_s * 1_000_000
-    definition = replace(DNA, properties=replace(DNA.properties, interval_us=interval_us))
     async with open_swarm(
-        directory, options.seed, options.nodes, definition, trace, options.conditions
+        directory, options.seed, options.nodes, chosen.dna, trace, options.conditions
     ) as swarm:
         watch = Watch(swarm, chosen.check_every_s)
         run = Run(swarm, options, result, watch, progress)

@@ -1,5 +1,6 @@
 """What happened, in order: messages, commits, faults, folded into one hash."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
@@ -19,6 +20,7 @@ _encoder = msgspec.msgpack.Encoder()
 class Trace:
     """Counts and the hash over the events so far; the events of a window of time are kept.
 
+    `kinds` counts the messages of each kind.
     `keep_us` is the window's (begin, end) in microseconds since 1970; None keeps nothing.
     """
 
@@ -27,6 +29,7 @@ class Trace:
     message_bytes: int = 0
     lost: int = 0
     commits: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
     events: list[Event] = field(default_factory=list)
     _digest: Any = field(default_factory=lambda: blake2b(digest_size=16))
     _pending: bytearray = field(default_factory=bytearray)
@@ -37,6 +40,7 @@ class Trace:
         """A request or an answer has arrived, or is lost."""
         self.messages += 1
         self.message_bytes += size
+        self.kinds[kind] += 1
         self.lost += not arrived
         self.note(("message", at_us, sender, receiver, kind, size, arrived))
 

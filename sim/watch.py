@@ -99,9 +99,20 @@ class Watch:
         if not self.findings and (self.survey.forks or open_halves):
             await trio.sleep(GRACE_S + 1)
             self.look_once()
+        await self._spread()
         for name, found in checkers.at_rest(self.swarm, self.survey).items():
             self._found(name, found)
         await self._read_some()
+
+    async def _spread(self) -> None:
+        """Chains are at rest; what lies outside of them goes on by gossip, within the grace."""
+        until_s = trio.current_time() + GRACE_S
+        while not self.findings and trio.current_time() < until_s:
+            honest, running = self.swarm.honest(), self.swarm.running()
+            others = [home for home in running if home in self.swarm.offenders]
+            if not checkers.ops_arrived(honest, others):
+                return
+            await trio.sleep(CHECK_EVERY_S)
 
     async def _read_some(self) -> None:
         """Random homes read random records that somebody alive holds."""

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from heapq import nsmallest
 
 from ioe_node.core.authority import REDUNDANCY
+from ioe_node.core.share import Range, share_of
 from ioe_node.model.hashes import CORE, AgentPubKey, key_of
 
 BUCKET_PEERS_MAX = 20
@@ -24,6 +25,7 @@ NEAREST = 3 * REDUNDANCY
 """Kept whatever their bucket: enough that our share's other authorities are all among them."""
 FAILURES_MAX = 2
 AUTHORITIES_CACHED_MAX = 16_384
+SHARES_CACHED_MAX = 1_024
 FORGET_AFTER_US = 7 * 24 * 3_600 * 1_000_000
 
 
@@ -106,12 +108,21 @@ class Membership:
         self._by_key = Buckets(key_of(us), lambda member: member.key)
         self._by_place = Buckets(place, lambda member: member.place)
         self._authorities: dict[int, tuple[AgentPubKey, ...]] = {}
-        self._alive: list[AgentPubKey] | None = None
+        self._shares: dict[AgentPubKey, list[Range]] = {}
+        self._alive: list[Member] | None = None
 
     def _changed(self) -> None:
         self.version += 1
         self._authorities.clear()
+        self._shares.clear()
         self._alive = None
+
+    def _living(self) -> list[Member]:
+        """Everyone kept who lives, in key order; worked out once a change."""
+        if self._alive is None:
+            living = [member for member in self._members.values() if member.alive]
+            self._alive = sorted(living, key=lambda member: member.agent)
+        return self._alive
 
     def set_holds(self, holds: bool) -> None:
         """Whether we hold a share ourselves."""
@@ -198,9 +209,7 @@ class Membership:
 
     def alive(self) -> list[AgentPubKey]:
         """Everyone kept who lives, in key order."""
-        if self._alive is None:
-            self._alive = sorted(agent for agent, each in self._members.items() if each.alive)
-        return list(self._alive)
+        return [member.agent for member in self._living()]
 
     def dead(self) -> list[AgentPubKey]:
         """Everyone kept who does not answer, in key order."""
@@ -208,7 +217,16 @@ class Membership:
 
     def holders(self) -> list[AgentPubKey]:
         """Those of the living who hold a share, in key order."""
-        return [agent for agent in self.alive() if self._members[agent].holds]
+        return [member.agent for member in self._living() if member.holds]
+
+    def share(self, agent: AgentPubKey) -> list[Range]:
+        """The locations that an agent is an authority for, as far as we know."""
+        found = self._shares.get(agent)
+        if found is None:
+            if len(self._shares) >= SHARES_CACHED_MAX:
+                self._shares.clear()
+            found = self._shares[agent] = share_of(agent, [*self.holders(), self.us])
+        return found
 
     def knows_all(self) -> bool:
         """Whether no member was ever left out for lack of room."""
@@ -220,8 +238,9 @@ class Membership:
 
     def closest(self, key: int, count: int) -> list[AgentPubKey]:
         """The living members closest to a key, closest first, ourselves left out."""
-        living = [member for member in self._members.values() if member.alive]
-        found = nsmallest(count, living, key=lambda each: (each.key ^ key, each.agent[CORE]))
+        found = nsmallest(
+            count, self._living(), key=lambda each: (each.key ^ key, each.agent[CORE])
+        )
         return [member.agent for member in found]
 
     def closest_by_place(self, place: int, count: int, alive: bool = True) -> list[AgentPubKey]:
@@ -240,9 +259,9 @@ class Membership:
         found = self._authorities.get(key)
         if found is None:
             candidates = [
-                (member.key ^ key, agent[CORE], agent)
-                for agent, member in self._members.items()
-                if member.holds and member.alive
+                (member.key ^ key, member.agent[CORE], member.agent)
+                for member in self._living()
+                if member.holds
             ]
             if self.holds:
                 candidates.append((key_of(self.us) ^ key, self.us[CORE], self.us))

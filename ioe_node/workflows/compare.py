@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from ioe_node.core.share import Range, common, share_of, split
+from ioe_node.core.share import Range, common, split
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.agent_info import SignedInfo
 from ioe_node.net.messages import (
@@ -21,7 +21,7 @@ from ioe_node.net.messages import (
     Span,
 )
 from ioe_node.workflows.locate import learn_all
-from ioe_node.workflows.space import Shares, Space
+from ioe_node.workflows.space import Space
 from ioe_node.workflows.spread import warrants_digest
 
 PARTS = 16
@@ -57,25 +57,12 @@ def shared_ranges(space: Space, peer: AgentPubKey) -> list[Range]:
     member = space.membership.get(peer)
     if not space.membership.holds or (member is not None and not member.holds):
         return []
-    shares = _shares(space)
-    if peer not in shares.common:
-        shares.common[peer] = common(shares.ours, share_of(peer, shares.holders))
-    return shares.common[peer]
+    return common(space.membership.share(space.agent), space.membership.share(peer))
 
 
 def our_share(space: Space) -> list[Range]:
     """The locations of which we hold a share."""
-    return _shares(space).ours if space.membership.holds else []
-
-
-def _shares(space: Space) -> Shares:
-    shares = space.shares
-    if shares.version != space.membership.version:
-        shares = space.shares = Shares(space.membership.version)
-    if not shares.holders:
-        shares.holders = [*space.membership.holders(), space.agent]
-        shares.ours = share_of(space.agent, shares.holders)
-    return shares
+    return space.membership.share(space.agent) if space.membership.holds else []
 
 
 def spans_of(space: Space, ranges: Sequence[Range]) -> list[Span]:

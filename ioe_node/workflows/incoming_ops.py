@@ -39,10 +39,13 @@ def hashes_of(parcel: Parcel) -> list[ActionHash]:
     return [action_hash(data, author) for data in actions]
 
 
-async def park(space: Space, sender: AgentPubKey, parcels: Sequence[Parcel]) -> None:
+async def park(
+    space: Space, sender: AgentPubKey, parcels: Sequence[Parcel], on_chain: bool = False
+) -> None:
     """Bound, dedupe and park; rings the validation bell.
 
     `sender` is ourselves for what we fetched.  Our own chain is nobody's to give us.
+    `on_chain` says that a record which is held alone is wanted on its chain.
     """
     rows: list[ToPark] = []
     for parcel in parcels:
@@ -54,7 +57,8 @@ async def park(space: Space, sender: AgentPubKey, parcels: Sequence[Parcel]) -> 
                 raise PeerError(f"the author of action {seq} is warranted; its ops are refused")
             _check_share(space, sender, parcel, author, seq)
         # Under another signature it may be the same action sealed twice.
-        if not visible(space, parcel) or _sealed_otherwise(space, parcel, hash_):
+        here = _on_chain(space, parcel) if on_chain else visible(space, parcel)
+        if not here or _sealed_otherwise(space, parcel, hash_):
             rows.append(ToPark(hash_, author, seq, encode(parcel), sender))
     if not rows:
         return
@@ -89,9 +93,14 @@ def _sealed_otherwise(space: Space, parcel: Parcel, first: ActionHash) -> bool:
 def visible(space: Space, parcel: Parcel) -> bool:
     """Whether a parcel is integrated here, on its author's chain if that is in our share."""
     hashes = hashes_of(parcel)
-    _, author, seq = first_of(parcel)
-    if is_part(parcel) or (len(hashes) == 1 and not space.is_authority(author)):
+    if is_part(parcel) or (len(hashes) == 1 and not space.is_authority(first_of(parcel)[1])):
         return space.store.has(hashes[0])
+    return _on_chain(space, parcel)
+
+
+def _on_chain(space: Space, parcel: Parcel) -> bool:
+    hashes = hashes_of(parcel)
+    _, author, seq = first_of(parcel)
     return space.store.on_chain(author, seq + len(hashes) - 1, hashes[-1])
 
 
@@ -103,7 +112,7 @@ async def pull(space: Space, author: AgentPubKey, peers: Sequence[AgentPubKey]) 
     chain = await cascade.retrieve_chain(space, author, space.next_seq(author), peers)
     if chain is None:
         return False
-    await park(space, space.agent, chain.parcels)
+    await park(space, space.agent, chain.parcels, on_chain=True)
     return chain.more
 
 

@@ -37,8 +37,13 @@ RETRY_MISSING_S = 2.0
 
 
 async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
-    """Judge limbo whenever it is rung; fetch what stays missing; for ever."""
+    """Judge limbo whenever it is rung; fetch what stays missing; for ever.
+
+    What a fetch brings is parked, which rings the bell: were a lack that it does not fill not
+    left alone for a while, a branch that never comes to stand on ours would be fetched for ever.
+    """
     lacked_before: set[Lack] = set()
+    fetched_s: dict[Lack, float] = {}
     while True:
         lacked: set[Lack] = set()
         after_row = 0
@@ -57,8 +62,13 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
         space.wanted_admissions.clear()
         space.wanted.clear()
         space.wanted_chains.clear()
-        if overdue:
-            await fetch(space, overdue)
+        now_s = trio.current_time()
+        fetched_s = {lack: at_s for lack, at_s in fetched_s.items() if at_s > now_s}
+        due = sorted(overdue.difference(fetched_s))
+        if due:
+            due = space.rng.sample(due, min(len(due), FETCHES_AT_ONCE_MAX))
+            await fetch(space, due)
+            fetched_s.update(dict.fromkeys(due, trio.current_time() + RETRY_MISSING_S))
         patience = RETRY_MISSING_S if overdue else FETCH_AFTER_S
         lacked_before = lacked
         await space.validation_bell.wait(patience if lacked else float("inf"))
@@ -111,8 +121,7 @@ async def fetch(space: Space, lacked: Iterable[Lack]) -> None:
             log.info("fetching what is missing: %s", error)
 
     async with trio.open_nursery() as nursery:
-        wanted = sorted(lacked)
-        for kind, hash_ in space.rng.sample(wanted, min(len(wanted), FETCHES_AT_ONCE_MAX)):
+        for kind, hash_ in lacked:
             nursery.start_soon(one, kind, hash_)
 
 

@@ -100,9 +100,12 @@ async def lookup(space: Space, key: int, count: int = REDUNDANCY, by_place: bool
 
 
 async def authorities_of(space: Space, basis: bytes) -> tuple[AgentPubKey, ...]:
-    """The authorities of any basis, closest first: from what we know, or found by asking."""
+    """The authorities of any basis, closest first: from what we know, or found by asking.
+
+    Before we have looked around, everything seems to be near us: a newcomer asks.
+    """
     known = space.authorities(basis)
-    if space.agent in known or space.membership.knows_all():
+    if space.joined and (space.agent in known or space.membership.knows_all()):
         return known
     key, now_us = key_of(basis), space.clock.now_us()
     found = space.found.get(key)
@@ -110,9 +113,10 @@ async def authorities_of(space: Space, basis: bytes) -> tuple[AgentPubKey, ...]:
         return found[1]
     done = await lookup(space, key)
     holders = tuple(agent for agent in done.peers if _holds(space, agent)) or known
-    if len(space.found) >= FOUND_MAX:
-        space.found.pop(next(iter(space.found)))
-    space.found[key] = (now_us + FOUND_FRESH_US, holders)
+    if space.joined:
+        if len(space.found) >= FOUND_MAX:
+            space.found.pop(next(iter(space.found)))
+        space.found[key] = (now_us + FOUND_FRESH_US, holders)
     return holders
 
 

@@ -52,7 +52,7 @@ def admit(space: Space, peer: AgentPubKey, data: bytes) -> None:
 
 async def meet(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
     """Meet the bootstrap peers, then whom they name, then look up; for ever."""
-    joined = False
+    looked = False
     refresh_at_s = 0.0
     pause_s = ROUND_S
     while True:
@@ -61,8 +61,8 @@ async def meet(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
             for peer in (*begun, *_worth_meeting(space)):
                 nursery.start_soon(_meet, space, peer)
         if space.others() and trio.current_time() >= refresh_at_s:
-            await _refresh(space, FAR_BITS if not joined else 1)
-            joined = True
+            await _refresh(space, FAR_BITS if not looked else 1)
+            looked = space.joined = True
             refresh_at_s = trio.current_time() + REFRESH_S * (0.5 + space.rng.random())
         alone = not space.others()
         pause_s = ROUND_S if not alone else min(ROUND_MAX_S, 2 * pause_s)
@@ -112,3 +112,4 @@ def recall(space: Space) -> None:
         space.admitted[agent] = None
     for data in space.store.peers():
         space.welcome(space.recall_info(infos.decode(data)))
+    space.joined = bool(space.others())

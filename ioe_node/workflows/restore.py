@@ -2,8 +2,9 @@
 
 A disk that was lost, or an older copy put back, must not make us write a second action where
 we have published one: that is a fork, and a warrant.  So the chain is held until those closest to
-us, who should hold it, have said what they have of it; the longest is judged like anybody's and
-written.  Private content never left this disk and does not come back.
+us, who should hold it, have said what they have of it; the longest is judged like anybody's, but
+for what lies on others' chains, and written.  Private content never left this disk and does not
+come back.
 """
 
 from typing import Any
@@ -11,13 +12,13 @@ from typing import Any
 import trio
 
 from ioe_node.errors import IoeError, Malformed, StoreError, TransportError
-from ioe_node.hdi import AgentPubKey
+from ioe_node.hdi import AgentPubKey, Invalid
 from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.record import Record, open_parcel
 from ioe_node.net.messages import Activity, Chain
 from ioe_node.workflows.genesis import genesis
 from ioe_node.workflows.locate import ask_near, lookup
-from ioe_node.workflows.overlay import Overlay, judge
+from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.space import Space, log
 
 ASK_TIMEOUT_S = 3.0
@@ -75,11 +76,16 @@ async def catch_up(space: Space, peers: list[AgentPubKey]) -> int:
 
 
 async def _take(space: Space, records: list[Record]) -> None:
-    if judge(space.rules, Overlay(space.store), records) is not None:
-        raise StoreError(
-            "other nodes hold another continuation of our chain than this disk: an older copy "
-            "was put back and written to; ask the steward for a new invitation of a new node"
-        )
+    """Write a bundle that we sealed once; what its rules look up was here then, and need not be."""
+    overlay = Overlay(space.store)
+    for record in records:
+        verdict = space.rules.validate(record, overlay.head(space.agent), overlay)
+        if isinstance(verdict, Invalid):
+            raise StoreError(
+                "other nodes hold another continuation of our chain than this disk: an older copy "
+                "was put back and written to; ask the steward for a new invitation of a new node"
+            )
+        overlay.add(record)
     ops = [space.ops_held(record) for record in records]
     await space.run(space.store.close_pass, records, ops, space.by_hash(records), [])
     space.grants = None

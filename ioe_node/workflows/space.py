@@ -17,7 +17,6 @@ from ioe_node.clock import Clock
 from ioe_node.core.membership import Membership
 from ioe_node.core.peer_book import PeerBook
 from ioe_node.core.quota import Fault, Limits, Quota
-from ioe_node.core.share import Range
 from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import Busy, IoeError, Malformed, Refused, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
@@ -101,16 +100,6 @@ class Counters:
 
 
 @dataclass
-class Shares:
-    """Our share of the key space and what of it others share, at one state of the membership."""
-
-    version: int = -1
-    holders: list[AgentPubKey] = field(default_factory=list)
-    ours: list[Range] = field(default_factory=list)
-    common: dict[AgentPubKey, list[Range]] = field(default_factory=dict)
-
-
-@dataclass
 class Space:
     """One cell's shared state."""
 
@@ -141,7 +130,6 @@ class Space:
     integrated: trio.Event = field(default_factory=trio.Event)
     blocked: set[AgentPubKey] = field(default_factory=set)
     admitted: dict[AgentPubKey, None] = field(default_factory=dict)
-    shares: Shares = field(default_factory=Shares)
     gone: dict[AgentPubKey, int] = field(default_factory=dict)
     doubted: set[AgentPubKey] = field(default_factory=set)
     offered: dict[AgentPubKey, AgentPubKey] = field(default_factory=dict)
@@ -155,6 +143,8 @@ class Space:
     faults: list[str] = field(default_factory=list)
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
+    joined: bool = False
+    """Whether we have looked around once, now or before a restart, and know our neighbours."""
     grants: tuple[CapGrant, ...] | None = None
     """What others may call here, once it was looked up; None when that may have changed."""
     chains_read: ChainsRead = field(default_factory=ChainsRead)

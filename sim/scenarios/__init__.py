@@ -7,6 +7,19 @@ from sim.scenario import SCENARIOS, Options, Run, Scenario, run_scenario, scenar
 from sim.scenarios.growth import join_large_network, unresponsive
 from sim.scenarios.healing import kill_third, partition_heal
 from sim.scenarios.hostile import hostile
+from sim.scenarios.load_calls import (
+    local_signals,
+    remote_call_rate,
+    two_party_settlement,
+    zome_call_single_value,
+)
+from sim.scenarios.load_reads import (
+    get_agent_activity,
+    validation_receipts,
+    write_read,
+    write_validated,
+)
+from sim.scenarios.load_spread import dht_sync_lag
 from sim.scenarios.metering import metering
 from sim.scenarios.neighbourhood import HOUR_S, neighbourhood
 
@@ -16,13 +29,22 @@ __all__ = [
     "Options",
     "Run",
     "Scenario",
+    "dht_sync_lag",
+    "get_agent_activity",
     "hostile",
     "join_large_network",
     "kill_third",
+    "local_signals",
     "metering",
     "neighbourhood",
     "partition_heal",
+    "remote_call_rate",
     "run_scenario",
     "scenario",
+    "two_party_settlement",
     "unresponsive",
+    "validation_receipts",
+    "write_read",
+    "write_validated",
+    "zome_call_single_value",
 ]

@@ -1,7 +1,9 @@
 """Newcomers to a network that is there already, and one peer that never answers."""
 
+from collections.abc import Awaitable
 from contextlib import suppress
 from random import Random
+from typing import Any
 
 import trio
 
@@ -9,8 +11,10 @@ from ioe_node.core.authority import authorities
 from ioe_node.errors import IoeError
 from ioe_node.hdi import ActionHash
 from sim.home import Home
+from sim.load_dna import DNA
 from sim.scenario import Run, scenario
 from sim.scenarios.healing import write_some
+from sim.scenarios.load_calls import acquainted, load, timed
 from sim.scenarios.readings import enrol, read_within
 
 PATIENCE_S = 60.0
@@ -59,16 +63,19 @@ async def _held_by_all(run: Run, author: Home) -> bool:
     return False
 
 
-@scenario(nodes=16, minutes=8)
+@scenario(nodes=16, minutes=8, dna=DNA)
 async def unresponsive(run: Run, every_s: float = 6.0) -> None:
     """The same load twice, the second time with one peer that takes requests and never answers.
 
-    Laid side by side: a call, a payment, and from a write until another home can read it.
+    Laid side by side is everything that a client may do: calls at home and at another's, writes
+    until another can read them, reads by hash and of a whole chain, payments.
     """
     swarm = run.swarm
-    await swarm.settle()
+    await acquainted(run)
     mute = swarm.homes[-1]
     others = swarm.homes[:-1]
+    for home in others:
+        await load(home, "open_echo")
     took: list[dict[str, list[float]]] = []
     for hushed in (False, True):
         mute.hush(hushed)
@@ -80,7 +87,7 @@ async def unresponsive(run: Run, every_s: float = 6.0) -> None:
         run.result.spread(name, before)
         run.result.spread(f"{name}, one peer mute", with_mute)
         base_s, now_s = _p95(before), _p95(with_mute)
-        ratio = now_s / base_s if base_s else 1.0
+        ratio = now_s / base_s if base_s else 1.0 + now_s
         run.measure(f"{name}, p95 with by without", ratio, "")
         run.expect(
             "a mute peer slows nobody",
@@ -97,30 +104,34 @@ def _p95(seconds: list[float]) -> float:
 async def _read_at_last(reader: Home, hash_: ActionHash) -> None:
     """Read until it is found."""
     while True:
-        if await read_within(reader, hash_, PATIENCE_S) is not None:
+        if await load(reader, "read", hash=hash_) is not None:
             return
         await trio.sleep(POLL_S)
 
 
 async def _load(run: Run, homes: list[Home], every_s: float) -> dict[str, list[float]]:
     """Half of the time; the same lots each time that it is called."""
-    took: dict[str, list[float]] = {"call": [], "payment": [], "written to readable": []}
+    took: dict[str, list[float]] = {}
     until_s = trio.current_time() + run.options.virtual_s / 2
 
+    async def note(name: str, call: Awaitable[Any]) -> Any:
+        took_s, returned = await timed(call)
+        took.setdefault(name, []).append(took_s)
+        return returned
+
     async def one(home: Home, rng: Random) -> None:
+        made: list[ActionHash] = []
         while trio.current_time() < until_s:
             await trio.sleep(every_s * (0.5 + rng.random()))
-            begun_s = trio.current_time()
-            hash_ = await enrol(home, "a thing")
-            took["call"].append(trio.current_time() - begun_s)
             reader = rng.choice([each for each in homes if each is not home])
-            await _read_at_last(reader, hash_)
-            took["written to readable"].append(trio.current_time() - begun_s)
-            begun_s = trio.current_time()
+            made.append(await note("write", load(home, "write", value=len(made))))
+            await note("written to readable", _read_at_last(reader, made[-1]))
+            await note("read", load(reader, "read", hash=rng.choice(made)))
+            await note("whole chain", load(reader, "activity", agent=home.agent))
+            await note("remote call", load(home, "echo_at", agent=reader.agent, value=1))
             with suppress(IoeError):
                 payment = {"payee": reader.agent, "amount_micro": 1}
-                await home.call("currency", "pay", payment)
-                took["payment"].append(trio.current_time() - begun_s)
+                await note("payment", home.call("currency", "pay", payment))
 
     async with trio.open_nursery() as nursery:
         for home in homes:

@@ -73,6 +73,28 @@ def test_a_lost_file_is_fetched_back(play: Callable[[Story], None]) -> None:
     play(story)
 
 
+def test_a_lost_file_is_fetched_back_though_it_rests_on_other_chains(
+    play: Callable[[Story], None],
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        home, other = swarm.homes[2:]
+        for payer, payee in ((home, other), (other, home)):
+            await payer.call("currency", "pay", {"payee": payee.agent, "amount_micro": 5})
+        await enrol(home, other, "after both")
+        assert await swarm.settle()
+        head = home.store.head(home.agent)
+        await swarm.kill(home)
+        remove(home.path)
+        await swarm.start(home)
+        assert home.store.head(home.agent) == head
+        await trio.sleep(10)
+        await home.call("currency", "pay", {"payee": other.agent, "amount_micro": 5})
+        assert await swarm.settle()
+        assert faults(swarm) == []
+
+    play(story)
+
+
 def test_an_older_copy_is_brought_up_to_date_before_anything_is_written(
     play: Callable[[Story], None], tmp_path: Path
 ) -> None:

@@ -1,0 +1,82 @@
+"""Fetching what is missing: a chain of which one record is here alone, and a lack that stays."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from ioe_node.hdi import ActionHash
+from ioe_node.model.hashes import ACTION
+from ioe_node.workflows import integration
+from ioe_node.workflows.incoming_ops import park
+from ioe_node.workflows.limbo import Lack
+from ioe_node.workflows.space import Space
+from sim.scenarios.readings import enrol
+from sim.swarm import open_swarm
+from sim.virtual_clock import run_virtual
+
+HOMES = 16
+PATIENCE_S = 10.0
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Callable[..., Any]:
+    def play(story: Callable[..., Any], homes: int) -> Any:
+        async def main() -> Any:
+            async with open_swarm(tmp_path, 1, homes) as swarm:
+                await swarm.settle()
+                return await story(swarm)
+
+        return run_virtual(main, seed=1)
+
+    return play
+
+
+def test_a_chain_is_fetched_though_a_record_of_it_is_here_alone(run: Callable[..., Any]) -> None:
+    async def story(swarm: Any) -> None:
+        pairs = [(one, two) for one in swarm.homes for two in swarm.homes if one is not two]
+        author, other = next((one, two) for one, two in pairs if two.store.head(one.agent) is None)
+        space = other.cell.space
+        for number in range(3):
+            await enrol(author, f"thing {number}")
+        assert await swarm.settle()
+        head = author.store.head(author.agent)
+        if not space.store.has(head.hash):
+            record = author.store.record(head.hash)
+            await park(space, space.agent, [author.store.alone(record).wire()])
+            await trio.sleep(1)
+        assert space.store.has(head.hash)
+        assert not space.store.on_chain(author.agent, head.seq, head.hash)
+        space.want((), [head.hash])
+        with trio.move_on_after(PATIENCE_S):
+            while not space.store.on_chain(author.agent, head.seq, head.hash):
+                await space.integrated.wait()
+        assert space.store.on_chain(author.agent, head.seq, head.hash)
+
+    run(story, HOMES)
+
+
+def test_what_nobody_has_is_not_asked_for_at_each_ring(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = 0
+
+    async def fetch(space: Space, lacked: Iterable[Lack]) -> None:
+        nonlocal fetched
+        fetched += len(list(lacked))
+
+    async def story(swarm: Any) -> None:
+        space = swarm.homes[1].cell.space
+        monkeypatch.setattr(integration, "fetch", fetch)
+        for _ in range(100):
+            space.want([ActionHash(ACTION + bytes(36))])
+            await trio.sleep(0.01)
+        assert fetched == 1
+        await trio.sleep(integration.RETRY_MISSING_S)
+        space.want([ActionHash(ACTION + bytes(36))])
+        await trio.sleep(0.01)
+        assert fetched == 2
+
+    run(story, 2)
