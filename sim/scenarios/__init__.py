@@ -18,6 +18,7 @@ from sim.scenarios.load_reads import (
     validation_receipts,
     write_read,
     write_validated,
+    zero_arc_create_and_read,
 )
 from sim.scenarios.load_spread import dht_sync_lag
 from sim.scenarios.metering import metering
@@ -46,5 +47,6 @@ __all__ = [
     "validation_receipts",
     "write_read",
     "write_validated",
+    "zero_arc_create_and_read",
     "zome_call_single_value",
 ]

@@ -22,7 +22,22 @@ VOLATILE_ONE_IN = 3
 async def write_read(run: Run, samples: int = 100) -> None:
     """Commit, then read by hash at another node that asks until it has it."""
     await acquainted(run)
-    writer, reader = run.swarm.homes[0], run.swarm.homes[-1]
+    await _write_and_read(run, run.swarm.homes[0], run.swarm.homes[-1], samples)
+
+
+@scenario(nodes=10, minutes=1, dna=DNA)
+async def zero_arc_create_and_read(run: Run, samples: int = 100) -> None:
+    """As `write_read`, where both ends hold nothing for others."""
+    await acquainted(run)
+    writer, reader = [await run.swarm.add(holds=False) for _ in range(2)]
+    await run.swarm.settle()
+    await _write_and_read(run, writer, reader, samples)
+    for home in (writer, reader):
+        others = [author for author in home.store.authors() if author != home.agent]
+        run.expect("a zero node holds its own", not others, f"it holds {len(others)} other chains")
+
+
+async def _write_and_read(run: Run, writer: Home, reader: Home, samples: int) -> None:
     visible = []
     for value in range(samples):
         made = await load(writer, "write", value=value)
