@@ -11,6 +11,7 @@ STAMP := $(VENV)/.installed
 NIGHTLY_FUZZ_SECONDS ?= 600
 NIGHTLY_KILLS ?= 50
 NIGHTLY_SWARM_SEEDS ?= 1000
+NIGHTLY_TRIALS ?= 1000
 SWARM_SEEDS ?= 20
 SWARM_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
@@ -55,6 +56,7 @@ nightly: lint  ## tests with long fuzz, the whole demo, it under kill -9, the sw
 	$(BIN)/python -m sim.demo
 	$(BIN)/python -m sim.demo --kills $(NIGHTLY_KILLS)
 	$(MAKE) swarm SWARM_SEEDS=$(NIGHTLY_SWARM_SEEDS)
+	$(BIN)/python -m sim.double_spend --trials $(NIGHTLY_TRIALS)
 	$(MAKE) bench
 	$(TIMED)
 

@@ -127,7 +127,7 @@ def final(
       ioe chain final --wait 10
       ioe chain final 42 --agent uhCAk...
 
-    Exit codes: 0 final, 4 not yet (ask again, or --wait), 1 it never will be.
+    Exit codes: 0 final, 4 not yet or not to be had (ask again, or --wait), 1 it never will be.
     """
     by_seq = action is not None and action.isascii() and action.isdecimal()
     found = client.call(

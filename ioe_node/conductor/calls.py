@@ -247,9 +247,7 @@ async def _action(
             raise CallError("a place on a chain is 0 to 2^32 - 1")
         record = space.store.record_at(who, space.next_seq(who) - 1 if seq is None else seq)
     if record is None:
-        raise CallError(
-            "that action is not here, nor with anyone who can be reached; see 'ioe chain show'"
-        )
+        raise TransportError("that action is not here, nor with anyone who can be reached")
     return record
 
 

@@ -24,4 +24,4 @@ def test_what_is_no_action_is_said_in_one_line(ioe: Any, daemon: Any) -> None:
     assert said.err.count("\n") == 1
     daemon("owner").wait_ready()
     ioe("community", "create", "street")
-    assert "not here" in ioe("chain", "final", "99", code=1).err
+    assert "not here" in ioe("chain", "final", "99", code=4).err

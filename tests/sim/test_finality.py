@@ -27,7 +27,7 @@ from ioe_node.workflows.finality import (
 )
 from ioe_node.workflows.relief import staff
 from sim.checkers import faults
-from sim.scenarios_double_spend import run_trial, run_trials
+from sim.double_spend import run_trial, run_trials
 from sim.swarm import Home, Swarm
 
 STAFFED_S = 100

@@ -8,7 +8,7 @@ three collude: of its own founding witnesses, or ones whose keys were ground to 
 own; and it owns devices, which it admits itself, ground to stand closer to its place than anyone.
 Whoever colludes signs everything, for whoever asks, and retires by whichever branch.
 
-    python -m sim.scenarios_double_spend --trials 1000
+    python -m sim.double_spend --trials 1000
 """
 
 import argparse
