@@ -13,7 +13,7 @@ from ioe_node.cli.output import json_option, show, table
 from ioe_node.errors import LocalError
 from ioe_node.model.hashes import to_text
 from sim import results
-from sim.naming import SCENARIO, load_option
+from sim.naming import load_option, registered
 from sim.plots import GROWTH, must_draw, plot_growth
 from sim.result import Result
 from sim.running import (
@@ -73,7 +73,7 @@ minutes_option = click.option("--minutes", type=click.FloatRange(0), help="Virtu
 
 @click.command()
 @load_option
-@click.argument("scenario", type=SCENARIO)
+@click.argument("scenario", type=registered)
 @click.option("--nodes", default="", metavar="LIST", help="10,100,1000  [default: the scenario's]")
 @click.option("--seeds", default="0:10", show_default=True, metavar="LIST", help="0:20 or 1,5,9.")
 @minutes_option
@@ -156,7 +156,9 @@ def _collect(
 @load_option
 @click.argument("file", type=_FILE, required=False)
 @click.option("--run", "number", type=int, help="Which run of FILE.  [default: the newest]")
-@click.option("--scenario", type=SCENARIO, help="Instead of FILE: what to run twice.")
+@click.option(
+    "--scenario", type=registered, metavar="NAME", help="Instead of FILE: what to run twice."
+)
 @click.option("--nodes", type=int)
 @click.option("--seed", type=int, default=0, show_default=True)
 @minutes_option
@@ -211,7 +213,7 @@ def _recorded(file: Path, number: int | None) -> tuple[Scenario, Options, str]:
         raise LocalError(f"{file} has no such run")
     row = rows[-1]
     if row["scenario"] not in SCENARIOS:
-        raise LocalError(f"there is no scenario '{row['scenario']}' any more")
+        raise LocalError(f"there is no scenario '{row['scenario']}' (--load its file)")
     options = results.unpacked(row["options"])
     return SCENARIOS[row["scenario"]], options, row["trace_hash"]
 

@@ -2,7 +2,6 @@
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -17,18 +16,11 @@ def unknown(name: str) -> str:
     return f"there is no scenario '{name}'; {meant}'ioe-sim list' names them"
 
 
-class ScenarioName(click.ParamType):
-    """The name of a scenario that is registered when it is read."""
-
-    name = "scenario"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if value not in SCENARIOS:
-            self.fail(unknown(str(value)), param, ctx)
-        return str(value)
-
-
-SCENARIO = ScenarioName()
+def registered(text: str) -> str:
+    """The name of a scenario, if there is one; raises `BadParameter`."""
+    if text not in SCENARIOS:
+        raise click.BadParameter(unknown(text))
+    return text
 
 
 def _load(ctx: click.Context, param: click.Parameter, path: Path | None) -> None:

@@ -91,7 +91,8 @@ class Result:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         self.checks = [ENDS]
-        self.findings = [Finding(ENDS, self.virtual_s, f"crashed: {type(error).__name__}: {error}")]
+        text = " ".join(f"crashed: {type(error).__name__}: {error}".split())
+        self.findings = [Finding(ENDS, self.virtual_s, text)]
 
     def without_trace(self) -> "Result":
         """The same, fit to leave this process."""

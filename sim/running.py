@@ -67,7 +67,7 @@ def conditions_of(
     return replace(base, **chosen)
 
 
-def type_of(chosen: Scenario, name: str) -> click.ParamType:
+def type_of(chosen: Scenario, name: str) -> "click.ParamType[Any]":
     """What one of a scenario's own options takes."""
     default = chosen.settings[name]
     least, most = chosen.limits.get(name, (None, None))

@@ -1,6 +1,7 @@
 """Results go to disk and come back; sweeps run in processes; plots are pictures."""
 
 import csv
+import importlib.util
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -190,7 +191,7 @@ def test_what_could_not_be_kept_is_said_before_the_run(
 def test_parquet_without_pyarrow_is_said_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(LocalError, match="pyarrow"):
         results.must_write(tmp_path / "a.parquet", parquet=True)
 
