@@ -157,7 +157,7 @@ def _collect(
 @click.argument("file", type=_FILE, required=False)
 @click.option("--run", "number", type=int, help="Which run of FILE.  [default: the newest]")
 @click.option(
-    "--scenario", type=registered, metavar="NAME", help="Instead of FILE: what to run twice."
+    "--scenario", type=registered, metavar="NAME", help="Run this twice, instead of FILE."
 )
 @click.option("--nodes", type=int)
 @click.option("--seed", type=int, default=0, show_default=True)

@@ -7,7 +7,6 @@ taken at every look of the checkers.
 import csv
 import importlib.util
 import json
-import sqlite3
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -35,16 +34,21 @@ def unpacked(text: str) -> Options:
     return Options(**{**fields, "conditions": Conditions(**fields["conditions"])})
 
 
+SQLITE = b"SQLite format 3\0"
+"""What a database begins with; an empty file is one without tables."""
+
 TABLES = ("run", "checker", "metric")
 
 
 def _tables(path: Path) -> tuple[Database, list[str]]:
     """A file and its tables; raises `LocalError` where it is no database."""
-    try:
-        database = Database(path)
-        return database, database.table_names()
-    except sqlite3.Error as error:
-        raise LocalError(f"{path} is no file of results: {error}") from None
+    if path.exists():
+        with path.open("rb") as file:
+            begin = file.read(len(SQLITE))
+        if begin not in (b"", SQLITE):
+            raise LocalError(f"{path} is no file of results: it is not SQLite")
+    database = Database(path)
+    return database, database.table_names()
 
 
 def must_write(path: Path, parquet: bool = False) -> None:
