@@ -8,14 +8,22 @@ same trace, in any process.
 
 How to write a scenario
 -----------------------
-A scenario is one decorated async function in a file of `sim/scenarios/`, which its
-`__init__` imports.  It has a docstring, whose first line `ioe-sim list` shows; what follows
+A scenario is one decorated async function.  In a file of your own it needs no change here:
+`ioe-sim run --load FILE.py many_pay_one` imports the file first, and so do `sweep --load` and
+`replay --load`.  Those of this package are in `sim/scenarios/`, whose `__init__` imports them.
+It has a docstring, whose first line `ioe-sim list` shows; what follows
 `run` in its signature are its own options, typed, each with a default, and each becomes an
 option of `ioe-sim run <scenario>`.
 
+    from contextlib import suppress
+
+    import trio
+
+    from ioe_node.errors import IoeError
+    from sim.home import Home
     from sim.scenario import Run, scenario
 
-    @scenario(nodes=20, minutes=5, interval_s=60)
+    @scenario(nodes=20, minutes=5, interval_s=60, limits={"every_s": (0.1, 60)})
     async def many_pay_one(run: Run, amount_micro: int = 5, every_s: float = 2.0) -> None:
         \"\"\"Everybody pays the same home, over and over.\"\"\"
         payee = run.swarm.homes[0]
@@ -38,7 +46,9 @@ option of `ioe-sim run <scenario>`.
             await run.pass_time()
         run.result.spread("payment", waits)
 
-`nodes` and `minutes` are the defaults of `--nodes` and `--minutes`, and the community runs the
+`nodes` and `minutes` are the defaults of `--nodes` and `--minutes`, `nodes_min` and
+`minutes_min` the least with which it shows anything, `limits` the least and most of its own
+options (None: no most), and the community runs the
 neighbourhood's DNA with that metering interval unless the decorator names a `dna`.  When the
 function begins, so many homes run and have met nobody but the first.  It lasts until
 `run.until_s`.  `Home.call` calls a zome function as the home's own client, `Home.get` reads a

@@ -13,10 +13,19 @@ from ioe_node.cli.output import json_option, show, table
 from ioe_node.errors import LocalError
 from ioe_node.model.hashes import to_text
 from sim import results
-from sim.plots import GROWTH, plot_growth
+from sim.naming import load_option, registered
+from sim.plots import GROWTH, must_draw, plot_growth
 from sim.result import Result
-from sim.running import command_line, figure, progress_bar, workplace
-from sim.scenario import SCENARIOS, Options, Scenario, run_scenario
+from sim.running import (
+    attempt,
+    check_size,
+    command_line,
+    figure,
+    progress_bar,
+    type_of,
+    workplace,
+)
+from sim.scenario import SCENARIOS, Options, Scenario
 from sim.sweep import sweep_here, sweep_on
 from sim.trace import Event, Trace
 from sim.virtual_clock import EPOCH_US
@@ -24,7 +33,6 @@ from sim.virtual_clock import EPOCH_US
 JOBS_MAX = 256
 EVENTS_PRINTED_MAX = 10_000
 _FILE = click.Path(dir_okay=False, path_type=Path)
-scenario_name = click.Choice(sorted(SCENARIOS))
 
 
 def numbers(text: str) -> list[int]:
@@ -36,6 +44,8 @@ def numbers(text: str) -> list[int]:
             found += range(int(first), int(last)) if colon else [int(first)]
     except ValueError:
         raise click.BadParameter(f"'{text}' is no list like 10,100 or 0:20") from None
+    if not found:
+        raise click.BadParameter(f"'{text}' names none")
     return found
 
 
@@ -45,14 +55,13 @@ def settings_of(chosen: Scenario, texts: Sequence[str]) -> dict[str, Any]:
     for text in texts:
         name, _, value = text.partition("=")
         name = name.replace("-", "_")
-        default = chosen.settings.get(name)
-        if default is None:
+        if name not in chosen.settings:
             known = ", ".join(chosen.settings) or "none"
             raise click.BadParameter(f"{chosen.name} has no option '{name}' (it has {known})")
         try:
-            given[name] = value == "true" if isinstance(default, bool) else type(default)(value)
-        except ValueError:
-            raise click.BadParameter(f"'{value}' is no value for {name}") from None
+            given[name] = type_of(chosen, name).convert(value, None, None)
+        except click.BadParameter as error:
+            raise click.BadParameter(f"{name}: {error.message}") from None
     return given
 
 
@@ -63,7 +72,8 @@ minutes_option = click.option("--minutes", type=click.FloatRange(0), help="Virtu
 
 
 @click.command()
-@click.argument("scenario", type=scenario_name)
+@load_option
+@click.argument("scenario", type=registered)
 @click.option("--nodes", default="", metavar="LIST", help="10,100,1000  [default: the scenario's]")
 @click.option("--seeds", default="0:10", show_default=True, metavar="LIST", help="0:20 or 1,5,9.")
 @minutes_option
@@ -86,10 +96,12 @@ def sweep(
     own = settings_of(chosen, settings)
     length_s = None if minutes is None else minutes * 60
     todo = [
-        chosen.options(nodes=each, seed=seed, virtual_s=length_s, settings=own)
+        check_size(chosen, chosen.options(nodes=each, seed=seed, virtual_s=length_s, settings=own))
         for each in (numbers(nodes) if nodes else [chosen.nodes])
         for seed in numbers(seeds)
     ]
+    if file is not None:
+        results.must_add(file)
     if scheduler is None:
         outcomes = sweep_here(scenario, todo, jobs)
     else:
@@ -125,9 +137,10 @@ def _collect(
                     results.save(file, options, result)
                 for finding in result.findings[:1]:
                     failed += 1
+                    what = f"at {finding.at_s:g} s: {finding.checker}: {finding.text}"
                     click.echo(
-                        f"seed {options.seed}, {options.nodes} nodes, at {finding.at_s:g} s: "
-                        f"{finding.checker}: {finding.text}; repeat: "
+                        f"seed {options.seed}, {options.nodes} nodes, "
+                        f"{finding.text if result.crash else what}; repeat: "
                         f"{command_line(chosen, options)}"
                     )
     except KeyboardInterrupt:
@@ -140,9 +153,12 @@ def _collect(
 
 
 @click.command()
+@load_option
 @click.argument("file", type=_FILE, required=False)
 @click.option("--run", "number", type=int, help="Which run of FILE.  [default: the newest]")
-@click.option("--scenario", type=scenario_name, help="Instead of FILE: what to run twice.")
+@click.option(
+    "--scenario", type=registered, metavar="NAME", help="Run this twice, instead of FILE."
+)
 @click.option("--nodes", type=int)
 @click.option("--seed", type=int, default=0, show_default=True)
 @minutes_option
@@ -169,7 +185,9 @@ def replay(
         chosen = SCENARIOS[str(scenario)]
         length_s = None if minutes is None else minutes * 60
         own = settings_of(chosen, settings)
-        options = chosen.options(nodes=nodes, seed=seed, virtual_s=length_s, settings=own)
+        options = check_size(
+            chosen, chosen.options(nodes=nodes, seed=seed, virtual_s=length_s, settings=own)
+        )
         expected = _run(chosen, options, Trace()).trace_hash
     window = None
     if from_s is not None or until_s is not None:
@@ -182,6 +200,8 @@ def replay(
         click.echo(_event_text(event))
     if len(trace.events) > EVENTS_PRINTED_MAX:
         click.echo(f"... and {len(trace.events) - EVENTS_PRINTED_MAX} more", err=True)
+    if result.crash:
+        click.echo(f"seed {options.seed}: {result.findings[0].text}", err=True)
     same = result.trace_hash == expected
     click.echo(f"{result.trace_hash} {'is the same' if same else f'differs from {expected}'}")
     sys.exit(0 if same else 1)
@@ -193,14 +213,14 @@ def _recorded(file: Path, number: int | None) -> tuple[Scenario, Options, str]:
         raise LocalError(f"{file} has no such run")
     row = rows[-1]
     if row["scenario"] not in SCENARIOS:
-        raise LocalError(f"there is no scenario '{row['scenario']}' any more")
+        raise LocalError(f"there is no scenario '{row['scenario']}' (--load its file)")
     options = results.unpacked(row["options"])
     return SCENARIOS[row["scenario"]], options, row["trace_hash"]
 
 
 def _run(chosen: Scenario, options: Options, trace: Trace) -> Result:
     with workplace(None, options.nodes) as place, progress_bar(chosen, options) as progress:
-        return run_scenario(chosen.name, place, options, progress, trace)
+        return attempt(chosen, place, options, progress, trace)
 
 
 def _event_text(event: Event) -> str:
@@ -222,6 +242,10 @@ def _event_text(event: Event) -> str:
 @json_option
 def show_results(file: Path, csv: Path | None, parquet: Path | None, as_json: bool) -> None:
     """What the runs in FILE came to."""
+    if csv is not None:
+        results.must_write(csv)
+    if parquet is not None:
+        results.must_write(parquet, parquet=True)
     rows = results.runs(file)
     figures = results.figures(file)
     if csv is not None:
@@ -256,5 +280,6 @@ def _table_of(
 def plot(file: Path, out: Path | None, names: tuple[str, ...]) -> None:
     """Draw how the figures of the runs in FILE grow with the number of nodes."""
     path = out or file.with_suffix(".png")
+    must_draw(path)
     plot_growth(path, results.figures(file), names or GROWTH)
     click.echo(str(path))

@@ -6,6 +6,7 @@ import click
 
 from ioe_node.cli.main import run as run_command
 from sim.afterwards import plot, replay, show_results, sweep
+from sim.naming import load_option, unknown
 from sim.running import run_command_of
 from sim.scenarios import SCENARIOS
 
@@ -16,8 +17,8 @@ def cli() -> None:
     """Swarms of real nodes in one process, on virtual time.
 
     \b
-    Exit codes: 0 every checker passed, 1 one did not (its seed is printed), 2 wrong usage,
-    130 interrupted.
+    Exit codes: 0 every checker passed, 1 one did not or a run crashed (its seed is printed),
+    2 wrong usage, 130 interrupted.
     """
     logging.basicConfig(level=logging.CRITICAL)
 
@@ -39,8 +40,16 @@ class Scenarios(click.Group):
         chosen = SCENARIOS.get(cmd_name)
         return None if chosen is None else run_command_of(chosen)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in SCENARIOS and not args[0].startswith("-"):
+            ctx.fail(unknown(args[0]))
+        return super().resolve_command(ctx, args)
+
 
 @cli.group(cls=Scenarios)
+@load_option
 def run() -> None:
     """Run a scenario and check what it leaves."""
 

@@ -1,5 +1,6 @@
 """Pictures of what happened in a run, and of how figures grow over many (matplotlib)."""
 
+import importlib.util
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -8,6 +9,7 @@ from typing import Any
 
 from ioe_node.errors import LocalError
 from sim.result import Metric
+from sim.results import must_write
 
 GROWTH = (
     "hops for a lookup",
@@ -21,7 +23,18 @@ GROWTH = (
     "storage",
     "memory at its peak",
 )
+FORMATS = (".png", ".svg", ".pdf")
+NO_PLOTS = "plots need matplotlib: pip install 'ioe-node[plots]'"
 INCHES_WIDE, INCHES_A_PANEL = 8.0, 2.4
+
+
+def must_draw(path: Path) -> None:
+    """Raise `LocalError` if no picture could be drawn there, before there is what to draw."""
+    must_write(path)
+    if path.suffix.lower() not in FORMATS:
+        raise LocalError(f"{path.name} is no picture: its name must end in {', '.join(FORMATS)}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise LocalError(NO_PLOTS)
 
 
 def _panels(count: int) -> tuple[Any, list[Any]]:
@@ -30,7 +43,7 @@ def _panels(count: int) -> tuple[Any, list[Any]]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise LocalError("plots need matplotlib: pip install 'ioe-node[plots]'") from None
+        raise LocalError(NO_PLOTS) from None
     figure = Figure(figsize=(INCHES_WIDE, INCHES_A_PANEL * count), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, [figure.add_subplot(count, 1, place + 1) for place in range(count)]

@@ -1,5 +1,6 @@
 """What a run came to: figures, and what the checkers found."""
 
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +21,10 @@ class Metric(NamedTuple):
     at_s: float = 0.0
 
 
+ENDS = "the run comes to its end"
+"""The checker that finds crashes."""
+
+
 class Finding(NamedTuple):
     """What a checker found wrong, and the virtual second of the run at which it did."""
 
@@ -33,6 +38,7 @@ class Result:
     """One run's figures and findings; `checks` are the names of the checkers that looked.
 
     `series` are the counts at each look, over virtual time; a unit of "so far" only grows.
+    `crash` is the traceback of a run that an exception ended.
     """
 
     scenario: str
@@ -46,6 +52,7 @@ class Result:
     series: list[Metric] = field(default_factory=list)
     checks: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    crash: str = ""
 
     @property
     def passed(self) -> bool:
@@ -77,6 +84,15 @@ class Result:
         self.checks = watch.names()
         self.findings = list(watch.findings)
         self.series = watch.series
+
+    def fail(self, error: BaseException) -> None:
+        """Put down that an exception ended the run, as its finding."""
+        self.crash = "".join(traceback.format_exception(error))
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        self.checks = [ENDS]
+        text = " ".join(f"crashed: {type(error).__name__}: {error}".split())
+        self.findings = [Finding(ENDS, self.virtual_s, text)]
 
     def without_trace(self) -> "Result":
         """The same, fit to leave this process."""

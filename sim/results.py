@@ -5,6 +5,7 @@ taken at every look of the checkers.
 """
 
 import csv
+import importlib.util
 import json
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from sim.conditions import Conditions
 from sim.result import Finding, Metric, Result
 from sim.scenario import Options
 
+NO_PARQUET = "Parquet needs pyarrow: pip install 'ioe-node[parquet]'"
 COLUMNS = ("run", "scenario", "nodes", "seed", "passed", "name", "value", "unit", "at_s")
 
 
@@ -32,9 +34,44 @@ def unpacked(text: str) -> Options:
     return Options(**{**fields, "conditions": Conditions(**fields["conditions"])})
 
 
-def _open(path: Path) -> Database:
+SQLITE = b"SQLite format 3\0"
+"""What a database begins with; an empty file is one without tables."""
+
+TABLES = ("run", "checker", "metric")
+
+
+def _tables(path: Path) -> tuple[Database, list[str]]:
+    """A file and its tables; raises `LocalError` where it is no database."""
+    if path.exists():
+        with path.open("rb") as file:
+            begin = file.read(len(SQLITE))
+        if begin not in (b"", SQLITE):
+            raise LocalError(f"{path} is no file of results: it is not SQLite")
     database = Database(path)
-    if "run" not in database.table_names():
+    return database, database.table_names()
+
+
+def must_write(path: Path, parquet: bool = False) -> None:
+    """Raise `LocalError` if a file could not be written there, before there is what to write."""
+    if not path.parent.is_dir():
+        raise LocalError(f"there is no folder {path.parent} for {path.name}")
+    if parquet and importlib.util.find_spec("pyarrow") is None:
+        raise LocalError(NO_PARQUET)
+
+
+def must_add(path: Path) -> None:
+    """Raise `LocalError` if no run could be added to that file."""
+    must_write(path)
+    if path.exists():
+        database, names = _tables(path)
+        database.close()
+        if names and not set(TABLES) <= set(names):
+            raise LocalError(f"{path} is a database of something else")
+
+
+def _open(path: Path) -> Database:
+    database, names = _tables(path)
+    if "run" not in names:
         database["run"].create(
             {
                 "id": int,
@@ -94,8 +131,8 @@ def save(path: Path, options: Options, result: Result) -> int:
 def _existing(path: Path) -> Database:
     if not path.is_file():
         raise LocalError(f"there are no results at {path}")
-    database = Database(path)
-    if "run" not in database.table_names():
+    database, names = _tables(path)
+    if not set(TABLES) <= set(names):
         raise LocalError(f"{path} holds no results of ioe-sim")
     return database
 
@@ -143,7 +180,7 @@ def write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise LocalError("Parquet needs pyarrow: pip install 'ioe-node[parquet]'") from None
+        raise LocalError(NO_PARQUET) from None
     parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
 
 

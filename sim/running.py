@@ -2,8 +2,10 @@
 
 import json
 import resource
+import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,10 +19,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from ioe_node.cli.output import table
 from ioe_node.errors import LocalError
 from sim.conditions import PER_MILLION, Conditions
-from sim.plots import plot_run
+from sim.plots import must_draw, plot_run
 from sim.result import Result
-from sim.results import figures_of, save, write_csv, write_parquet
-from sim.scenario import Options, Scenario, run_scenario
+from sim.results import figures_of, must_add, must_write, save, write_csv, write_parquet
+from sim.scenario import Options, Scenario
+from sim.scenario import Progress as Told
+from sim.scenarios import run_scenario
+from sim.trace import Trace
 
 NODES_MAX = 10_000
 HOURS_MAX = 24 * 366
@@ -62,11 +67,36 @@ def conditions_of(
     return replace(base, **chosen)
 
 
-def _option(name: str, default: Any) -> click.Option:
-    words = [f"--{name.replace('_', '-')}", name]
+def type_of(chosen: Scenario, name: str) -> "click.ParamType[Any]":
+    """What one of a scenario's own options takes."""
+    default = chosen.settings[name]
+    least, most = chosen.limits.get(name, (None, None))
+    if isinstance(default, bool):
+        return click.BOOL
+    if isinstance(default, int):
+        return click.IntRange(least, most)  # type: ignore[arg-type]  # whole ones all the same
+    return click.FloatRange(least, most) if isinstance(default, float) else click.STRING
+
+
+def _option(chosen: Scenario, name: str) -> click.Option:
+    words, default = [f"--{name.replace('_', '-')}", name], chosen.settings[name]
     if isinstance(default, bool):
         return click.Option([f"{words[0]}/--no-{words[0][2:]}", name], default=default)
-    return click.Option(words, type=type(default), default=default, show_default=True)
+    return click.Option(words, type=type_of(chosen, name), default=default, show_default=True)
+
+
+def check_size(chosen: Scenario, options: Options) -> Options:
+    """`options`, if they are neither too few nodes nor too little time; raises `UsageError`."""
+    if not chosen.nodes_min <= options.nodes <= NODES_MAX:
+        raise click.UsageError(
+            f"{chosen.name} takes {chosen.nodes_min} to {NODES_MAX} nodes, not {options.nodes}"
+        )
+    if options.virtual_s < chosen.virtual_min_s:
+        raise click.UsageError(
+            f"{chosen.name} takes at least {chosen.virtual_min_s / 60:g} minutes, "
+            f"not {options.virtual_s / 60:g}"
+        )
+    return options
 
 
 _PERCENT = click.FloatRange(0, 100)
@@ -77,7 +107,11 @@ def swarm_options(chosen: Scenario) -> list[click.Parameter]:
     length = f"{chosen.virtual_s / 60:g} minutes"
     return [
         click.Option(
-            ["--nodes"], type=click.IntRange(2, NODES_MAX), default=chosen.nodes, show_default=True
+            ["--nodes"],
+            type=int,
+            default=chosen.nodes,
+            show_default=True,
+            help=f"How many; at least {chosen.nodes_min}.",
         ),
         click.Option(
             ["--seed"], type=int, default=0, show_default=True, help="What the lots are drawn by."
@@ -85,7 +119,8 @@ def swarm_options(chosen: Scenario) -> list[click.Parameter]:
         click.Option(
             ["--hours"],
             type=click.FloatRange(0, HOURS_MAX),
-            help=f"Virtual hours of load.  [default: {length}]",
+            help=f"Virtual hours of load, at least {chosen.virtual_min_s / 60:g} minutes.  "
+            f"[default: {length}]",
         ),
         click.Option(
             ["--minutes"], type=click.FloatRange(0, HOURS_MAX * 60), help="The same in minutes."
@@ -93,7 +128,7 @@ def swarm_options(chosen: Scenario) -> list[click.Parameter]:
         click.Option(["--loss"], type=_PERCENT, help="Percent of messages that are lost."),
         click.Option(["--duplicate"], type=_PERCENT, help="Percent that come twice."),
         click.Option(["--reorder"], type=_PERCENT, help="Percent that come late."),
-        *(_option(name, default) for name, default in chosen.settings.items()),
+        *(_option(chosen, name) for name in chosen.settings),
     ]
 
 
@@ -108,8 +143,17 @@ OUTPUTS: list[click.Parameter] = [
     click.Option(["--csv"], type=_FILE, help="Write its figures here."),
     click.Option(["--parquet"], type=_FILE, help="The same as Parquet."),
     click.Option(["--plot"], type=_FILE, help="Draw what happened over time (PNG, SVG, PDF)."),
-    click.Option(["--json", "as_json"], is_flag=True, help="Print figures and findings as JSON."),
-    click.Option(["--trace-hash"], is_flag=True, help="Print the hash of all that happened, last."),
+    click.Option(
+        ["--json", "as_json"],
+        is_flag=True,
+        help="Print figures, findings and the trace's hash (its key: trace_hash) as JSON.",
+    ),
+    click.Option(
+        ["--trace-hash"],
+        is_flag=True,
+        help="Print the hash of all that happened as the last line; with --json, the line "
+        "before it is the JSON, all of it.",
+    ),
 ]
 
 
@@ -117,20 +161,22 @@ def options_of(chosen: Scenario, given: dict[str, Any]) -> Options:
     """The options of a run; takes what `swarm_options` has named out of `given`."""
     hours, minutes = given.pop("hours"), given.pop("minutes")
     length_s = (hours or 0) * 3_600 + (minutes or 0) * 60
-    return chosen.options(
+    options = chosen.options(
         nodes=given.pop("nodes"),
         seed=given.pop("seed"),
-        virtual_s=length_s or None,
+        virtual_s=None if hours is None and minutes is None else length_s,
         conditions=conditions_of(
             chosen.conditions, given.pop("loss"), given.pop("duplicate"), given.pop("reorder")
         ),
         settings={name: given.pop(name) for name in chosen.settings},
     )
+    return check_size(chosen, options)
 
 
 def command_line(chosen: Scenario, options: Options) -> str:
     """What repeats a run."""
-    words = [f"ioe-sim run {chosen.name} --nodes {options.nodes} --seed {options.seed}"]
+    loading = f"--load {shlex.quote(chosen.file)} " if chosen.file is not None else ""
+    words = [f"ioe-sim run {loading}{chosen.name} --nodes {options.nodes} --seed {options.seed}"]
     if options.virtual_s != chosen.virtual_s:
         words.append(f"--minutes {options.virtual_s / 60:g}")
     for word in ("loss", "duplicate", "reorder"):
@@ -176,27 +222,56 @@ def run_one(
     trace_hash: bool,
 ) -> None:
     """Run, print and keep what came of it, and leave with the exit code."""
+    if results is not None:
+        must_add(results)
+    if csv is not None:
+        must_write(csv)
+    if parquet is not None:
+        must_write(parquet, parquet=True)
+    if plot is not None:
+        must_draw(plot)
     with workplace(directory, options.nodes) as place, progress_bar(chosen, options) as progress:
-        result = run_scenario(chosen.name, place, options, progress)
-    report(result, as_json)
+        result = attempt(chosen, place, options, progress)
+    report(result, as_json, one_line=trace_hash)
     if results is not None:
         save(results, options, result)
     if csv is not None:
         write_csv(csv, figures_of(result))
     if parquet is not None:
         write_parquet(parquet, figures_of(result))
-    if plot is not None:
+    if plot is not None and not result.crash:
         plot_run(plot, command_line(chosen, options), result.series)
     if not result.passed:
-        at_s = result.findings[0].at_s
+        found = result.findings[0]
+        failed = f"a checker failed at virtual second {found.at_s:g}"
+        what = found.text if result.crash else failed
         click.echo(
-            f"ioe-sim: seed {options.seed}: a checker failed at virtual second {at_s:g}; "
+            f"{result.crash}ioe-sim: seed {options.seed}: {what}; "
             f"'{command_line(chosen, options)}' repeats it",
             err=True,
         )
     if trace_hash:
         click.echo(result.trace_hash)
     sys.exit(0 if result.passed else 1)
+
+
+def attempt(
+    chosen: Scenario,
+    place: Path,
+    options: Options,
+    progress: Told = lambda virtual_s: None,
+    trace: Trace | None = None,
+) -> Result:
+    """`run_scenario`, where an exception makes a failed run of what happened until then."""
+    trace = trace or Trace()
+    begun_s = time.perf_counter()
+    try:
+        return run_scenario(chosen.name, place, options, progress, trace)
+    except Exception as error:
+        result = Result(chosen.name, options.nodes, options.seed, trace, trace.hash())
+        result.wall_s = time.perf_counter() - begun_s
+        result.fail(error)
+        return result
 
 
 @contextmanager
@@ -233,8 +308,8 @@ def figure(value: float, unit: str) -> str:
     return f"{text} {unit}".rstrip()
 
 
-def report(result: Result, as_json: bool) -> None:
-    """What came of a run, for people or as JSON."""
+def report(result: Result, as_json: bool, one_line: bool) -> None:
+    """What came of a run, for people or as JSON (on lines of its own, or on one)."""
     if as_json:
         click.echo(
             json.dumps(
@@ -249,7 +324,7 @@ def report(result: Result, as_json: bool) -> None:
                     "findings": [finding._asdict() for finding in result.findings],
                     "trace_hash": result.trace_hash,
                 },
-                indent=2,
+                indent=None if one_line else 2,
             )
         )
         return

@@ -3,7 +3,9 @@
 How to write one stands in the package docstring (`sim`).
 """
 
+import importlib.util
 import inspect
+import sys
 import time
 import typing
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,6 +17,7 @@ from typing import Any
 import trio
 
 from dna.neighbourhood import DNA
+from ioe_node.errors import LocalError
 from ioe_node.hdk import DnaDef
 from sim.conditions import Conditions
 from sim.result import Result
@@ -22,6 +25,12 @@ from sim.swarm import Swarm, open_swarm
 from sim.trace import Trace
 from sim.virtual_clock import run_virtual
 from sim.watch import CHECK_EVERY_S, Watch
+
+MINUTES_MIN = 0.1
+"""No run is shorter, unless its scenario says so."""
+
+LOADED = "ioe_sim_loaded_"
+"""What the modules of loaded files are called, before the file's own name."""
 
 Setting = int | float | str | bool
 Progress = Callable[[float], None]
@@ -79,6 +88,8 @@ class Run:
 
 
 Story = Callable[..., Awaitable[None]]
+Limits = tuple[float, float | None]
+"""The least and the most of a number; None: as much as you like."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +97,8 @@ class Scenario:
     """A story, the size that it has by default, and how it is watched.
 
     `dna` is what its community runs; `settle` says that in the end all must come to rest and be
-    checked as a whole.
+    checked as a whole.  With fewer than `nodes_min` nodes or less than `virtual_min_s` it would
+    pass without showing anything; `limits` has the least and most of its own options.
     """
 
     name: str
@@ -97,6 +109,15 @@ class Scenario:
     conditions: Conditions
     check_every_s: float
     settle: bool
+    nodes_min: int
+    virtual_min_s: float
+    limits: Mapping[str, Limits]
+
+    @property
+    def file(self) -> str | None:
+        """The file that `load` read it from, if any."""
+        module = sys.modules[self.story.__module__]
+        return module.__file__ if module.__name__.startswith(LOADED) else None
 
     @property
     def summary(self) -> str:
@@ -129,6 +150,9 @@ def scenario(
     conditions: Conditions | None = None,
     check_every_s: float = CHECK_EVERY_S,
     settle: bool = True,
+    nodes_min: int = 2,
+    minutes_min: float = MINUTES_MIN,
+    limits: Mapping[str, Limits] | None = None,
 ) -> Callable[[Story], Story]:
     """Register the decorated function under its own name; see `Scenario`.
 
@@ -151,13 +175,32 @@ def scenario(
             conditions or Conditions(),
             check_every_s,
             settle,
+            nodes_min,
+            minutes_min * 60,
+            limits or {},
         )
+        assert set(made.limits) <= set(made.settings), f"scenario {name} limits what it has not"
         for option, default in made.settings.items():
             assert type(default) is hints[option], f"scenario {name}: {option} has no such default"
         SCENARIOS[name] = made
         return story
 
     return register
+
+
+def load(path: Path) -> None:
+    """Import a Python file, which registers its scenarios; raises `LocalError`."""
+    path = path.resolve()
+    name = LOADED + path.stem
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise LocalError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise LocalError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
 
 
 async def play(

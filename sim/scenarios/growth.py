@@ -22,19 +22,20 @@ POLL_S = 0.02
 SLOWER_PER_CENT_MAX = 10
 
 
-@scenario(nodes=100, minutes=5)
+@scenario(nodes=100, minutes=5, limits={"newcomers": (1, 1_000), "records": (1, None)})
 async def join_large_network(run: Run, newcomers: int = 5, records: int = 3) -> None:
     """Some join a network that has been running: how long until they are of use to each other."""
     swarm, rng = run.swarm, run.rng("joins")
     await write_some(swarm, records)
     await swarm.settle()
+    settled = list(swarm.homes)
     begun_s, seen_s, wrote_s, messages = [], [], [], swarm.trace.messages
     for _ in range(newcomers):
         await trio.sleep(run.options.virtual_s / newcomers * rng.random())
         from_s = trio.current_time()
         newcomer = await swarm.add()
         begun_s.append(trio.current_time() - from_s)
-        author = rng.choice(swarm.homes[:-newcomers])
+        author = rng.choice(settled)
         hash_ = author.committed[max(author.committed)]
         read_s = await read_within(newcomer, hash_, PATIENCE_S)
         run.expect("newcomers can read", read_s is not None, f"home {newcomer.number} cannot")
@@ -63,7 +64,7 @@ async def _held_by_all(run: Run, author: Home) -> bool:
     return False
 
 
-@scenario(nodes=16, minutes=8, dna=DNA)
+@scenario(nodes=16, minutes=8, dna=DNA, nodes_min=3, minutes_min=1, limits={"every_s": (0.1, None)})
 async def unresponsive(run: Run, every_s: float = 6.0) -> None:
     """The same load twice, the second time with one peer that takes requests and never answers.
 

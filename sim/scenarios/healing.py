@@ -52,7 +52,12 @@ async def partition_heal(run: Run) -> None:
     )
 
 
-@scenario(nodes=32, minutes=2)
+@scenario(
+    nodes=32,
+    minutes=2,
+    nodes_min=4,  # of fewer, a third is nobody
+    limits={"percent": (1, 99), "records": (1, None)},
+)
 async def kill_third(run: Run, percent: int = 30, records: int = RECORDS_PER_HOME) -> None:
     """`percent` of all homes are killed at once: what was written is read, and held R times again.
 

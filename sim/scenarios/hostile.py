@@ -14,11 +14,19 @@ from sim.scenarios.readings import enrol, read_within, record_due
 CALM_S = 60.0
 """At the end of the load nothing goes wrong any more."""
 
+FAULTS_MIN_S = 60.0
 PAUSE_S = 40.0
 READ_PATIENCE_S = 10.0
 
 
-@scenario(nodes=25, minutes=4, interval_s=60)
+@scenario(
+    nodes=25,
+    minutes=4,
+    interval_s=60,
+    nodes_min=8,  # a quarter may be dishonest: one that forks, one that does all else
+    minutes_min=(CALM_S + FAULTS_MIN_S) / 60,
+    limits={"offenders": (0, None), "rounds": (1, 100)},
+)
 async def hostile(run: Run, offenders: int = 4, rounds: int = 1) -> None:
     """Crashes, lost disks, wrong clocks, cuts, liars, forks, Sybils: all of it at once.
 

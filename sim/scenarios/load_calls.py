@@ -40,7 +40,7 @@ async def acquainted(run: Run) -> None:
     run.begun_s = trio.current_time()
 
 
-@scenario(nodes=3, minutes=1, dna=DNA)
+@scenario(nodes=3, minutes=1, dna=DNA, limits={"samples": (1, None)})
 async def zome_call_single_value(run: Run, samples: int = 100) -> None:
     """A function that does nothing takes no time of the network's."""
     await acquainted(run)
@@ -49,7 +49,7 @@ async def zome_call_single_value(run: Run, samples: int = 100) -> None:
     run.result.spread("call", took)
 
 
-@scenario(nodes=5, minutes=1, dna=DNA)
+@scenario(nodes=5, minutes=1, dna=DNA, limits={"samples": (1, None)})
 async def remote_call_rate(run: Run, samples: int = 100) -> None:
     """A call that another node answers under a grant."""
     await acquainted(run)
@@ -63,7 +63,7 @@ async def remote_call_rate(run: Run, samples: int = 100) -> None:
     run.result.spread("remote call", took)
 
 
-@scenario(nodes=2, minutes=1, dna=DNA)
+@scenario(nodes=2, minutes=1, dna=DNA, limits={"signals": (1, None)})
 async def local_signals(run: Run, signals: int = 1_000) -> None:
     """Every signal of a call reaches the node's clients."""
     home, received = run.swarm.homes[-1], 0

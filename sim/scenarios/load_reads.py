@@ -18,14 +18,14 @@ UP_S = (10.0, 30.0)
 VOLATILE_ONE_IN = 3
 
 
-@scenario(nodes=10, minutes=1, dna=DNA)
+@scenario(nodes=10, minutes=1, dna=DNA, limits={"samples": (1, None)})
 async def write_read(run: Run, samples: int = 100) -> None:
     """Commit, then read by hash at another node that asks until it has it."""
     await acquainted(run)
     await _write_and_read(run, run.swarm.homes[0], run.swarm.homes[-1], samples)
 
 
-@scenario(nodes=10, minutes=1, dna=DNA)
+@scenario(nodes=10, minutes=1, dna=DNA, limits={"samples": (1, None)})
 async def zero_arc_create_and_read(run: Run, samples: int = 100) -> None:
     """As `write_read`, where both ends hold nothing for others."""
     await acquainted(run)
@@ -55,7 +55,7 @@ async def _write_and_read(run: Run, writer: Home, reader: Home, samples: int) ->
     run.result.spread("commit to read elsewhere", visible)
 
 
-@scenario(nodes=10, minutes=1, dna=DNA)
+@scenario(nodes=10, minutes=1, dna=DNA, limits={"samples": (1, None)})
 async def write_validated(run: Run, samples: int = 100) -> None:
     """Create, update and link in one bundle, about our own record and about another's."""
     await acquainted(run)
@@ -96,7 +96,7 @@ async def _until_receipts(author: Home, action: ActionHash) -> bool:
     return False
 
 
-@scenario(nodes=10, minutes=1, dna=DNA)
+@scenario(nodes=10, minutes=1, dna=DNA, limits={"samples": (1, None)})
 async def validation_receipts(run: Run, samples: int = 100) -> None:
     """From the commit until the author has a receipt from each authority."""
     await acquainted(run)
@@ -113,7 +113,7 @@ async def validation_receipts(run: Run, samples: int = 100) -> None:
     run.result.spread("receipts", took)
 
 
-@scenario(nodes=10, minutes=1, dna=DNA)
+@scenario(nodes=10, minutes=1, dna=DNA, limits={"samples": (1, None)})
 async def get_agent_activity(run: Run, volatile: bool = False, samples: int = 100) -> None:
     """Another agent's whole chain, read at every node in turn.
 

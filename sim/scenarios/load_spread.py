@@ -39,7 +39,12 @@ class Observer:
                 self.lags_s.setdefault((agent, entry["value"]), lag_s)
 
 
-@scenario(nodes=25, minutes=1, dna=DNA)
+@scenario(
+    nodes=25,
+    minutes=1,
+    dna=DNA,
+    limits={"rate": (0.01, None), "writers": (1, None), "observers": (1, None)},
+)
 async def dht_sync_lag(run: Run, rate: float = 2.0, writers: int = 25, observers: int = 5) -> None:
     """Writers write steadily, observers poll each second; the lag is from commit to seen.
 

@@ -23,7 +23,7 @@ FOR_ACTIONS = ("Publish", "Held", "Get", "Records", "Activity", "Chain")
 """What carries what is written; the rest is upkeep: membership, gossip, warrants."""
 
 
-@scenario(nodes=100, minutes=60, interval_s=5 * 60, check_every_s=60.0)
+@scenario(nodes=100, minutes=60, interval_s=5 * 60, check_every_s=60.0, limits={"churn": (0, 100)})
 async def metering(run: Run, churn: float = 0.0) -> None:
     """Every home records a reading each 5 minutes; `churn` percent of them leave, others join.
 

@@ -1,12 +1,17 @@
 """`ioe-sim`: what it prints, and its exit codes."""
 
+import json
 import sys
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
-from sim import checkers, running
+import sim
+from ioe_node.errors import LocalError
+from sim import checkers, results, running
 from sim import cli as sim_cli
 from sim.cli import cli
 from sim.scenarios import SCENARIOS
@@ -39,6 +44,91 @@ def test_a_run_that_fails_says_its_seed(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_an_unknown_scenario_is_wrong_usage() -> None:
     assert CliRunner().invoke(cli, ["run", "nowhere"]).exit_code == 2
+
+
+@pytest.fixture
+def crashing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(*_: Any) -> None:
+        raise ExceptionGroup("trio's", [IndexError("nobody there")])
+
+    monkeypatch.setattr(running, "run_scenario", crash)
+
+
+@pytest.mark.usefixtures("crashing")
+def test_a_run_that_crashes_says_its_seed_and_is_kept(tmp_path: Path) -> None:
+    file = tmp_path / "r.db"
+    done = CliRunner().invoke(cli, [*SHORT, "--results", str(file)])
+    assert done.exit_code == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ioe-sim: seed 3: crashed: IndexError: nobody there; 'ioe-sim run neigh")
+    assert "--seed 3" in last
+    assert "Traceback" in done.stderr
+    (found,) = results.findings(file, 1)
+    assert found.text == "crashed: IndexError: nobody there"
+
+
+@pytest.mark.usefixtures("crashing")
+def test_json_is_one_line_before_the_hash() -> None:
+    lines = CliRunner().invoke(cli, [*SHORT, "--json", "--trace-hash"]).stdout.splitlines()
+    assert len(lines) == 2
+    assert json.loads(lines[0])["trace_hash"] == lines[1]
+    alone = json.loads(CliRunner().invoke(cli, [*SHORT, "--json"]).stdout)
+    assert alone["trace_hash"] == lines[1]
+
+
+def test_an_unknown_scenario_has_one_like_it_named() -> None:
+    for words in (["run", "hostle"], ["sweep", "hostle"], ["replay", "--scenario", "hostle"]):
+        done = CliRunner().invoke(cli, words)
+        assert done.exit_code == 2
+        assert "did you mean 'hostile'? 'ioe-sim list' names them" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["hostile", "--minutes", "1"],
+        ["hostile", "--minutes", "0.2"],
+        ["hostile", "--nodes", "2"],
+        ["kill_third", "--nodes", "2"],
+        ["unresponsive", "--nodes", "2"],
+        ["neighbourhood", "--minutes", "0"],
+        ["metering", "--churn", "-1"],
+        ["metering", "--churn", "101"],
+        ["kill_third", "--percent", "100"],
+        ["hostile", "--offenders", "-1"],
+        ["hostile", "--rounds", "0"],
+        ["join_large_network", "--newcomers", "0"],
+    ],
+)
+def test_what_would_show_nothing_is_refused(words: list[str], crashing: None) -> None:
+    done = CliRunner().invoke(cli, ["run", *words])
+    assert done.exit_code == 2, done.output
+    assert len(done.stderr.partition("Error: ")[2].splitlines()) == 1
+
+
+def test_the_example_runs_as_it_stands(tmp_path: Path) -> None:
+    example = (sim.__doc__ or "").partition("    from contextlib")
+    file = tmp_path / "mine.py"
+    text = (example[1] + example[2]).partition("\n`nodes` and")[0]
+    file.write_text(textwrap.dedent(text))
+    words = ["run", "--load", str(file), "many_pay_one", "--nodes", "2", "--minutes", "0.2"]
+    try:
+        done = CliRunner().invoke(cli, words)
+        assert done.exit_code == 0, done.output
+        assert "payment, p50" in done.output
+        chosen = SCENARIOS["many_pay_one"]
+        again = running.command_line(chosen, chosen.options())
+        assert f"run --load {file} many_pay_one" in again
+    finally:
+        SCENARIOS.pop("many_pay_one", None)
+
+
+def test_a_file_that_cannot_be_loaded_is_said(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("import nothing_like_it")
+    done = CliRunner().invoke(cli, ["run", "--load", str(file), "mine"])
+    assert isinstance(done.exception, LocalError)
+    assert "cannot be loaded: ModuleNotFoundError" in str(done.exception)
 
 
 def test_an_interrupted_run_is_one_line(

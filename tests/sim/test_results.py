@@ -1,13 +1,16 @@
 """Results go to disk and come back; sweeps run in processes; plots are pictures."""
 
 import csv
+import importlib.util
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from sim import afterwards, results, sweep
+from ioe_node.errors import LocalError
+from sim import afterwards, results, running, sweep
 from sim.cli import cli
 from sim.conditions import Conditions
 from sim.scenario import SCENARIOS, Options
@@ -125,6 +128,74 @@ def test_an_interrupted_sweep_says_what_was_done(
     assert [each.name for each in tmp_path.iterdir()] == ["s.db"]
 
 
+def test_a_run_that_crashes_does_not_end_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: Any) -> None:
+        raise IndexError("nobody there")
+
+    def here(name: str, text: str, place: str) -> Any:
+        return sweep.run_job(name, text, place)
+
+    monkeypatch.setattr(running, "run_scenario", crash)
+    monkeypatch.setattr(sweep, "_in_a_process", here)
+    file = tmp_path / "s.db"
+    words = ["sweep", "metering", "--nodes", "2", "--seeds", "4:6", "--results", str(file)]
+    done = invoke(*words)
+    assert done.exit_code == 1
+    assert "2 of 2 runs done, 2 failed" in done.output
+    for seed in (4, 5):
+        said = f"seed {seed}, 2 nodes, crashed: IndexError: nobody there; repeat: ioe-sim run"
+        assert said in done.output
+    assert [run["passed"] for run in results.runs(file)] == [0, 0]
+
+
+def test_a_process_that_dies_is_a_failed_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(*_: Any) -> None:
+        raise BrokenProcessPool("it died")
+
+    monkeypatch.setattr(sweep, "_in_a_process", die)
+    done = invoke("sweep", "metering", "--nodes", "2", "--seeds", "4")
+    assert done.exit_code == 1
+    assert "seed 4, 2 nodes, crashed: BrokenProcessPool: it died" in done.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "metering", "--results", "{text}"],
+        ["sweep", "metering", "--results", "{text}"],
+        ["results", "{text}"],
+        ["replay", "{text}"],
+        ["run", "metering", "--results", "{folder}/none/r.db"],
+        ["run", "metering", "--plot", "{folder}/a.txt"],
+        ["run", "metering", "--csv", "{folder}/none/a.csv"],
+        ["run", "metering", "--parquet", "{folder}/none/a.parquet"],
+        ["plot", "{text}", "--out", "{folder}/a.txt"],
+    ],
+)
+def test_what_could_not_be_kept_is_said_before_the_run(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Any] = []
+    monkeypatch.setattr(running, "run_scenario", lambda *given: begun.append(given))
+    monkeypatch.setattr(afterwards, "sweep_here", lambda *given: begun.append(given))
+    text = tmp_path / "text"
+    text.write_text("no database, and long enough to be seen as none" * 10)
+    done = invoke(*(word.format(text=text, folder=tmp_path) for word in words))
+    assert isinstance(done.exception, LocalError)
+    assert "\n" not in str(done.exception)
+    assert not begun
+
+
+def test_parquet_without_pyarrow_is_said_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(LocalError, match="pyarrow"):
+        results.must_write(tmp_path / "a.parquet", parquet=True)
+
+
 def test_a_scheduler_without_dask_is_said_in_one_line() -> None:
     done = invoke("sweep", "metering", "--nodes", "2", "--scheduler", "tcp://127.0.0.1:1")
     assert done.exit_code != 0
@@ -137,6 +208,14 @@ def test_a_scheduler_without_dask_is_said_in_one_line() -> None:
         ["sweep", "metering", "--nodes", "ten"],
         ["sweep", "metering", "--set", "colour=red"],
         ["sweep", "metering", "--set", "churn=much"],
+        ["sweep", "metering", "--seeds", "5:1"],
+        ["sweep", "metering", "--nodes", "1"],
+        ["sweep", "metering", "--nodes", "2,10001"],
+        ["sweep", "metering", "--minutes", "0"],
+        ["sweep", "metering", "--set", "churn=101"],
+        ["sweep", "hostile", "--minutes", "1"],
+        ["replay", "--scenario", "metering", "--nodes", "1"],
+        ["replay", "--scenario", "hostile", "--minutes", "1"],
         ["run", "metering", "--nodes", "1"],
         ["run", "metering", "--nodes", "10001"],
     ],
