@@ -29,8 +29,11 @@ async def read_chain(space: Space, author: AgentPubKey, from_seq: int) -> list[R
     return found or []
 
 
-def _open(answer: Answer, author: AgentPubKey, from_seq: int) -> list[Record]:
-    """The records of an answer: of this chain, from this place on, each following the last."""
+def _open(answer: Answer, author: AgentPubKey, from_seq: int) -> list[Record] | None:
+    """The records of an answer: of this chain, from this place on, each following the last.
+
+    None for a whole chain of nothing: whoever holds it shows its genesis.
+    """
     if not isinstance(answer, Chain):
         raise Malformed("a chain asked for, something else answered")
     records = [record for parcel in answer.parcels for record in open_parcel(parcel)]
@@ -40,7 +43,7 @@ def _open(answer: Answer, author: AgentPubKey, from_seq: int) -> list[Record]:
             raise Malformed("another chain, or another place of it, than was asked for")
         if place and action.prev_action != records[place - 1].hash:
             raise Malformed("a chain whose actions do not follow each other")
-    return records
+    return records or (None if from_seq == 0 else [])
 
 
 async def read_whole_chain(space: Space, author: AgentPubKey) -> list[Record]:

@@ -7,6 +7,9 @@ from ioe_node.hdi import AgentPubKey
 from ioe_node.model.record import Record
 
 RECORDS_REMEMBERED_MAX = 20_000
+RECORDS_READ_MAX = 200_000
+READS_MAX = 2
+"""A chain that goes on as two branches is read twice and then left alone."""
 
 ReadFrom = Callable[[int], Awaitable[list[Record]]]
 """The next records of a chain from a place on; empty at its end."""
@@ -21,12 +24,14 @@ class ChainsRead:
 
     async def up_to_date(self, author: AgentPubKey, read: ReadFrom) -> list[Record]:
         """A chain up to its end as `read` shows it now, oldest first."""
-        known = self._chains.get(author, [])
-        while page := await read(len(known)):
+        known, begun = list(self._chains.get(author, [])), 1
+        while len(known) < RECORDS_READ_MAX and (page := await read(len(known))):
             if known and page[0].action.prev_action != known[-1].hash:
-                known = []  # another branch than we were shown before: read it all again
+                known, begun = [], begun + 1  # another branch than before: read it all again
+                if begun > READS_MAX:
+                    break
                 continue
-            known = known + page
+            known += page
         self._count += len(known) - len(self._chains.pop(author, []))
         self._chains[author] = known
         while self._count > RECORDS_REMEMBERED_MAX and len(self._chains) > 1:

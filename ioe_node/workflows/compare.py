@@ -26,6 +26,7 @@ from ioe_node.workflows.spread import warrants_digest
 
 PARTS = 16
 NAMED_OPS_MAX = 48
+OFFERED_MAX = 128
 HEARD_FRESH_US = 5 * 1_000_000
 GONE_FRESH_US = 60 * 1_000_000
 
@@ -111,7 +112,7 @@ def answer_offer(space: Space, peer: AgentPubKey, ask: Offer) -> Lacking:
     """What we lack of what a peer offers; what is in our share will be fetched from it."""
     behind = [AgentPubKey(head.author) for head in ask.heads if lacks(space, head)]
     for author in behind:
-        if space.is_authority(author):
+        if space.is_authority(author) and len(space.offered) < OFFERED_MAX:
             space.offered[author] = peer
     space.gossip_bell.ring()
     return Lacking(tuple(behind))

@@ -109,9 +109,10 @@ async def pull(space: Space, author: AgentPubKey, peers: Sequence[AgentPubKey]) 
 
     Whether it goes on after that.
     """
-    chain = await cascade.retrieve_chain(space, author, space.next_seq(author), peers)
-    if chain is None:
-        return False
+    from_seq = space.next_seq(author)
+    chain = await cascade.retrieve_chain(space, author, from_seq, peers)
+    if chain is None or first_of(chain.parcels[0])[2] > from_seq:
+        return False  # what hangs on nothing would wait in our own share of limbo
     await park(space, space.agent, chain.parcels, on_chain=True)
     return chain.more
 

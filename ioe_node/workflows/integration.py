@@ -95,7 +95,10 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
         space.charge(refused.sender, refused.why, refused.fault)
         space.counters.refuse(refused.why)
         if refused.warrant is not None:
-            await keep(space, seal_warrant(refused.warrant, space.sign))
+            try:
+                await keep(space, seal_warrant(refused.warrant, space.sign))
+            except IoeError as error:
+                log.warning("a warrant that we cannot keep: %s", error)
     for record in records:
         if isinstance(record.action, AgentValidationPkg):
             space.welcome(record.action.author)

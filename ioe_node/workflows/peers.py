@@ -42,6 +42,7 @@ def admit(space: Space, peer: AgentPubKey, data: bytes) -> None:
     verdict = space.rules.definition.admits(peer, opening.membrane_proof)
     if isinstance(verdict, Invalid):
         raise PeerError(f"this community does not admit you: {verdict.reason}")
+    space.admitted.setdefault(peer)  # first, or a flood of strangers leaves no room for it
     if space.learn(opening.info) != peer:
         raise Malformed("an opening message in another agent's name")
     info = space.peers.info_of(peer)

@@ -324,7 +324,9 @@ def _judge_alone(
     if isinstance(verdict, Missing):
         return lacks_of(verdict)
     if isinstance(verdict, Invalid):
-        evidence = _invalid(space, record.wire(), action.author, verdict)
+        # Of a bundle of several the rest would have to be shown, too, and it is not here.
+        alone = not _is_part(record)
+        evidence = _invalid(space, record.wire(), action.author, verdict) if alone else None
         found.refused.append(Refused(row, record.hash, sender, verdict.reason, evidence))
     else:
         found.alone.append(record)

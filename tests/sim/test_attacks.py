@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 import trio
 
+from ioe_node.core.chain import Draft, seal, with_path
 from ioe_node.errors import IoeError, PeerError
+from ioe_node.model.action import Create, hash_of
 from ioe_node.model.agent_info import seal_info
-from ioe_node.model.hashes import proof_digest
+from ioe_node.model.hashes import CORE, entry_hash, proof_digest
 from ioe_node.model.record import Proof, WireRecord
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import InvalidRecord, seal_warrant
@@ -164,5 +166,40 @@ def test_invented_infos_count_for_nothing(play: Callable[..., Any]) -> None:
         assert all(home.store.has(made) for home in swarm.homes)
         assert len(author.store.peers()) == len(swarm.homes) - 1
         assert len(author.cell.space.publish_bells) == len(swarm.homes) - 1
+
+    play(story, homes=4)
+
+
+def test_an_invalid_part_of_a_bundle_is_refused_and_ends_nobody(play: Callable[..., Any]) -> None:
+    """What proves it is the whole bundle, which is not there: so no warrant, and no crash."""
+
+    async def story(swarm: Swarm) -> None:
+        await swarm.settle()
+        mallory, judge = swarm.homes[1:3]
+        head = mallory.store.head(mallory.agent)
+        assert head is not None
+        drafts, prev = [], head.hash
+        for number in range(2):
+            entry = b"no enrolment %d" % number
+            hash_, data = hash_of(
+                action := Create(
+                    author=mallory.agent,
+                    timestamp_us=max(swarm.clock.now_us(), head.timestamp_us),
+                    action_seq=head.seq + 1 + number,
+                    prev_action=prev,
+                    entry_type="identity.Enrolment",
+                    entry_hash=entry_hash(entry),
+                )
+            )
+            drafts.append(Draft(hash_, action, data, entry))
+            prev = hash_
+        records = seal(drafts, mallory.signer.sign)
+        part = with_path(records[1], [record.hash[CORE] for record in records]).wire()
+        await mallory.cell.space.ask(judge.agent, Publish((part,)))
+        await trio.sleep(5)
+        assert judge.running
+        assert judge.failures == []
+        assert judge.cell.space.quota.charges(mallory.agent) == 1
+        assert blocked_by(swarm, mallory.agent) == []
 
     play(story, homes=4)
