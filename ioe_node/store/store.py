@@ -32,6 +32,7 @@ from ioe_node.store.schema import migrations
 
 BUSY_TIMEOUT_S = 5.0
 TREES_CACHED_MAX = 8
+ROWS_PER_PAGE = 1_000
 ROWS_PER_READ = 512
 LET_GO = "that chain was let go just now; ask its authorities"
 LOG_PAGES_MAX = 4_096
@@ -449,16 +450,18 @@ class Store(Alone):
         agent = self._agents.get(author)
         if agent is None:
             return
+        first, last = at, _ = _bounds(agent)
         with guard("read a chain"):
-            rows = self._reader.execute(
-                f"SELECT id - ?1, action, entry, place, proof FROM record {_OF_AGENT} ORDER BY id",
-                _bounds(agent),
-            )
-            first = rows.fetchone()
-            if first is None:
-                raise ChainBroken(f"{self.path}: a chain that has lost its every action")
-            yield first
-            yield from rows
+            # A page at a time: an unfinished read would hold all others to what it began with.
+            while page := self._reader.execute(
+                "SELECT id - ?1, action, entry, place, proof FROM record"
+                " WHERE id BETWEEN ?2 AND ?3 ORDER BY id LIMIT ?4",
+                (first, at, last, ROWS_PER_PAGE),
+            ).fetchall():
+                yield from page
+                at = first + page[-1][0] + 1
+        if at == first:
+            raise ChainBroken(f"{self.path}: a chain that has lost its every action")
 
     def ops_held(self) -> int:
         """How many ops are held: read from the table once, counted from then on."""
