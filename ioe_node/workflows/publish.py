@@ -51,6 +51,12 @@ def next_run(space: Space, author: AgentPubKey, from_seq: int) -> list[Record]:
     return run or whole_bundles(space.store.chain(author, from_seq, BUNDLE_ACTIONS_MAX))
 
 
+def backoff_s(space: Space, failures: int) -> float:
+    """How long to wait after so many failures in a row: twice as long each time, by lot."""
+    delay_s = min(RETRY_MAX_S, RETRY_MIN_S * 2.0 ** min(failures, 16))
+    return delay_s * (0.5 + space.rng.random() / 2)
+
+
 async def publish_to(space: Space, peer: AgentPubKey, bell: Bell) -> None:
     """Bring one peer up to our head, then wait for the bell; for ever."""
     failures = 0
@@ -65,8 +71,7 @@ async def publish_to(space: Space, peer: AgentPubKey, bell: Bell) -> None:
             elif not isinstance(error, TransportError):
                 log.info("publishing to %s: %s", to_text(peer)[:12], error)
             failures += 1
-            delay = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(failures, 16))
-            await trio.sleep(delay * (0.5 + space.rng.random() / 2))
+            await trio.sleep(backoff_s(space, failures))
             continue
         await bell.wait()
 

@@ -16,12 +16,15 @@ from ioe_node.model.op import foreign_bases
 from ioe_node.model.record import Parcel, Record
 from ioe_node.model.warrant import INVALID, VALID
 from ioe_node.workflows.locate import authorities_of
-from ioe_node.workflows.publish import OPS_PER_PUBLISH_MAX, PUBLISH_BYTES_MAX, deliver
+from ioe_node.workflows.publish import (
+    OPS_PER_PUBLISH_MAX,
+    PUBLISH_BYTES_MAX,
+    backoff_s,
+    deliver,
+)
 from ioe_node.workflows.space import Space, log
 
 RECEIPTS_ENOUGH = 5
-RETRY_MIN_S = 0.25
-RETRY_MAX_S = 30.0
 
 
 class Receipts:
@@ -57,8 +60,7 @@ async def publish_ops(space: Space) -> None:
             failures = 0
             continue
         failures += 1
-        delay_s = min(RETRY_MAX_S, RETRY_MIN_S * 2 ** min(failures, 16))
-        await space.owed_bell.wait(delay_s * (0.5 + space.rng.random() / 2))
+        await space.owed_bell.wait(backoff_s(space, failures))
 
 
 async def _round(space: Space, receipts: Receipts, seqs: Sequence[int]) -> list[int]:
