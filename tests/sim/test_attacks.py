@@ -160,7 +160,7 @@ def test_invented_infos_count_for_nothing(play: Callable[..., Any]) -> None:
         for home in (author, reader):
             for at in range(0, len(infos), INFOS_PER_COMPARE_MAX):
                 page = tuple(infos[at : at + INFOS_PER_COMPARE_MAX])
-                await space.ask(home.agent, Compare(bytes(16), bytes(16), (), (), page))
+                await space.ask(home.agent, Compare((), (), bytes(16), (), page))
         made = await author.call("identity", "enrol", enrolment(reader, "after the flood"))
         await trio.sleep(60)
         assert all(home.store.has(made) for home in swarm.homes)

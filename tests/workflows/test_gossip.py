@@ -12,7 +12,7 @@ from ioe_node.hdi import ActionHash
 from ioe_node.model.hashes import key_of
 from ioe_node.model.op import foreign_bases
 from ioe_node.net.messages import HeadOf, Offer
-from ioe_node.workflows.compare import NAMED_OPS_MAX, answer_offer, lacks, shared_ranges
+from ioe_node.workflows.compare import NAMED_MAX, answer_offer, lacks, shared_ranges
 from sim.swarm import Home, Swarm, open_swarm
 from sim.virtual_clock import run_virtual
 
@@ -66,7 +66,7 @@ def test_what_was_lost_of_many_ops_comes_back(play: Play) -> None:
 
     async def story(swarm: Swarm) -> None:
         author = swarm.homes[0]
-        made = await enrol(author, swarm.homes[1:], 4 * NAMED_OPS_MAX)
+        made = await enrol(author, swarm.homes[1:], 4 * NAMED_MAX)
         await trio.sleep(60)
         far = {home.number: held_alone(home, swarm, author, made) for home in swarm.homes[1:]}
         assert all(swarm.homes[n].store.has(each) for n, hashes in far.items() for each in hashes)
