@@ -140,7 +140,7 @@ class Gossip:
         self._due_s = min(self._due_s, trio.current_time() + within_s)
 
     def _next(self) -> AgentPubKey | None:
-        """Whom to ask now: who follows us, or by turns a neighbour, at times one far away or dead."""
+        """Whom to ask now: who follows us, or a neighbour in turn, or one far away or dead."""
         space, rng = self._space, self._space.rng
         if len(self._busy) >= ROUNDS_AT_ONCE_MAX:
             return None
@@ -203,7 +203,8 @@ class Gossip:
                 learn_all(space, answer.infos)
                 if not answer.same_warrants:
                     await fetch_warrants(space, peer)
-            if await self._heal_chains(peer, answer) | await self._heal_ops(peer, answer):
+            chains_differ = await self._heal_chains(peer, answer)
+            if await self._heal_ops(peer, answer) or chains_differ:
                 healed += map(encode, (*answer.heads, *answer.names))
             theirs = answer.ops.spans, answer.chains.spans
             ours = await own_spans(space, *map(ranges_of, theirs))
