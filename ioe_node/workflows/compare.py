@@ -35,8 +35,8 @@ from ioe_node.net.messages import (
 )
 from ioe_node.store.store import Store
 from ioe_node.workflows.locate import learn_all
-from ioe_node.workflows.pages import size_of
-from ioe_node.workflows.publish import OPS_PER_PUBLISH_MAX, PUBLISH_BYTES_MAX
+from ioe_node.workflows.pages import page_of
+from ioe_node.workflows.publish import OPS_PER_PUBLISH_MAX
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.spread import warrants_digest
 
@@ -234,7 +234,7 @@ def ops_unlike(
 ) -> tuple[list[OpName], list[Record]]:
     """In the ranges listed: what only a peer has, and the records of what only we have.
 
-    The records are as many as one publish takes, made before `settled_us`.
+    The records are as many as one message takes, made before `settled_us`.
     """
     theirs, ours = list(answer.names), _names_in(OpsHeld(store), answer.ops.listed)
     # Beyond the last name of a list that was cut nobody knows what the other has.
@@ -243,16 +243,13 @@ def ops_unlike(
     if len(theirs) == NAMES_MAX:
         ours = [op for op in ours if _place(op) <= _place(theirs[-1])]
     both = set(ours) & set(theirs)
-    spare: list[Record] = []
-    size_bytes = 0
-    for op in [op for op in ours if op not in both][:OPS_PER_PUBLISH_MAX]:
-        for record in store.ops_at(op.location, op.short):
-            if record.action.timestamp_us < settled_us:
-                size_bytes += size_of(record)
-                if spare and size_bytes > PUBLISH_BYTES_MAX:
-                    break
-                spare.append(record)
-    return [op for op in theirs if op not in both], spare
+    spare = (
+        record
+        for op in [op for op in ours if op not in both][:OPS_PER_PUBLISH_MAX]
+        for record in store.ops_at(op.location, op.short)
+        if record.action.timestamp_us < settled_us
+    )
+    return [op for op in theirs if op not in both], page_of(spare)
 
 
 def _names_in(held: OpsHeld, ranges: Sequence[Range]) -> list[OpName]:
