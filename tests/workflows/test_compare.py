@@ -65,7 +65,7 @@ class Heads:
 
 def heads_of(count: int) -> dict[AgentPubKey, Head]:
     agents = [agent_key(number.to_bytes(32, "big")) for number in range(count)]
-    return {agent: Head(7, action_hash(b"head", agent), 1_000, 1) for agent in agents}
+    return {agent: Head(7, action_hash(b"head", agent), 1_000) for agent in agents}
 
 
 def compared(ours: ChainsHeld, theirs: ChainsHeld) -> tuple[int, list[HeadOf], list[HeadOf]]:
