@@ -33,6 +33,7 @@ from ioe_node.net.messages import (
     OpName,
     Span,
 )
+from ioe_node.store.hash_index import SHORT_MIN
 from ioe_node.store.store import Store
 from ioe_node.workflows.locate import learn_all
 from ioe_node.workflows.pages import page_of
@@ -65,10 +66,15 @@ class Holding(Protocol[Name_co]):
 
 
 class OpsHeld:
-    """The ops held outside their authors' neighbourhoods."""
+    """The ops held outside their authors' neighbourhoods.
 
-    def __init__(self, store: Store) -> None:
+    Of one location there may be more than are named at once, as all links at a base have its
+    location.  They are named in a ring, beginning at `begin`: by lot, so that in time all are.
+    """
+
+    def __init__(self, store: Store, begin: int = SHORT_MIN) -> None:
         self._store = store
+        self._begin = begin
 
     def sums(self, ranges: Sequence[Range]) -> list[tuple[int, bytes]]:
         """See `Holding`."""
@@ -77,7 +83,11 @@ class OpsHeld:
 
     def names(self, low: int, high: int, limit: int) -> list[OpName]:
         """See `Holding`; in order of location and hash."""
-        found = self._store.list_ops(low, high, limit)
+        begin = self._begin if low == high else SHORT_MIN
+        found = self._store.list_ops(low, high, limit, begin)
+        if len(found) < limit and begin > SHORT_MIN:
+            before = self._store.list_ops(low, high, limit - len(found))
+            found += [each for each in before if each[1] < begin]
         return [OpName(location, short) for location, short in found]
 
 
@@ -196,9 +206,10 @@ async def answer_compare(space: Space, peer: AgentPubKey, ask: Compare) -> Compa
     for agent in ask.gone:
         _doubt(space, AgentPubKey(agent))
     shared, chains = shared_ranges(space, peer), chains_held(space)
+    begin = SHORT_MIN + space.rng.getrandbits(64)
 
     def read() -> tuple[tuple[Differing, tuple[OpName, ...]], tuple[Differing, tuple[HeadOf, ...]]]:
-        ops = differing(OpsHeld(space.store), ask.ops, shared)
+        ops = differing(OpsHeld(space.store, begin), ask.ops, shared)
         return ops, differing(chains, ask.chains, shared)
 
     ops, heads = await space.run(read)
@@ -236,12 +247,22 @@ def ops_unlike(
 
     The records are as many as one message takes, made before `settled_us`.
     """
-    theirs, ours = list(answer.names), _names_in(OpsHeld(store), answer.ops.listed)
+    theirs = list(answer.names)
+    begins = {op.location: op.short for op in reversed(theirs)}
+    rings = {low: begins.get(low, SHORT_MIN) for low, high in answer.ops.listed if low == high}
+
+    def place(op: OpName) -> tuple[int, int]:
+        return op.location, (op.short - rings.get(op.location, SHORT_MIN)) % 2**64
+
+    ours: list[OpName] = []
+    for low, high in answer.ops.listed:
+        held = OpsHeld(store, rings.get(low, SHORT_MIN))
+        ours += held.names(low, high, NAMES_MAX - len(ours))
     # Beyond the last name of a list that was cut nobody knows what the other has.
     if len(ours) == NAMES_MAX:
-        theirs = [op for op in theirs if _place(op) <= _place(ours[-1])]
-    if len(theirs) == NAMES_MAX:
-        ours = [op for op in ours if _place(op) <= _place(theirs[-1])]
+        theirs = [op for op in theirs if place(op) <= place(ours[-1])]
+    if len(answer.names) == NAMES_MAX:
+        ours = [op for op in ours if place(op) <= place(answer.names[-1])]
     both = set(ours) & set(theirs)
     spare = (
         record
@@ -250,19 +271,6 @@ def ops_unlike(
         if record.action.timestamp_us < settled_us
     )
     return [op for op in theirs if op not in both], page_of(spare)
-
-
-def _names_in(held: OpsHeld, ranges: Sequence[Range]) -> list[OpName]:
-    names: list[OpName] = []
-    for low, high in ranges:
-        names += held.names(low, high, NAMES_MAX - len(names))
-        if len(names) == NAMES_MAX:
-            break
-    return names
-
-
-def _place(op: OpName) -> tuple[int, int]:
-    return op.location, op.short
 
 
 def answer_offer(space: Space, peer: AgentPubKey, ask: Offer) -> Lacking:

@@ -1,7 +1,9 @@
 """Comparing: only what both share, however much that is, and little work for whoever is asked."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,11 +23,13 @@ from ioe_node.net.messages import (
     OpName,
     Span,
 )
+from ioe_node.store.hash_index import SHORT_MIN
 from ioe_node.store.store import Store
 from ioe_node.workflows import compare
 from ioe_node.workflows.compare import (
     NAMES_MAX,
     ChainsHeld,
+    OpsHeld,
     answer_compare,
     chains_ahead,
     check_answer,
@@ -126,7 +130,9 @@ class Ops:
         self.record = record
         self.read = 0
 
-    def list_ops(self, low: int, high: int, limit: int) -> list[tuple[int, int]]:
+    def list_ops(
+        self, low: int, high: int, limit: int, from_short: int = SHORT_MIN
+    ) -> list[tuple[int, int]]:
         """See `Store`."""
         return [(at, 0) for at in range(low, min(high + 1, self.size))][:limit]
 
@@ -155,6 +161,52 @@ def test_what_lies_beyond_a_list_that_was_cut_is_not_called_lacking(new_author: 
     store = Ops(2 * NAMES_MAX, new_author(1).create(b"x", "t.Blob"))
     theirs = [OpName(at, 0) for at in range(1, 2 * NAMES_MAX, 2)]
     assert unlike(store, theirs, EVERYWHERE)[0] == []
+
+
+class OneBase:
+    """As much of a store as ops at one location are compared by."""
+
+    def __init__(self, shorts: Iterable[int]) -> None:
+        self.shorts = sorted(shorts)
+
+    def count_ops(self, ranges: Sequence[Range]) -> list[tuple[int, int, int]]:
+        """See `Store`."""
+        return [(len(self.shorts), sum(self.shorts), 0) for _ in ranges]
+
+    def list_ops(
+        self, low: int, high: int, limit: int, from_short: int = SHORT_MIN
+    ) -> list[tuple[int, int]]:
+        """See `Store`."""
+        return [(low, short) for short in self.shorts if short >= from_short][:limit]
+
+    def ops_at(self, location: int, short: int) -> list[Any]:
+        """See `Store`: what is spare is noted."""
+        return [
+            SimpleNamespace(
+                short=short, action=SimpleNamespace(timestamp_us=0), action_bytes=b"", entry=None
+            )
+        ]
+
+
+def test_of_one_base_any_number_of_links_is_compared_in_time() -> None:
+    rng = Random(1)
+    everything = [rng.getrandbits(64) + SHORT_MIN for _ in range(4 * NAMES_MAX)]
+    lost = set(rng.sample(everything, 20))
+    rich: Any = OneBase(everything)
+    poor: Any = OneBase(set(everything) - lost)
+    base, asked = [(5, 5)], (Span(5, 5, DIGEST),)
+    lacking: set[int] = set()
+    spare: set[int] = set()
+    for _ in range(40):
+        begin = rng.getrandbits(64) + SHORT_MIN
+        for one, other, found in ((poor, rich, lacking), (rich, poor, spare)):
+            listed, names = differing(OpsHeld(other, begin), asked, base)
+            answer = Compared(listed, names, Differing((), ()), (), True, ())
+            wanted, given = ops_unlike(one, answer, LATE_US)
+            missing = [op.short for op in wanted] + [each.short for each in given]  # type: ignore[attr-defined]
+            assert set(missing) <= lost
+            found.update(missing)
+    assert lacking == spare == lost
 
 
 @pytest.mark.parametrize(
