@@ -123,10 +123,9 @@ def _digest(data: bytes) -> bytes:
     return blake2b(data, digest_size=16).digest()
 
 
-def chains_held(space: Space) -> ChainsHeld:
-    """The chains here whose authors are not warranted."""
-    authors = [author for author in space.store.authors() if author not in space.blocked]
-    return ChainsHeld(space.store, authors)
+def authors_held(space: Space) -> list[AgentPubKey]:
+    """Whose chains are here; without those who are warranted."""
+    return [author for author in space.store.authors() if author not in space.blocked]
 
 
 def shared_ranges(space: Space, peer: AgentPubKey) -> list[Range]:
@@ -160,10 +159,10 @@ async def own_spans(
     space: Space, ops: Sequence[Range], chains: Sequence[Range]
 ) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
     """What we hold of ops and of chains in some ranges each, read in a worker thread."""
-    held = chains_held(space)
+    store, authors = space.store, authors_held(space)
 
     def read() -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-        return spans_of(OpsHeld(space.store), ops), spans_of(held, chains)
+        return spans_of(OpsHeld(store), ops), spans_of(ChainsHeld(store, authors), chains)
 
     return await space.run(read)
 
@@ -205,12 +204,12 @@ async def answer_compare(space: Space, peer: AgentPubKey, ask: Compare) -> Compa
     learn_all(space, ask.infos)
     for agent in ask.gone:
         _doubt(space, AgentPubKey(agent))
-    shared, chains = shared_ranges(space, peer), chains_held(space)
+    store, authors, shared = space.store, authors_held(space), shared_ranges(space, peer)
     begin = SHORT_MIN + space.rng.getrandbits(64)
 
     def read() -> tuple[tuple[Differing, tuple[OpName, ...]], tuple[Differing, tuple[HeadOf, ...]]]:
-        ops = differing(OpsHeld(space.store, begin), ask.ops, shared)
-        return ops, differing(chains, ask.chains, shared)
+        ops = differing(OpsHeld(store, begin), ask.ops, shared)
+        return ops, differing(ChainsHeld(store, authors), ask.chains, shared)
 
     ops, heads = await space.run(read)
     same_warrants = warrants_digest(space) == ask.warrants_digest
@@ -225,11 +224,14 @@ def check_answer(ask: Compare, answer: Compared) -> None:
             raise Malformed("a comparison answered by ranges that were not asked for")
 
 
-def chains_ahead(held: ChainsHeld, answer: Compared, settled_us: int) -> list[HeadOf]:
+def chains_ahead(
+    store: Store, authors: Sequence[AgentPubKey], answer: Compared, settled_us: int
+) -> list[HeadOf]:
     """Heads in the ranges listed that a peer has not, as many as a message holds.
 
     Without those that grew after `settled_us`.
     """
+    held = ChainsHeld(store, authors)
     named = {head.author: head.action_seq for head in answer.heads}
     ours = (head for span in answer.chains.listed for head in held.names(*span))
     ahead = (

@@ -30,8 +30,8 @@ from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.record import WireRecord
 from ioe_node.net.messages import Compared, GetOps, Lacking, Offer, Records, encode
 from ioe_node.workflows.compare import (
+    authors_held,
     chains_ahead,
-    chains_held,
     check_answer,
     compare_of,
     lacks,
@@ -63,7 +63,6 @@ IN_FLIGHT_US = 5 * 1_000_000
 STEPS_MAX = 16
 FETCHES_AT_ONCE_MAX = 8
 HEALED_KNOWN_MAX = 1_024
-NOTHING = blake2b(digest_size=16).digest()
 
 
 class Gossip:
@@ -132,12 +131,8 @@ class Gossip:
         if peers:
             waiting = [peer for peer in self._urgent if peer not in peers]
             self._urgent = [*waiting, *reversed(peers)]
-            self._quicken(URGENT_ROUND_S)
-
-    def _quicken(self, within_s: float = ROUND_S) -> None:
-        """Something has changed: rounds are frequent again, the next of them soon."""
-        self._pause_s = ROUND_S
-        self._due_s = min(self._due_s, trio.current_time() + within_s)
+            self._pause_s = ROUND_S
+            self._due_s = min(self._due_s, trio.current_time() + URGENT_ROUND_S)
 
     def _next(self) -> AgentPubKey | None:
         """Whom to ask now: who follows us, or a neighbour in turn, or one far away or dead."""
@@ -178,7 +173,6 @@ class Gossip:
             await self._converse(peer)
         except TransportError as error:
             log.debug("comparing with %s: %s", to_text(peer)[:12], error)
-            self._quicken()
             await self._probe(peer)
         except IoeError as error:
             if isinstance(error, Malformed):
@@ -214,17 +208,21 @@ class Gossip:
             )
             if not (ops or chains):
                 break
-        self._pace(peer, blake2b(b"".join(healed), digest_size=16).digest())
+        self._pace(peer, b"".join(healed))
 
     def _pace(self, peer: AgentPubKey, healed: bytes) -> None:
-        """Rounds are frequent while they find what was not found before, and rarer after others."""
+        """Rounds are frequent while they heal what they did not heal before, rarer after others.
+
+        `healed` is empty if there was nothing to heal.
+        """
+        digest = blake2b(healed, digest_size=16).digest()
+        if not healed or digest == self._healed.get(peer):
+            self._pause_s = min(ROUND_MAX_S, self._pause_s * ROUND_LONGER)
+            return
         if len(self._healed) >= HEALED_KNOWN_MAX:
             self._healed.clear()
-        if healed == self._healed.setdefault(peer, NOTHING):
-            self._pause_s = min(ROUND_MAX_S, self._pause_s * ROUND_LONGER)
-        else:
-            self._healed[peer] = healed
-            self._pause_s = ROUND_S
+        self._healed[peer] = digest
+        self._pause_s = ROUND_S
 
     async def _heal_chains(self, peer: AgentPubKey, answer: Compared) -> bool:
         """Fetch the chains that a peer holds further, the newest first; offer it the others.
@@ -241,7 +239,7 @@ class Gossip:
                     fetched = True
             elif not space.store.on_chain(author, seq, ActionHash(head.hash)):
                 space.want([ActionHash(head.hash)])  # another branch than ours: a fork
-        ahead = await space.run(chains_ahead, chains_held(space), answer, settled_us)
+        ahead = await space.run(chains_ahead, space.store, authors_held(space), answer, settled_us)
         if ahead:
             lacking = await space.ask(peer, Offer(tuple(ahead)), COMPARE_TIMEOUT_S)
             if not isinstance(lacking, Lacking):

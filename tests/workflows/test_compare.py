@@ -61,19 +61,23 @@ class Heads:
         """See `Store`."""
         return self.heads.get(author)
 
-    def held(self) -> ChainsHeld:
-        """All of it, to be compared."""
-        store: Any = self
-        return ChainsHeld(store, self.heads)
-
 
 def heads_of(count: int) -> dict[AgentPubKey, Head]:
     agents = [agent_key(number.to_bytes(32, "big")) for number in range(count)]
     return {agent: Head(7, action_hash(b"head", agent), 1_000) for agent in agents}
 
 
-def compared(ours: ChainsHeld, theirs: ChainsHeld) -> tuple[int, list[HeadOf], list[HeadOf]]:
+def held(heads: dict[AgentPubKey, Head]) -> ChainsHeld:
+    store: Any = Heads(heads)
+    return ChainsHeld(store, heads)
+
+
+def compared(
+    our: dict[AgentPubKey, Head], their: dict[AgentPubKey, Head]
+) -> tuple[int, list[HeadOf], list[HeadOf]]:
     """A conversation: messages each way, heads that the other named, heads that only we have."""
+    store: Any = Heads(our)
+    ours, theirs = held(our), held(their)
     spans = spans_of(ours, [EVERYWHERE])
     named: list[HeadOf] = []
     ahead: list[HeadOf] = []
@@ -83,7 +87,7 @@ def compared(ours: ChainsHeld, theirs: ChainsHeld) -> tuple[int, list[HeadOf], l
         answer = Compared(Differing((), ()), (), found, heads, True, ())
         check_answer(Compare((), spans, DIGEST, (), ()), answer)
         named += heads
-        ahead += chains_ahead(ours, answer, LATE_US)
+        ahead += chains_ahead(store, list(our), answer, LATE_US)
         own = spans_of(ours, ranges_of(found.spans))
         spans = tuple(a for a, b in zip(own, found.spans, strict=True) if a != b)
         steps += 1
@@ -92,34 +96,34 @@ def compared(ours: ChainsHeld, theirs: ChainsHeld) -> tuple[int, list[HeadOf], l
 
 def test_any_number_of_chains_is_compared_and_equal_ones_cost_one_message() -> None:
     heads = heads_of(CHAINS)
-    assert compared(Heads(heads).held(), Heads(heads).held()) == (1, [], [])
+    assert compared(heads, heads) == (1, [], [])
     behind = dict(heads)
     lost = sorted(heads, key=key_of)[:: CHAINS // 5]
     for author in lost:
         del behind[author]
-    steps, _, ahead = compared(Heads(heads).held(), Heads(behind).held())
+    steps, _, ahead = compared(heads, behind)
     assert [head.author for head in ahead] == lost
     assert steps <= 4
-    _, named, ahead = compared(Heads(behind).held(), Heads(heads).held())
+    _, named, ahead = compared(behind, heads)
     assert {head.author for head in named} >= set(lost)
     assert ahead == []
 
 
 def test_a_peer_that_holds_no_chain_is_offered_as_many_as_a_message_takes() -> None:
-    _, named, ahead = compared(Heads(heads_of(CHAINS)).held(), Heads({}).held())
+    _, named, ahead = compared(heads_of(CHAINS), {})
     assert named == []
     assert len(ahead) == HEADS_PER_MESSAGE_MAX
 
 
 def test_spans_beyond_what_is_shared_are_narrowed_and_nothing_is_named_of_them() -> None:
-    held = Heads(heads_of(100)).held()
+    chains = held(heads_of(100))
     shared = [(10, 2**30), (2**31, 2**31 + 2**30)]
     asked = (Span(0, 2**31 - 1, DIGEST), Span(2**31, 2**31 + 2**20, DIGEST))
-    found, heads = differing(held, asked, shared)
+    found, heads = differing(chains, asked, shared)
     assert ranges_of(found.spans) == [(10, 2**30)]
     assert found.listed == ((2**31, 2**31 + 2**20),)
     assert all(2**31 <= key_of(AgentPubKey(head.author)) <= 2**31 + 2**20 for head in heads)
-    assert differing(held, asked, []) == (Differing((), ()), ())
+    assert differing(chains, asked, []) == (Differing((), ()), ())
 
 
 class Ops:
