@@ -74,12 +74,13 @@ def test_relaying_a_record_without_its_entry_harms_nobody_but_the_relay(
 ) -> None:
     async def story(swarm: Swarm) -> None:
         await swarm.settle()
+        await trio.sleep(120)  # rounds of gossip are rare by now: the judge has nothing by them
         victim, mallory, judge = swarm.homes[1:4]
         for home in swarm.homes:
             if home not in (victim, mallory):
                 swarm.network.cut(victim.agent, home.agent)
         await victim.call("identity", "enrol", enrolment(judge, "clock"))
-        await trio.sleep(0.5)  # no longer: then the judge has it by gossip
+        await trio.sleep(1)
         head = mallory.store.head(victim.agent)
         assert head is not None
         record = mallory.store.record(head.hash)
