@@ -71,7 +71,7 @@ async def _flood(swarm: Swarm, offender: Home, invented: list[Signer], rng: Rand
         for at in range(0, len(infos), INFOS_PER_COMPARE_MAX):
             page = tuple(infos[at : at + INFOS_PER_COMPARE_MAX])
             with suppress(IoeError):
-                flood = Compare(bytes(16), bytes(16), (), (), page)
+                flood = Compare((), (), bytes(16), (), page)
                 await offender.cell.space.ask(target, flood)
 
 

@@ -91,13 +91,11 @@ class Find(Struct, frozen=True, tag="Find"):
 
 
 class Span(Struct, frozen=True, array_like=True):
-    """The ops held at locations `low` to `high`: how many, and two sums over their hashes."""
+    """What is held at locations `low` to `high`, both included, as one digest."""
 
     low: Location
     high: Location
-    count: Count
-    sum_low: Count
-    sum_high: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
+    digest: Digest
 
 
 class OpName(Struct, frozen=True, array_like=True):
@@ -119,13 +117,15 @@ class HeadOf(Struct, frozen=True, array_like=True):
 class Compare(Struct, frozen=True, tag="Compare"):
     """Do we hold the same?  Answered by `Compared`.
 
-    `chains_digest` is over the heads of all chains that both of us hold a share of,
-    `warrants_digest` over who is warranted; `gone` are members that do not answer us.
+    `ops` are spans of the ops outside their authors' neighbourhoods, `chains` of the heads of
+    chains, at their authors' locations; both in order, without overlap, and of what both of us
+    hold a share of.  `warrants_digest` is over who is warranted; `gone` are members that do not
+    answer us.
     """
 
-    chains_digest: Digest
+    ops: Annotated[tuple[Span, ...], Meta(max_length=SPANS_PER_MESSAGE_MAX)]
+    chains: Annotated[tuple[Span, ...], Meta(max_length=SPANS_PER_MESSAGE_MAX)]
     warrants_digest: Digest
-    spans: Annotated[tuple[Span, ...], Meta(max_length=SPANS_PER_MESSAGE_MAX)]
     gone: Annotated[tuple[Hash39, ...], Meta(max_length=GONE_PER_MESSAGE_MAX)]
     infos: Annotated[tuple[SignedInfo, ...], Meta(max_length=INFOS_PER_COMPARE_MAX)]
 
@@ -268,17 +268,24 @@ class Peers(Struct, frozen=True, tag="Peers"):
     infos: Annotated[tuple[SignedInfo, ...], Meta(max_length=PEERS_PER_MESSAGE_MAX)]
 
 
-class Compared(Struct, frozen=True, tag="Compared"):
-    """What differs: `heads` of our share of chains (empty if none does), `same_warrants`,
-    smaller `spans` that differ, and all our `ops` in the spans `listed`.
-    """
+class Differing(Struct, frozen=True, array_like=True):
+    """Where two peers differ: smaller `spans`, and the ranges `listed` whose all is named."""
 
-    heads: Annotated[tuple[HeadOf, ...], Meta(max_length=HEADS_PER_MESSAGE_MAX)]
-    same_chains: bool
-    same_warrants: bool
     spans: Annotated[tuple[Span, ...], Meta(max_length=SPANS_PER_MESSAGE_MAX)]
     listed: Annotated[tuple[tuple[Location, Location], ...], Meta(max_length=SPANS_PER_MESSAGE_MAX)]
-    ops: Annotated[tuple[OpName, ...], Meta(max_length=OPS_PER_MESSAGE_MAX)]
+
+
+class Compared(Struct, frozen=True, tag="Compared"):
+    """What differs: ops and `names` of ours, chains and `heads` of ours, in the ranges listed.
+
+    A span that goes beyond what we think is shared comes back as the spans that do not.
+    """
+
+    ops: Differing
+    names: Annotated[tuple[OpName, ...], Meta(max_length=OPS_PER_MESSAGE_MAX)]
+    chains: Differing
+    heads: Annotated[tuple[HeadOf, ...], Meta(max_length=HEADS_PER_MESSAGE_MAX)]
+    same_warrants: bool
     infos: Annotated[tuple[SignedInfo, ...], Meta(max_length=INFOS_PER_COMPARE_MAX)]
 
 

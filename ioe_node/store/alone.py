@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import CORE, ActionHash, core_of
 from ioe_node.model.record import Record
-from ioe_node.store.hash_index import short_of
+from ioe_node.store.hash_index import SHORT_MIN, short_of
 from ioe_node.store.names import COUNT_OPS, LIST_OPS, delete_names, index_hashes, insert_names
 from ioe_node.store.notes import Notes, guard
 
@@ -90,10 +90,14 @@ class Alone(Notes):
         with guard("compare ops"):
             return [self._reader.execute(COUNT_OPS, span).fetchone() for span in ranges]
 
-    def list_ops(self, low: int, high: int, limit: int) -> list[tuple[int, int]]:
-        """(location, short hash) of the first such ops in a range of locations."""
+    def list_ops(
+        self, low: int, high: int, limit: int, from_short: int = SHORT_MIN
+    ) -> list[tuple[int, int]]:
+        """(location, short hash) of the first such ops in a range of locations, at the first
+        location those from `from_short` on.
+        """
         with guard("list ops"):
-            return self._reader.execute(LIST_OPS, (low, high, limit)).fetchall()
+            return self._reader.execute(LIST_OPS, (low, high, limit, from_short)).fetchall()
 
     def ops_at(self, location: int, short: int) -> list[Record]:
         """The records of an op that `list_ops` names."""

@@ -14,6 +14,7 @@ from ioe_node.model.hashes import CORE, ActionHash, core_of
 
 SEQ_BITS = 32
 SEQ_MAX = 2**SEQ_BITS - 1
+SHORT_MIN = -(2**63)
 HASHES_UNINDEXED_MAX = 1_024
 """Hashes kept in memory; to find them anew takes about 2 ms when a file is opened."""
 

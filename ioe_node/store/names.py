@@ -24,8 +24,8 @@ COUNT_OPS = (
     " FROM (SELECT DISTINCT location, short FROM op WHERE location BETWEEN ? AND ?)"
 )
 LIST_OPS = (
-    "SELECT DISTINCT location, short FROM op WHERE location BETWEEN ? AND ?"
-    " ORDER BY location, short LIMIT ?"
+    "SELECT DISTINCT location, short FROM op WHERE location BETWEEN ?1 AND ?2"
+    " AND (location > ?1 OR short >= ?4) ORDER BY location, short LIMIT ?3"
 )
 
 Row = tuple[Record, int, bool]

@@ -91,7 +91,7 @@ async def _answer(
         case Find():
             return known_near(space, request)
         case Compare():
-            return answer_compare(space, peer, request)
+            return await answer_compare(space, peer, request)
         case Offer():
             return answer_offer(space, peer, request)
         case GetWarrants():

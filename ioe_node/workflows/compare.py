@@ -1,11 +1,23 @@
-"""Comparing with one neighbour what both should hold, and answering it; see `workflows.gossip`."""
+"""Comparing with one neighbour what both should hold, and answering it; see `workflows.gossip`.
 
-from collections.abc import Sequence
+Two things are compared in the same way: the ops outside their authors' neighbourhoods, and the
+heads of chains, each at a location.  Only what both sides hold a share of is: where their views of
+the shares differ, the answerer narrows the question.  Spans lie in order without overlap, so an
+answer reads no row more than twice, in a worker thread, whatever is asked.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from itertools import islice, pairwise
+from typing import Protocol, TypeVar
 
 from ioe_node.core.share import Range, common, split
+from ioe_node.errors import Malformed
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.agent_info import SignedInfo
+from ioe_node.model.hashes import key_of
+from ioe_node.model.record import Record
 from ioe_node.net.messages import (
     GONE_PER_MESSAGE_MAX,
     HEADS_PER_MESSAGE_MAX,
@@ -14,43 +26,106 @@ from ioe_node.net.messages import (
     SPANS_PER_MESSAGE_MAX,
     Compare,
     Compared,
+    Differing,
     HeadOf,
     Lacking,
     Offer,
     OpName,
     Span,
 )
+from ioe_node.store.hash_index import SHORT_MIN
+from ioe_node.store.store import Store
 from ioe_node.workflows.locate import learn_all
+from ioe_node.workflows.pages import page_of
+from ioe_node.workflows.publish import OPS_PER_PUBLISH_MAX
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.spread import warrants_digest
 
+Name = TypeVar("Name", OpName, HeadOf)
+Name_co = TypeVar("Name_co", covariant=True)
+
 PARTS = 16
-NAMED_OPS_MAX = 48
+NAMED_MAX = 48
+"""A range that differs is cut until no more than this is in a part: then all of it is named."""
+NAMES_MAX = min(OPS_PER_MESSAGE_MAX, HEADS_PER_MESSAGE_MAX)
 OFFERED_MAX = 128
 HEARD_FRESH_US = 5 * 1_000_000
 GONE_FRESH_US = 60 * 1_000_000
 
 
-def shared_heads(space: Space, peer: AgentPubKey) -> list[HeadOf]:
-    """The heads, as held here, of all chains of which both of us hold a share; by author."""
-    found: list[HeadOf] = []
-    if not space.membership.holds:
-        return found
-    for author in space.store.authors():
-        holders = space.authorities(author)
-        if peer in holders and (space.agent in holders or author == space.agent):
-            head = space.store.head(author)
-            if head is not None and author not in space.blocked:
+class Holding(Protocol[Name_co]):
+    """What is held here at locations, to be compared."""
+
+    def sums(self, ranges: Sequence[Range]) -> list[tuple[int, bytes]]:
+        """For each range how much there is, and a digest that two peers share if it is equal."""
+        ...
+
+    def names(self, low: int, high: int, limit: int) -> Sequence[Name_co]:
+        """The first names in a range, in order."""
+        ...
+
+
+class OpsHeld:
+    """The ops held outside their authors' neighbourhoods.
+
+    Of one location there may be more than are named at once, as all links at a base have its
+    location.  They are named in a ring, beginning at `begin`: by lot, so that in time all are.
+    """
+
+    def __init__(self, store: Store, begin: int = SHORT_MIN) -> None:
+        self._store = store
+        self._begin = begin
+
+    def sums(self, ranges: Sequence[Range]) -> list[tuple[int, bytes]]:
+        """See `Holding`."""
+        counted = self._store.count_ops(ranges)
+        return [(sums[0], _digest(b"%d %d %d" % sums)) for sums in counted]
+
+    def names(self, low: int, high: int, limit: int) -> list[OpName]:
+        """See `Holding`; in order of location and hash."""
+        begin = self._begin if low == high else SHORT_MIN
+        found = self._store.list_ops(low, high, limit, begin)
+        if len(found) < limit and begin > SHORT_MIN:
+            before = self._store.list_ops(low, high, limit - len(found))
+            found += [each for each in before if each[1] < begin]
+        return [OpName(location, short) for location, short in found]
+
+
+class ChainsHeld:
+    """The heads of the chains of some authors, each at its author's location."""
+
+    def __init__(self, store: Store, authors: Iterable[AgentPubKey]) -> None:
+        self._store = store
+        self._authors = sorted((key_of(author), author) for author in authors)
+
+    def sums(self, ranges: Sequence[Range]) -> list[tuple[int, bytes]]:
+        """See `Holding`."""
+        sums = []
+        for low, high in ranges:
+            heads = self.names(low, high)
+            digest = _digest(b"".join(head.author + head.hash for head in heads))
+            sums.append((len(heads), digest))
+        return sums
+
+    def names(self, low: int, high: int, limit: int | None = None) -> list[HeadOf]:
+        """See `Holding`; in order of the authors' locations."""
+        first = bisect_left(self._authors, (low, b""))
+        past = bisect_left(self._authors, (high + 1, b""))
+        found: list[HeadOf] = []
+        for _, author in self._authors[first:past][:limit]:
+            head = self._store.head(author)
+            if head is not None:
                 found.append(HeadOf(author, head.seq, head.hash, head.timestamp_us))
-    return found[:HEADS_PER_MESSAGE_MAX]
+        return found
 
 
-def heads_digest(heads: Sequence[HeadOf]) -> bytes:
-    """16 bytes that two peers share when they hold the same chains equally far."""
-    digest = blake2b(digest_size=16)
-    for head in heads:
-        digest.update(head.author + head.hash)
-    return digest.digest()
+def _digest(data: bytes) -> bytes:
+    return blake2b(data, digest_size=16).digest()
+
+
+def authors_held(space: Space) -> list[AgentPubKey]:
+    """Whose chains are here; without those who are warranted."""
+    return [author for author in space.store.authors() if author not in space.blocked]
 
 
 def shared_ranges(space: Space, peer: AgentPubKey) -> list[Range]:
@@ -66,46 +141,138 @@ def our_share(space: Space) -> list[Range]:
     return space.membership.share(space.agent) if space.membership.holds else []
 
 
-def spans_of(space: Space, ranges: Sequence[Range]) -> list[Span]:
-    """What is held in each range."""
-    sums = space.store.count_ops(ranges)
-    return [
-        Span(low, high, count, sum_low, sum_high)
-        for (low, high), (count, sum_low, sum_high) in zip(ranges, sums, strict=True)
-    ]
+def ranges_of(spans: Sequence[Span]) -> list[Range]:
+    """Where spans lie."""
+    return [(span.low, span.high) for span in spans]
 
 
-def answer_compare(space: Space, peer: AgentPubKey, ask: Compare) -> Compared:
+def spans_of(holding: Holding[object], ranges: Sequence[Range]) -> tuple[Span, ...]:
+    """What is held in each range, of as many ranges as a message has room for."""
+    ranges = ranges[:SPANS_PER_MESSAGE_MAX]
+    sums = holding.sums(ranges)
+    return tuple(
+        Span(low, high, digest) for (low, high), (_, digest) in zip(ranges, sums, strict=True)
+    )
+
+
+async def own_spans(
+    space: Space, ops: Sequence[Range], chains: Sequence[Range]
+) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+    """What we hold of ops and of chains in some ranges each, read in a worker thread."""
+    store, authors = space.store, authors_held(space)
+
+    def read() -> tuple[tuple[Span, ...], tuple[Span, ...]]:
+        return spans_of(OpsHeld(store), ops), spans_of(ChainsHeld(store, authors), chains)
+
+    return await space.run(read)
+
+
+def _in_order(ranges: Sequence[Range]) -> bool:
+    """Whether ranges follow each other without overlap."""
+    return all(low <= high for low, high in ranges) and all(
+        one[1] < other[0] for one, other in pairwise(ranges)
+    )
+
+
+def differing(
+    holding: Holding[Name], asked: Sequence[Span], shared: Sequence[Range]
+) -> tuple[Differing, tuple[Name, ...]]:
+    """Where a peer's spans differ from what is held here within `shared`, and names from there."""
+    wanted = {(span.low, span.high): span.digest for span in asked}
+    pieces = common(list(wanted), shared)
+    whole = [piece for piece in pieces if piece in wanted]
+    smaller = [piece for piece in pieces if piece not in wanted]
+    listed: list[Range] = []
+    names: list[Name] = []
+    for span, (count, digest) in zip(whole, holding.sums(whole), strict=True):
+        if digest == wanted[span]:
+            continue
+        if count <= NAMED_MAX or span[0] == span[1]:
+            names += holding.names(*span, NAMES_MAX - len(names))
+            listed.append(span)
+        else:
+            smaller += split(span, PARTS)
+        if len(names) + NAMED_MAX > NAMES_MAX or len(smaller) >= SPANS_PER_MESSAGE_MAX:
+            break
+    return Differing(spans_of(holding, sorted(smaller)), tuple(listed)), tuple(names)
+
+
+async def answer_compare(space: Space, peer: AgentPubKey, ask: Compare) -> Compared:
     """What differs here from what a peer holds."""
+    if not (_in_order(ranges_of(ask.ops)) and _in_order(ranges_of(ask.chains))):
+        raise Malformed("a comparison of spans that overlap or are out of order")
     learn_all(space, ask.infos)
     for agent in ask.gone:
         _doubt(space, AgentPubKey(agent))
-    heads = shared_heads(space, peer)
-    same_chains = heads_digest(heads) == ask.chains_digest
-    ours = spans_of(space, [(span.low, span.high) for span in ask.spans])
-    cut: list[Range] = []
-    listed: list[Range] = []
-    named: list[OpName] = []
-    for theirs, span in zip(ask.spans, ours, strict=True):
-        if theirs == span:
-            continue
-        if span.count <= NAMED_OPS_MAX or span.low == span.high:
-            ops = space.store.list_ops(span.low, span.high, OPS_PER_MESSAGE_MAX - len(named))
-            named += [OpName(location, short) for location, short in ops]
-            listed.append((span.low, span.high))
-        else:
-            cut += split((span.low, span.high), PARTS)
-        if len(named) + NAMED_OPS_MAX > OPS_PER_MESSAGE_MAX or len(cut) > SPANS_PER_MESSAGE_MAX:
-            break
-    return Compared(
-        () if same_chains else tuple(heads),
-        same_chains,
-        warrants_digest(space) == ask.warrants_digest,
-        tuple(spans_of(space, cut[:SPANS_PER_MESSAGE_MAX])),
-        tuple(listed),
-        tuple(named),
-        some_infos(space),
+    store, authors, shared = space.store, authors_held(space), shared_ranges(space, peer)
+    begin = SHORT_MIN + space.rng.getrandbits(64)
+
+    def read() -> tuple[tuple[Differing, tuple[OpName, ...]], tuple[Differing, tuple[HeadOf, ...]]]:
+        ops = differing(OpsHeld(store, begin), ask.ops, shared)
+        return ops, differing(ChainsHeld(store, authors), ask.chains, shared)
+
+    ops, heads = await space.run(read)
+    same_warrants = warrants_digest(space) == ask.warrants_digest
+    return Compared(*ops, *heads, same_warrants, some_infos(space))
+
+
+def check_answer(ask: Compare, answer: Compared) -> None:
+    """Raise `Malformed` for an answer about what was not asked: reading that is work for us."""
+    for asked, found in ((ask.ops, answer.ops), (ask.chains, answer.chains)):
+        told = sorted([*found.listed, *ranges_of(found.spans)])
+        if not _in_order(told) or common(told, ranges_of(asked)) != told:
+            raise Malformed("a comparison answered by ranges that were not asked for")
+
+
+def chains_ahead(
+    store: Store, authors: Sequence[AgentPubKey], answer: Compared, settled_us: int
+) -> list[HeadOf]:
+    """Heads in the ranges listed that a peer has not, as many as a message holds.
+
+    Without those that grew after `settled_us`.
+    """
+    held = ChainsHeld(store, authors)
+    named = {head.author: head.action_seq for head in answer.heads}
+    ours = (head for span in answer.chains.listed for head in held.names(*span))
+    ahead = (
+        head
+        for head in ours
+        if head.timestamp_us < settled_us and named.get(head.author, -1) < head.action_seq
     )
+    return list(islice(ahead, HEADS_PER_MESSAGE_MAX))
+
+
+def ops_unlike(
+    store: Store, answer: Compared, settled_us: int
+) -> tuple[list[OpName], list[Record]]:
+    """In the ranges listed: what only a peer has, and the records of what only we have.
+
+    The records are as many as one message takes, made before `settled_us`.
+    """
+    theirs = list(answer.names)
+    begins = {op.location: op.short for op in reversed(theirs)}
+    rings = {low: begins.get(low, SHORT_MIN) for low, high in answer.ops.listed if low == high}
+
+    def place(op: OpName) -> tuple[int, int]:
+        return op.location, (op.short - rings.get(op.location, SHORT_MIN)) % 2**64
+
+    ours: list[OpName] = []
+    for low, high in answer.ops.listed:
+        held = OpsHeld(store, rings.get(low, SHORT_MIN))
+        ours += held.names(low, high, NAMES_MAX - len(ours))
+    # Beyond the last name of a list that was cut nobody knows what the other has.
+    if len(ours) == NAMES_MAX:
+        theirs = [op for op in theirs if place(op) <= place(ours[-1])]
+    if len(answer.names) == NAMES_MAX:
+        ours = [op for op in ours if place(op) <= place(answer.names[-1])]
+    both = set(ours) & set(theirs)
+    spare = (
+        record
+        for op in [op for op in ours if op not in both][:OPS_PER_PUBLISH_MAX]
+        for record in store.ops_at(op.location, op.short)
+        if record.action.timestamp_us < settled_us
+    )
+    return [op for op in theirs if op not in both], page_of(spare)
 
 
 def answer_offer(space: Space, peer: AgentPubKey, ask: Offer) -> Lacking:
@@ -130,14 +297,14 @@ def some_infos(space: Space) -> tuple[SignedInfo, ...]:
     return (space.info(), *(each for each in signed if each is not None))
 
 
-def compare_of(space: Space, peer: AgentPubKey, spans: Sequence[Span]) -> Compare:
+def compare_of(space: Space, ops: tuple[Span, ...], chains: tuple[Span, ...]) -> Compare:
     """Our question to one neighbour."""
     fresh_us = space.clock.now_us() - GONE_FRESH_US
     gone = [agent for agent, since_us in space.gone.items() if since_us > fresh_us]
     return Compare(
-        heads_digest(shared_heads(space, peer)),
+        ops,
+        chains,
         warrants_digest(space),
-        tuple(spans[:SPANS_PER_MESSAGE_MAX]),
         tuple(gone[:GONE_PER_MESSAGE_MAX]),
         some_infos(space),
     )

@@ -1,19 +1,26 @@
 """Gossip: compare with neighbours and heal, round after round; and notice who is gone.
 
-A round asks one neighbour whether it holds the same as we of what belongs to both: the heads of
-chains as one digest, the ops outside their authors' neighbourhoods as sums over ranges of
-locations (range-based set reconciliation, as in Meyer, "Range-based set reconciliation", 2023),
-warrants as one digest.  Where nothing differs, that was all: one message each way.  Where chains
-differ, their heads are exchanged, and each side fetches what it lacks, the chain that grew last
-first; a chain is a log, so its missing end is all there is to fetch, and an interrupted fetch goes
-on where it stopped.  Where a range of ops differs it is cut into `PARTS`, until few enough are left
-to be named.  Then each gives what the other lacks.
+A round asks one neighbour whether it holds the same as we of what belongs to both: heads of chains
+and ops outside their authors' neighbourhoods, each as digests over ranges of locations (range-based
+set reconciliation, as in Meyer, "Range-based set reconciliation", 2023), warrants as one digest.
+Where nothing differs, that was all: one message each way.  Where a range differs it is cut into
+`PARTS`, until few enough are left in it to be named.  Then each side fetches the chains that it
+lacks, the one that grew last first (a chain is a log, so its missing end is all there is to fetch,
+and an interrupted fetch goes on where it stopped), and each gives the ops that the other lacks.
 
-So an authority set that changes heals itself: whoever comes into it finds in its first rounds
-what it lacks.  The neighbours are asked in turn, in an order drawn by lot, so the death of one is
-soon noticed by somebody, who tells all its neighbours, who look for themselves (after Das et al.,
-"SWIM", 2002).  Rounds run beside each other: one that waits holds up none.
+So an authority set that changes heals itself: whoever comes into it finds in its first rounds what
+it lacks.  The less there was to heal, the rarer the rounds, up to `ROUND_MAX_S`; whoever comes,
+goes or turns out to lack something makes them frequent again.
+
+A round is also how we notice that somebody is gone.  Every other one asks the member that follows
+us in the order of keys, so that each member is looked after by one other; the rest ask neighbours
+in turn, in an order drawn by lot.  Who does not answer is told of to all neighbours, who look for
+themselves (after Das et al., "SWIM", 2002).  Rounds run beside each other: one that waits holds up
+none.
 """
+
+from collections.abc import Sequence
+from hashlib import blake2b
 
 import trio
 
@@ -21,42 +28,41 @@ from ioe_node.errors import IoeError, Malformed, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.record import WireRecord
-from ioe_node.net.messages import (
-    OPS_PER_MESSAGE_MAX,
-    Compared,
-    GetOps,
-    HeadOf,
-    Lacking,
-    Offer,
-    OpName,
-    Records,
-)
+from ioe_node.net.messages import Compared, GetOps, Lacking, Offer, Records, encode
 from ioe_node.workflows.compare import (
+    authors_held,
+    chains_ahead,
+    check_answer,
     compare_of,
     lacks,
-    shared_heads,
+    ops_unlike,
+    own_spans,
+    ranges_of,
     shared_ranges,
-    spans_of,
 )
 from ioe_node.workflows.incoming_ops import catch_up, first_of, park
 from ioe_node.workflows.locate import ask_near, learn_all
-from ioe_node.workflows.publish import OPS_PER_PUBLISH_MAX
 from ioe_node.workflows.publish_ops import Receipts, give
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.spread import fetch_warrants
 
 ROUND_S = 5.0
-ROUND_QUIET_S = 10.0
+ROUND_MAX_S = 30.0
+ROUND_LONGER = 1.5
+"""After each round that found nothing the next comes so much later, up to `ROUND_MAX_S`."""
 URGENT_ROUND_S = 0.5
 ROUNDS_AT_ONCE_MAX = 4
 COMPARE_TIMEOUT_S = 4.0
 NEIGHBOURS = 16
 FAR_ONE_IN = 4
 DEAD_ONE_IN = 4
+DEAD_AT_ONCE = 4
+"""Where one that was thought dead answers, a partition may have ended: so many others are asked."""
 IN_FLIGHT_US = 5 * 1_000_000
 """A chain that grew so recently is left to its publisher."""
 STEPS_MAX = 16
 FETCHES_AT_ONCE_MAX = 8
+HEALED_KNOWN_MAX = 1_024
 
 
 class Gossip:
@@ -65,12 +71,17 @@ class Gossip:
     def __init__(self, space: Space) -> None:
         self._space = space
         self._neighbours: list[AgentPubKey] = []
+        self._dead: list[AgentPubKey] = []
         self._urgent: list[AgentPubKey] = []
         self._turns: list[AgentPubKey] = []
         self._busy: set[AgentPubKey] = set()
         self._fetching: set[AgentPubKey] = set()
         self._fetches = trio.CapacityLimiter(FETCHES_AT_ONCE_MAX)
-        self._differed = True
+        self._healed: dict[AgentPubKey, bytes] = {}
+        """A digest of what was healed last with a peer: the same again is no news."""
+        self._pause_s = ROUND_S
+        self._due_s = 0.0
+        self._looks_after = False
         self._seen_version = -1
         self._nursery: trio.Nursery
 
@@ -81,13 +92,14 @@ class Gossip:
             self._nursery = nursery
             while True:
                 self._look_around()
-                peer = self._next()
-                if peer is not None and peer not in self._busy:
-                    nursery.start_soon(self._round, peer)
-                pause_s = ROUND_S if self._differed else ROUND_QUIET_S
-                if self._urgent:
-                    pause_s = URGENT_ROUND_S
-                if await space.gossip_bell.wait(pause_s * (0.5 + space.rng.random())):
+                now_s = trio.current_time()
+                if now_s >= self._due_s:
+                    peer = self._next()
+                    if peer is not None and peer not in self._busy:
+                        nursery.start_soon(self._round, peer)
+                    pause_s = URGENT_ROUND_S if self._urgent else self._pause_s
+                    self._due_s = now_s + pause_s * (0.5 + space.rng.random())
+                if await space.gossip_bell.wait(self._due_s - now_s):
                     await trio.sleep(URGENT_ROUND_S * space.rng.random())
 
     def _look_around(self) -> None:
@@ -102,19 +114,38 @@ class Gossip:
         if space.membership.version == self._seen_version:
             return
         self._seen_version = space.membership.version
+        living, dead = set(space.others()), space.membership.dead()
         near = space.membership.closest(key_of(space.agent), NEIGHBOURS)
-        if set(near) != set(self._neighbours):
-            # Whoever comes or leaves changes the shares of all around: ask everyone once.
-            self._neighbours, self._urgent = near, list(reversed(near))
+        if any(agent not in living for agent in self._neighbours):
+            # Who has left changes the shares of all around: ask everyone once.
+            self._ask_soon(near)
+        else:
+            # Who has come is given what it lacks, and takes nothing from what others must hold.
+            self._ask_soon([agent for agent in near if agent not in self._neighbours])
+        if any(agent in living for agent in self._dead):
+            self._ask_soon(space.rng.sample(dead, min(DEAD_AT_ONCE, len(dead))))
+        self._neighbours, self._dead = near, dead
+
+    def _ask_soon(self, peers: Sequence[AgentPubKey]) -> None:
+        """Have peers asked before all others, the first of them first."""
+        if peers:
+            waiting = [peer for peer in self._urgent if peer not in peers]
+            self._urgent = [*waiting, *reversed(peers)]
+            self._pause_s = ROUND_S
+            self._due_s = min(self._due_s, trio.current_time() + URGENT_ROUND_S)
 
     def _next(self) -> AgentPubKey | None:
-        """Whom to ask now: neighbours in turn, at times somebody far away, or thought dead."""
+        """Whom to ask now: who follows us, or a neighbour in turn, or one far away or dead."""
         space, rng = self._space, self._space.rng
         if len(self._busy) >= ROUNDS_AT_ONCE_MAX:
             return None
         if self._urgent:
             return self._urgent.pop()
         dead, living = space.membership.dead(), space.others()
+        self._looks_after = not self._looks_after
+        if self._looks_after and living:
+            ours = key_of(space.agent)
+            return min(living, key=lambda agent: (key_of(agent) - ours) % 2**32)
         if dead and (not living or rng.randrange(DEAD_ONE_IN) == 0):
             return rng.choice(dead)
         if len(living) > len(self._neighbours) and rng.randrange(FAR_ONE_IN) == 0:
@@ -153,46 +184,67 @@ class Gossip:
     async def _converse(self, peer: AgentPubKey) -> None:
         """Compare with one peer, in smaller and smaller ranges, and heal both sides."""
         space = self._space
-        spans = spans_of(space, shared_ranges(space, peer))
+        shared = shared_ranges(space, peer)
+        ops, chains = await own_spans(space, shared, shared)
+        healed: list[bytes] = []
         for step in range(STEPS_MAX):
-            ask = compare_of(space, peer, spans)
+            ask = compare_of(space, ops, chains)
             answer = await space.ask(peer, ask, COMPARE_TIMEOUT_S)
             if not isinstance(answer, Compared):
                 raise Malformed("a comparison answered by something else")
+            check_answer(ask, answer)
             if step == 0:
                 learn_all(space, answer.infos)
-                self._differed = not answer.same_chains or bool(answer.listed or answer.spans)
                 if not answer.same_warrants:
                     await fetch_warrants(space, peer)
-                if not answer.same_chains:
-                    await self._heal_chains(peer, answer.heads)
-            await self._heal_ops(peer, answer)
-            ours = spans_of(space, [(span.low, span.high) for span in answer.spans])
-            spans = [one for one, other in zip(ours, answer.spans, strict=True) if one != other]
-            if not spans:
-                return
+            chains_differ = await self._heal_chains(peer, answer)
+            if await self._heal_ops(peer, answer) or chains_differ:
+                healed += map(encode, (*answer.heads, *answer.names))
+            theirs = answer.ops.spans, answer.chains.spans
+            ours = await own_spans(space, *map(ranges_of, theirs))
+            ops, chains = (
+                tuple(one for one, other in zip(*pair, strict=True) if one != other)
+                for pair in zip(ours, theirs, strict=True)
+            )
+            if not (ops or chains):
+                break
+        self._pace(peer, b"".join(healed))
 
-    async def _heal_chains(self, peer: AgentPubKey, theirs: tuple[HeadOf, ...]) -> None:
-        """Fetch the chains that a peer holds further, the newest first; offer it the others."""
-        space = self._space
+    def _pace(self, peer: AgentPubKey, healed: bytes) -> None:
+        """Rounds are frequent while they heal what they did not heal before, rarer after others.
+
+        `healed` is empty if there was nothing to heal.
+        """
+        digest = blake2b(healed, digest_size=16).digest()
+        if not healed or digest == self._healed.get(peer):
+            self._pause_s = min(ROUND_MAX_S, self._pause_s * ROUND_LONGER)
+            return
+        if len(self._healed) >= HEALED_KNOWN_MAX:
+            self._healed.clear()
+        self._healed[peer] = digest
+        self._pause_s = ROUND_S
+
+    async def _heal_chains(self, peer: AgentPubKey, answer: Compared) -> bool:
+        """Fetch the chains that a peer holds further, the newest first; offer it the others.
+
+        Whether there was any.
+        """
+        space, fetched = self._space, False
         settled_us = space.clock.now_us() - IN_FLIGHT_US
-        for head in sorted(theirs, key=lambda head: -head.timestamp_us):
+        for head in sorted(answer.heads, key=lambda head: -head.timestamp_us):
             author, seq = AgentPubKey(head.author), head.action_seq
             if lacks(space, head):
                 if space.is_authority(author) and head.timestamp_us < settled_us:
                     self._nursery.start_soon(self._fetch, author, peer)
+                    fetched = True
             elif not space.store.on_chain(author, seq, ActionHash(head.hash)):
                 space.want([ActionHash(head.hash)])  # another branch than ours: a fork
-        named = {head.author: head.action_seq for head in theirs}
-        ahead = [
-            head
-            for head in shared_heads(space, peer)
-            if head.timestamp_us < settled_us and named.get(head.author, -1) < head.action_seq
-        ]
+        ahead = await space.run(chains_ahead, space.store, authors_held(space), answer, settled_us)
         if ahead:
-            answer = await space.ask(peer, Offer(tuple(ahead)), COMPARE_TIMEOUT_S)
-            if not isinstance(answer, Lacking):
+            lacking = await space.ask(peer, Offer(tuple(ahead)), COMPARE_TIMEOUT_S)
+            if not isinstance(lacking, Lacking):
                 raise Malformed("an offer answered by something else")
+        return fetched or bool(ahead)
 
     async def _fetch(self, author: AgentPubKey, peer: AgentPubKey) -> None:
         if author in self._fetching or author == self._space.agent:
@@ -206,27 +258,22 @@ class Gossip:
         finally:
             self._fetching.discard(author)
 
-    async def _heal_ops(self, peer: AgentPubKey, answer: Compared) -> None:
-        """Get from a peer what we lack in the ranges that it lists, and give it what it lacks."""
+    async def _heal_ops(self, peer: AgentPubKey, answer: Compared) -> bool:
+        """Get from a peer what we lack in the ranges that it lists, and give it what it lacks.
+
+        Whether there was any.
+        """
         space = self._space
-        ours = [
-            OpName(location, short)
-            for low, high in answer.listed
-            for location, short in space.store.list_ops(low, high, OPS_PER_MESSAGE_MAX)
-        ]
-        have, theirs = set(ours), set(answer.ops)
-        lacking = [op for op in answer.ops if op not in have]
+        settled_us = space.clock.now_us() - IN_FLIGHT_US
+        lacking, spare = await space.run(ops_unlike, space.store, answer, settled_us)
         if lacking:
             records = await space.ask(peer, GetOps(tuple(lacking)), COMPARE_TIMEOUT_S)
             if not isinstance(records, Records):
                 raise Malformed("ops asked for, something else answered")
             await park(space, peer, self._welcome(records.records))
-        spare = [op for op in ours if op not in theirs]
-        given = [record for op in spare for record in space.store.ops_at(op.location, op.short)]
-        settled_us = space.clock.now_us() - IN_FLIGHT_US
-        old = [record for record in given if record.action.timestamp_us < settled_us]
-        if old:
-            await give(space, Receipts(), peer, old[:OPS_PER_PUBLISH_MAX])
+        if spare:
+            await give(space, Receipts(), peer, spare)
+        return bool(lacking or spare)
 
     def _welcome(self, records: tuple[WireRecord, ...]) -> list[WireRecord]:
         """Those whose authors are not warranted."""

@@ -58,7 +58,7 @@ def _travelling(space: Space, record: Record) -> WireRecord:
     )
 
 
-def _within(records: Iterable[Record]) -> list[Record]:
+def page_of(records: Iterable[Record]) -> list[Record]:
     """As many of these as a page holds, one at least."""
     taken: list[Record] = []
     size_bytes = 0
@@ -79,12 +79,12 @@ def _get(space: Space, hash_: bytes) -> Records:
     else:
         record = space.store.record(ActionHash(hash_))
         found = [] if record is None else [record]
-    return Records(tuple(_travelling(space, record) for record in _within(found)))
+    return Records(tuple(_travelling(space, record) for record in page_of(found)))
 
 
 def _ops(space: Space, ask: GetOps) -> Records:
     held = (record for op in ask.ops for record in space.store.ops_at(op.location, op.short))
-    return Records(tuple(_travelling(space, each) for each in _within(islice(held, len(ask.ops)))))
+    return Records(tuple(_travelling(space, each) for each in page_of(islice(held, len(ask.ops)))))
 
 
 def run_of(store: Store, author: AgentPubKey, from_seq: int) -> list[Record]:

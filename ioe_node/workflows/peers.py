@@ -20,7 +20,7 @@ from ioe_node.workflows.turns import refuse_shunned
 
 ROUND_S = 2.0
 ROUND_MAX_S = 30.0
-REFRESH_S = 600.0
+REFRESH_S = 1_800.0
 STRANGERS_PER_ROUND_MAX = 8
 KEY_BITS = 32
 

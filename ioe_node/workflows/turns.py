@@ -22,6 +22,8 @@ from ioe_node.workflows.space import Space
 
 PARCELS_PER_REQUEST = 16
 """So many parcels of a publish cost as much as one request."""
+SPANS_PER_REQUEST = 16
+"""So many spans of a comparison cost as much as one request."""
 COSTS: dict[type, int] = {
     Activity: 4,
     Compare: 2,
@@ -63,6 +65,9 @@ def cost_of(request: Request) -> int:
     """What a request costs beyond the one that it is."""
     if isinstance(request, Publish):
         return len(request.parcels) // PARCELS_PER_REQUEST
+    if isinstance(request, Compare):
+        spans = len(request.ops) + len(request.chains)
+        return COSTS[Compare] - 1 + spans // SPANS_PER_REQUEST
     if isinstance(request, Warrants):
         return COSTS[Warrants] * len(request.warrants)
     return COSTS.get(type(request), 1) - 1

@@ -221,7 +221,8 @@ def open_message(message: object) -> None:
         assert message.receipt == RECEIPT
 
 
-SPAN = messages.Span(0, 2**32 - 1, 3, 7, -1)
+SPAN = messages.Span(0, 2**32 - 1, bytes(16))
+DIFFERING = messages.Differing((SPAN,), ((0, 5),))
 HEAD = messages.HeadOf(BOB.agent, 7, DRAFTS[0].hash, NOW_US)
 REQUESTS: list[messages.Request] = [
     messages.Publish(tuple(PARCELS)),
@@ -229,7 +230,7 @@ REQUESTS: list[messages.Request] = [
     messages.Activity(ALICE.agent, 3),
     messages.Links(entry_hash(b"x"), DRAFTS[0].hash),
     messages.Find(7, True),
-    messages.Compare(bytes(16), bytes(16), (SPAN,), (BOB.agent,), (INFO, INFO)),
+    messages.Compare((SPAN,), (SPAN,), bytes(16), (BOB.agent,), (INFO, INFO)),
     messages.Offer((HEAD,)),
     messages.GetOps((messages.OpName(3, -4),)),
     messages.GetWarrants((BOB.agent,)),
@@ -244,7 +245,7 @@ ANSWERS: list[messages.Answer] = [
     messages.Chain(tuple(PARCELS), True),
     messages.LinkPage((*alone(BUNDLE),), True),
     messages.Peers((INFO,)),
-    messages.Compared((HEAD,), False, True, (SPAN,), ((0, 5),), (messages.OpName(5, 6),), (INFO,)),
+    messages.Compared(DIFFERING, (messages.OpName(5, 6),), DIFFERING, (HEAD,), True, (INFO,)),
     messages.Lacking((BOB.agent,)),
     messages.Warrants(WARRANTS),
     messages.Drafted(ENTRY_BYTES),

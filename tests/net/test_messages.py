@@ -21,11 +21,13 @@ from ioe_node.net.messages import (
     HELLO_BYTES_MAX,
     INFOS_PER_COMPARE_MAX,
     OPS_PER_MESSAGE_MAX,
+    SPANS_PER_MESSAGE_MAX,
     Activity,
     Call,
     Chain,
     Compare,
     Compared,
+    Differing,
     Done,
     Drafted,
     Failed,
@@ -68,9 +70,10 @@ HASH = bytes(Signer(b"a" * 32).agent)
 SIGNATURE = b"s" * 64
 INFO = SignedInfo(b"info", SIGNATURE)
 DIGEST = b"d" * 16
-SPAN = Span(0, 2**32 - 1, 3, 7, -1)
+SPAN = Span(0, 2**32 - 1, DIGEST)
+DIFFERING = Differing((SPAN,), ((0, 5),))
 HEAD = HeadOf(HASH, 7, HASH, 1_700_000_000_000_000)
-PARTS = (SPAN, HEAD, OpName(0, 0))
+PARTS = (SPAN, DIFFERING, HEAD, OpName(0, 0))
 WIRE = WireRecord(b"action", Proof(SIGNATURE), None)
 PREPARED = Prepared(2, (HASH,), (Mark(0, SIGNATURE),))
 RETIREMENT = Retirement(0, 3, HASH, WIRE, SIGNATURE)
@@ -81,7 +84,7 @@ REQUESTS: list[msgspec.Struct] = [
     Activity(HASH, 7),
     Links(HASH, HASH),
     Find(2**32 - 1, True),
-    Compare(DIGEST, DIGEST, (SPAN,), (HASH,), (INFO,)),
+    Compare((SPAN,), (SPAN,), DIGEST, (HASH,), (INFO,)),
     Offer((HEAD,)),
     GetOps((OpName(0, -1),)),
     GetWarrants((HASH,)),
@@ -100,7 +103,7 @@ ANSWERS: list[msgspec.Struct] = [
     Chain((), True),
     LinkPage((), True),
     Peers((INFO,)),
-    Compared((HEAD,), False, True, (SPAN,), ((0, 5),), (OpName(5, 2**63 - 1),), (INFO,)),
+    Compared(DIFFERING, (OpName(5, 2**63 - 1),), DIFFERING, (HEAD,), False, (INFO,)),
     Lacking((HASH,)),
     Drafted(b"entry"),
     Signed(SIGNATURE),
@@ -160,10 +163,11 @@ def test_an_answer_is_no_request_and_the_other_way_round() -> None:
         Activity(HASH, -1),
         Activity(HASH, 2**32),
         Find(2**32, False),
-        Compare(DIGEST, DIGEST, (), (), (INFO,) * (INFOS_PER_COMPARE_MAX + 1)),
-        Compare(DIGEST, DIGEST, (), (), (SignedInfo(b"", SIGNATURE[1:]),)),
-        Compare(DIGEST[1:], DIGEST, (), (), ()),
-        Compare(DIGEST, DIGEST, (Span(0, 1, -1, 0, 0),), (), ()),
+        Compare((), (), DIGEST, (), (INFO,) * (INFOS_PER_COMPARE_MAX + 1)),
+        Compare((), (), DIGEST, (), (SignedInfo(b"", SIGNATURE[1:]),)),
+        Compare((), (), DIGEST[1:], (), ()),
+        Compare((Span(0, 2**32, DIGEST),), (), DIGEST, (), ()),
+        Compare((), (SPAN,) * (SPANS_PER_MESSAGE_MAX + 1), DIGEST, (), ()),
         GetOps((OpName(0, 0),) * (OPS_PER_MESSAGE_MAX + 1)),
         Sign(bytes(ENTRY_BYTES_MAX + 1), SIGNATURE),
         Propose("z" * 129, "f", b"", 0, HASH, 0),

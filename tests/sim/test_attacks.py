@@ -74,12 +74,13 @@ def test_relaying_a_record_without_its_entry_harms_nobody_but_the_relay(
 ) -> None:
     async def story(swarm: Swarm) -> None:
         await swarm.settle()
+        await trio.sleep(120)  # rounds of gossip are rare by now: the judge has nothing by them
         victim, mallory, judge = swarm.homes[1:4]
         for home in swarm.homes:
             if home not in (victim, mallory):
                 swarm.network.cut(victim.agent, home.agent)
         await victim.call("identity", "enrol", enrolment(judge, "clock"))
-        await trio.sleep(3)
+        await trio.sleep(1)
         head = mallory.store.head(victim.agent)
         assert head is not None
         record = mallory.store.record(head.hash)
@@ -160,7 +161,7 @@ def test_invented_infos_count_for_nothing(play: Callable[..., Any]) -> None:
         for home in (author, reader):
             for at in range(0, len(infos), INFOS_PER_COMPARE_MAX):
                 page = tuple(infos[at : at + INFOS_PER_COMPARE_MAX])
-                await space.ask(home.agent, Compare(bytes(16), bytes(16), (), (), page))
+                await space.ask(home.agent, Compare((), (), bytes(16), (), page))
         made = await author.call("identity", "enrol", enrolment(reader, "after the flood"))
         await trio.sleep(60)
         assert all(home.store.has(made) for home in swarm.homes)

@@ -12,11 +12,13 @@ from ioe_node.hdi import ActionHash
 from ioe_node.model.hashes import key_of
 from ioe_node.model.op import foreign_bases
 from ioe_node.net.messages import HeadOf, Offer
-from ioe_node.workflows.compare import NAMED_OPS_MAX, answer_offer, lacks, shared_ranges
+from ioe_node.workflows.compare import NAMED_MAX, answer_offer, lacks, shared_ranges
+from ioe_node.workflows.gossip import ROUND_MAX_S, ROUND_S, Gossip
 from sim.swarm import Home, Swarm, open_swarm
 from sim.virtual_clock import run_virtual
 
 HOMES = 14
+QUIET_S = 600.0
 Story = Callable[[Swarm], Awaitable[None]]
 Play = Callable[[Story], None]
 
@@ -66,7 +68,7 @@ def test_what_was_lost_of_many_ops_comes_back(play: Play) -> None:
 
     async def story(swarm: Swarm) -> None:
         author = swarm.homes[0]
-        made = await enrol(author, swarm.homes[1:], 4 * NAMED_OPS_MAX)
+        made = await enrol(author, swarm.homes[1:], 4 * NAMED_MAX)
         await trio.sleep(60)
         far = {home.number: held_alone(home, swarm, author, made) for home in swarm.homes[1:]}
         assert all(swarm.homes[n].store.has(each) for n, hashes in far.items() for each in hashes)
@@ -125,6 +127,62 @@ def test_who_is_gone_is_noticed_by_its_neighbours_within_a_minute(play: Play) ->
         await swarm.kill(gone)
         await trio.sleep(60)
         assert not any(gone.agent in home.cell.space.others() for home in swarm.running())
+
+    play(story)
+
+
+def compares(swarm: Swarm) -> int:
+    """How many comparisons were asked for until now."""
+    return swarm.trace.kinds["Compare"]
+
+
+def test_at_rest_rounds_are_rare_and_yet_a_death_is_noticed(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        await trio.sleep(QUIET_S)
+        before = compares(swarm)
+        await trio.sleep(QUIET_S)
+        assert (compares(swarm) - before) / HOMES / (QUIET_S / 60) < 2.5
+        gone = swarm.homes[3]
+        await swarm.kill(gone)
+        await trio.sleep(90)
+        assert not any(gone.agent in home.cell.space.others() for home in swarm.running())
+
+    play(story)
+
+
+def test_who_comes_is_compared_with_and_not_everybody_with_everybody(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        await trio.sleep(QUIET_S)
+        before = compares(swarm)
+        newcomer = await swarm.add()
+        await trio.sleep(60)
+        assert newcomer.agent in swarm.homes[0].cell.space.others()
+        assert (compares(swarm) - before) / HOMES < 8
+
+    play(story)
+
+
+def test_what_is_healed_again_and_again_in_vain_makes_no_haste(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        gossip = Gossip(swarm.homes[0].cell.space)
+        peer = swarm.homes[1].agent
+        for _ in range(20):
+            gossip._pace(peer, b"nothing that can be helped")
+        assert gossip._pause_s == ROUND_MAX_S
+        gossip._pace(peer, b"news")
+        assert gossip._pause_s == ROUND_S
+
+    play(story)
+
+
+def test_two_halves_meet_soon_though_they_were_apart_for_long(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        halves = [swarm.homes[::2], swarm.homes[1::2]]
+        swarm.network.partition([[home.agent for home in half] for half in halves])
+        await trio.sleep(3 * QUIET_S)
+        swarm.network.heal()
+        await trio.sleep(60)
+        assert all(len(home.cell.space.others()) == HOMES - 1 for home in swarm.homes)
 
     play(story)
 

@@ -6,10 +6,22 @@ import pytest
 
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import SignedWarrant
-from ioe_node.net.messages import Activity, Find, Get, Links, Outcome, Publish, Warrants
-from ioe_node.workflows.turns import PARCELS_PER_REQUEST, cost_of
+from ioe_node.net.messages import (
+    Activity,
+    Compare,
+    Find,
+    Get,
+    Links,
+    Outcome,
+    Publish,
+    Span,
+    Warrants,
+)
+from ioe_node.workflows.turns import PARCELS_PER_REQUEST, SPANS_PER_REQUEST, cost_of
 
 HASH = bytes(Signer(b"a" * 32).agent)
+DIGEST = bytes(16)
+SPANS = tuple(Span(at, at, DIGEST) for at in range(3 * SPANS_PER_REQUEST))
 WARRANT = SignedWarrant(b"", bytes(64))
 
 
@@ -22,6 +34,8 @@ WARRANT = SignedWarrant(b"", bytes(64))
         (Activity(HASH, 0), 3),
         (Links(HASH), 3),
         (Find(0, False), 1),
+        (Compare((), (), DIGEST, (), ()), 1),
+        (Compare(SPANS, SPANS, DIGEST, (), ()), 1 + 2 * 3),
         (Warrants(()), 0),
         (Warrants((WARRANT, WARRANT)), 16),
     ],
