@@ -430,13 +430,17 @@ class Settlements:
         is promised, or was taken back there.
         """
         space = self._space
-        shared = Shared(space, ask.zome, ask.entry)
+        try:
+            shared = Shared(space, ask.zome, ask.entry)
+        except CallError as error:
+            raise PeerError(str(error)) from None
         if shared.theirs.agent != proposer:
             raise PeerError("an entry of other parties")
         if not self._restored:
             raise Busy("we are looking for what others hold of our chain; ask again")
         if shared.hash in self._signing or proposer in self._busy_with:
             raise Busy("a settlement with you is under way; ask again")
+        self._drafted.pop(shared.hash, None)
         hash_, data = shared.actions[shared.place]
         stands = space.store.record_at(space.agent, shared.ours.action_seq)
         if stands is None:
@@ -445,7 +449,6 @@ class Settlements:
             return Signed(stands.proof.signature)
         elif isinstance(stands.action, Void) and data in stands.action.promised:
             raise PeerError("that was our proposal, and you gave your word never to sign it")
-        self._drafted.pop(shared.hash, None)
         return Never(space.sign(never_message(space.dna, shared.root)))
 
     async def _swear(self, shared: Shared) -> None:
@@ -459,7 +462,6 @@ class Settlements:
             raise Busy("that place of our chain is promised; ask again")
         if head is None or ours.timestamp_us > self._date(head):
             raise Busy("we cannot have drafted what is dated after our clock; ask again then")
-        self._drafted.pop(shared.hash, None)
         self._sworn_us = max(self._sworn_us, ours.timestamp_us)
         if space.store.sworn_us() < ours.timestamp_us:
             await space.run(space.store.swear, self._sworn_us)
