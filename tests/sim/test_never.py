@@ -267,7 +267,7 @@ def test_what_the_word_was_given_on_is_never_drafted_again(play: Callable[..., A
     play(story, homes=3)
 
 
-@pytest.mark.parametrize("when", ["drafting", "promised", "taken back"])
+@pytest.mark.parametrize("when", ["drafting", "promised", "in doubt", "taken back"])
 def test_no_word_is_given_on_our_own_proposal(play: Callable[..., Any], when: str) -> None:
     """The proposer has sealed it first: with its word as well, it would be the one convicted."""
 
@@ -300,9 +300,14 @@ def test_no_word_is_given_on_our_own_proposal(play: Callable[..., Any], when: st
 
         settlements.on_propose = draft  # type: ignore[assignment]
         settlements.on_sign = on_sign  # type: ignore[assignment]
+        if when == "in doubt":
+            swarm.network.passes = lambda each: (
+                (each.sender, each.kind) != (proposer.agent, "Outcome")
+            )
         await refused(proposer, other)
-        if when == "taken back":
+        if when in ("in doubt", "taken back"):
             await ask_back()
+        swarm.network.passes = None
         assert isinstance(answers[0], PeerError if when == "taken back" else Busy)
         assert await swarm.settle()
 
