@@ -12,6 +12,7 @@ until a newcomer needs it or they are forgotten.
 Source: Maymounkov and Mazières, "Kademlia" (2002), sections 2.2 and 2.4.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -21,6 +22,8 @@ from ioe_node.core.share import Range, share_of
 from ioe_node.model.hashes import CORE, AgentPubKey, key_of
 
 BUCKET_PEERS_MAX = 20
+PLACE_BUCKET_PEERS_MAX = REDUNDANCY
+"""Fewer: places far away are for lookups only, and each contact costs messages."""
 NEAREST = 3 * REDUNDANCY
 """Kept whatever their bucket: enough that our share's other authorities are all among them."""
 FAILURES_MAX = 2
@@ -49,28 +52,33 @@ class Member:
 class Buckets:
     """Which members one key space keeps; index `i` holds distances of `i` bits."""
 
-    def __init__(self, us: int, at: Callable[[Member], int]) -> None:
+    def __init__(self, us: int, at: Callable[[Member], int], size: int) -> None:
         self._us = us
         self._at = at
+        self._size = size
         self._buckets: dict[int, list[AgentPubKey]] = {}
+        self._distances: list[int] = []
+        """Of all whom either space keeps, in order."""
+
+    def _distance(self, member: Member) -> int:
+        return self._at(member) ^ self._us
 
     def _bucket(self, member: Member) -> list[AgentPubKey]:
-        return self._buckets.setdefault((self._at(member) ^ self._us).bit_length(), [])
+        return self._buckets.setdefault(self._distance(member).bit_length(), [])
 
-    def has_room(self, member: Member, all_: dict[AgentPubKey, Member]) -> bool:
+    def has_room(self, member: Member) -> bool:
         """Whether it may enter without anyone leaving."""
-        return len(self._bucket(member)) < BUCKET_PEERS_MAX or self._is_near(member, all_)
+        return len(self._bucket(member)) < self._size or self._rank(member) < NEAREST
 
-    def _is_near(self, member: Member, all_: dict[AgentPubKey, Member]) -> bool:
-        """Whether fewer than `NEAREST` are closer to us."""
-        distance = self._at(member) ^ self._us
-        return sum(self._at(other) ^ self._us < distance for other in all_.values()) < NEAREST
+    def _rank(self, member: Member) -> int:
+        """How many that are kept are closer to us."""
+        return bisect_left(self._distances, self._distance(member))
 
     def add(self, member: Member, all_: dict[AgentPubKey, Member]) -> AgentPubKey | None:
         """Take it in if there is room, or in the place of one that is dead, who is returned."""
         bucket = self._bucket(member)
         gone = None
-        if not self.has_room(member, all_):
+        if not self.has_room(member):
             dead = [agent for agent in bucket if not all_[agent].alive]
             if not dead:
                 return None
@@ -85,37 +93,56 @@ class Buckets:
         if member.agent in bucket:
             bucket.remove(member.agent)
 
+    def count(self, member: Member) -> None:
+        """Some space keeps it."""
+        insort(self._distances, self._distance(member))
+
+    def uncount(self, member: Member) -> None:
+        """No space keeps it any more."""
+        del self._distances[self._rank(member)]
+
     def keeps(self, member: Member) -> bool:
         """Whether it is in its bucket."""
         return member.agent in self._bucket(member)
 
-    def full(self) -> list[int]:
-        """The distances, in bits, at which there may be members that we do not know."""
-        return sorted(
-            bits for bits, bucket in self._buckets.items() if len(bucket) >= BUCKET_PEERS_MAX
-        )
+    def any_full(self) -> bool:
+        """Whether there may be members that we do not know."""
+        return any(len(bucket) >= self._size for bucket in self._buckets.values())
 
 
 class Membership:
-    """The members that one agent keeps, ourselves left out; `version` counts what changed."""
+    """The members that one agent keeps, ourselves left out.
+
+    `version` counts what changed, `near_version` what changed among the `NEAREST` by key, of whom
+    alone it depends what we hold and who else does.
+    """
 
     def __init__(self, us: AgentPubKey, place: int, holds: bool = True) -> None:
         self.us = us
         self.place = place
         self.holds = holds
         self.version = 0
+        self.near_version = 0
         self._members: dict[AgentPubKey, Member] = {}
-        self._by_key = Buckets(key_of(us), lambda member: member.key)
-        self._by_place = Buckets(place, lambda member: member.place)
+        self._by_key = Buckets(key_of(us), lambda member: member.key, BUCKET_PEERS_MAX)
+        by_place = Buckets(place, lambda member: member.place, PLACE_BUCKET_PEERS_MAX)
+        self._spaces = (self._by_key, by_place)
         self._authorities: dict[int, tuple[AgentPubKey, ...]] = {}
         self._shares: dict[AgentPubKey, list[Range]] = {}
         self._alive: list[Member] | None = None
 
-    def _changed(self) -> None:
-        self.version += 1
+    def _changed(self, who: Member | None = None) -> None:
+        """Somebody has come, gone, died or come to life; None: we ourselves are another."""
         self._authorities.clear()
         self._shares.clear()
         self._alive = None
+        self.version += 1
+        self.near_version += who is None or self.is_near(who.key)
+
+    def is_near(self, key: int) -> bool:
+        """Whether fewer than `NEAREST` of the living are closer to us."""
+        ours = key_of(self.us)
+        return sum(one.key ^ ours < key ^ ours for one in self._living()) < NEAREST
 
     def _living(self) -> list[Member]:
         """Everyone kept who lives, in key order; worked out once a change."""
@@ -140,31 +167,35 @@ class Membership:
                 return True
             self.forget(agent)
         member = Member(agent, key_of(agent), place, holds, now_us)
-        pushed = [space.add(member, self._members) for space in (self._by_key, self._by_place)]
-        kept = self._by_key.keeps(member) or self._by_place.keeps(member)
+        pushed = [space.add(member, self._members) for space in self._spaces]
+        kept = self._is_kept(member)
         if kept:
             self._members[agent] = member
-            self._changed()
+            for space in self._spaces:
+                space.count(member)
+            self._changed(member)
         for gone in pushed:
             other = self._members.get(gone) if gone is not None else None
-            if other and not (self._by_key.keeps(other) or self._by_place.keeps(other)):
-                del self._members[other.agent]
-                self._changed()
+            if other is not None and not self._is_kept(other):
+                self.forget(other.agent)
         return kept
+
+    def _is_kept(self, member: Member) -> bool:
+        return any(space.keeps(member) for space in self._spaces)
 
     def has_room(self, agent: AgentPubKey, place: int) -> bool:
         """Whether an agent would be kept without pushing anyone out."""
         member = Member(agent, key_of(agent), place, True, 0)
-        spaces = (self._by_key, self._by_place)
-        return any(space.has_room(member, self._members) for space in spaces)
+        return any(space.has_room(member) for space in self._spaces)
 
     def forget(self, agent: AgentPubKey) -> None:
         """It is warranted, or has not been heard of for long."""
         member = self._members.pop(agent, None)
         if member is not None:
-            self._by_key.discard(member)
-            self._by_place.discard(member)
-            self._changed()
+            for space in self._spaces:
+                space.discard(member)
+                space.uncount(member)
+            self._changed(member)
 
     def forget_silent(self, now_us: int) -> list[AgentPubKey]:
         """Forget who is dead and was last heard longer ago than `FORGET_AFTER_US`."""
@@ -185,7 +216,7 @@ class Membership:
         was_dead = not member.alive
         member.heard_us, member.failures = max(member.heard_us, now_us), 0
         if was_dead:
-            self._changed()
+            self._changed(member)
         return was_dead
 
     def failed(self, agent: AgentPubKey) -> bool:
@@ -196,16 +227,12 @@ class Membership:
         member.failures += 1
         if member.alive:
             return False
-        self._changed()
+        self._changed(member)
         return True
 
     def get(self, agent: AgentPubKey) -> Member | None:
         """What is known of one member."""
         return self._members.get(agent)
-
-    def all(self) -> list[AgentPubKey]:
-        """Everyone kept, dead or alive, in key order."""
-        return sorted(self._members)
 
     def alive(self) -> list[AgentPubKey]:
         """Everyone kept who lives, in key order."""
@@ -230,11 +257,7 @@ class Membership:
 
     def knows_all(self) -> bool:
         """Whether no member was ever left out for lack of room."""
-        return not self._by_key.full()
-
-    def far_buckets(self) -> list[int]:
-        """The distances, in bits, at which there are more members than we keep."""
-        return self._by_key.full()
+        return not self._by_key.any_full()
 
     def closest(self, key: int, count: int) -> list[AgentPubKey]:
         """The living members closest to a key, closest first, ourselves left out."""
@@ -243,12 +266,12 @@ class Membership:
         )
         return [member.agent for member in found]
 
-    def closest_by_place(self, place: int, count: int, alive: bool = True) -> list[AgentPubKey]:
-        """The members whose place is closest to `place`, ourselves included."""
+    def closest_by_place(self, place: int, count: int) -> list[AgentPubKey]:
+        """The living holders whose place is closest to `place`, ourselves included."""
         places = [
             (member.place ^ place, member.agent[CORE], member.agent)
-            for member in self._members.values()
-            if member.holds and (member.alive or not alive)
+            for member in self._living()
+            if member.holds
         ]
         if self.holds:
             places.append((self.place ^ place, self.us[CORE], self.us))

@@ -26,6 +26,7 @@ from ioe_node.net.transport import MESSAGE_BYTES_MAX
 PARCELS_PER_PUBLISH_MAX = 1_024
 RECORDS_PER_ANSWER_MAX = 1_024
 PEERS_PER_MESSAGE_MAX = 32
+FOUND_PEERS_MAX = 20
 SPANS_PER_MESSAGE_MAX = 1_024
 OPS_PER_MESSAGE_MAX = 1_024
 HEADS_PER_MESSAGE_MAX = 1_024
@@ -79,10 +80,14 @@ class Links(Struct, frozen=True, tag="Links"):
 
 
 class Find(Struct, frozen=True, tag="Find"):
-    """Whom do you know closest to a key, or to a place among the witnesses?"""
+    """Whom do you know closest to a key, or to a place among the witnesses?
+
+    `count` of them at most, besides yourself.
+    """
 
     key: Location
     by_place: bool
+    count: Annotated[int, Meta(ge=0, le=FOUND_PEERS_MAX)] = FOUND_PEERS_MAX
 
 
 class Span(Struct, frozen=True, array_like=True):

@@ -4,7 +4,7 @@
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import RLock
 
@@ -120,6 +120,11 @@ class Notes:
         """Remember a peer's signed info over a restart."""
         with self._transaction("save a peer") as db:
             db.execute("INSERT OR REPLACE INTO peer VALUES (?,?)", (agent, info))
+
+    def forget_peers(self, agents: Iterable[AgentPubKey]) -> None:
+        """Drop what was kept of these."""
+        with self._transaction("forget peers") as db:
+            db.executemany("DELETE FROM peer WHERE agent=?", [(agent,) for agent in agents])
 
     def peers(self) -> list[bytes]:
         """The signed infos remembered."""

@@ -15,21 +15,20 @@ from ioe_node.errors import IoeError, Malformed
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.agent_info import SignedInfo
 from ioe_node.model.hashes import key_of, to_text, witness_place
-from ioe_node.net.messages import Find, Peers
+from ioe_node.net.messages import FOUND_PEERS_MAX, Find, Peers
 from ioe_node.workflows.space import Bell, Space, log
 
 FIND_TIMEOUT_S = 3.0
 FOUND_FRESH_US = 60 * 1_000_000
 FOUND_MAX = 4_096
-ANSWER_PEERS_MAX = 20
 
 
 def known_near(space: Space, ask: Find) -> Peers:
     """The infos of those whom we know closest to a key or place, ours first."""
     if ask.by_place:
-        near = space.membership.closest_by_place(ask.key, ANSWER_PEERS_MAX)
+        near = space.membership.closest_by_place(ask.key, ask.count)
     else:
-        near = space.membership.closest(ask.key, ANSWER_PEERS_MAX)
+        near = space.membership.closest(ask.key, ask.count)
     known = [space.peers.signed_of(agent) for agent in near if agent != space.agent]
     return Peers((space.info(), *(signed for signed in known if signed is not None)))
 
@@ -53,10 +52,14 @@ def _at(space: Space, agent: AgentPubKey, by_place: bool) -> int:
 
 
 async def ask_near(
-    space: Space, peer: AgentPubKey, key: int, by_place: bool = False
+    space: Space,
+    peer: AgentPubKey,
+    key: int,
+    by_place: bool = False,
+    count: int = FOUND_PEERS_MAX,
 ) -> list[AgentPubKey]:
     """Whom a peer knows closest to a key; raises what `Space.ask` does."""
-    answer = await space.ask(peer, Find(key, by_place), FIND_TIMEOUT_S)
+    answer = await space.ask(peer, Find(key, by_place, count), FIND_TIMEOUT_S)
     if not isinstance(answer, Peers):
         raise Malformed("a search for peers answered by something else")
     return [agent for agent in learn_all(space, answer.infos) if agent != space.agent]
@@ -65,9 +68,9 @@ async def ask_near(
 async def lookup(space: Space, key: int, count: int = REDUNDANCY, by_place: bool = False) -> Done:
     """The `count` members closest to a key, or place, that answer; ourselves left out."""
     start = (
-        space.membership.closest_by_place(key, ANSWER_PEERS_MAX)
+        space.membership.closest_by_place(key, FOUND_PEERS_MAX)
         if by_place
-        else space.membership.closest(key, ANSWER_PEERS_MAX)
+        else space.membership.closest(key, FOUND_PEERS_MAX)
     )
     search = Lookup(
         key,

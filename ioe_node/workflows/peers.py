@@ -1,7 +1,8 @@
 """Membership: the membrane, and meeting those whom we should know.
 
 On joining we ask the bootstrap addresses, then look up our own key and place, so that our
-neighbours learn of us and we of them; later the same, rarer, and far keys by lot, as in Kademlia.
+neighbours learn of us and we of them, and ask for some far away, as in Kademlia; later the same,
+rarer.
 Whoever is named to us is met if there is room for it: only the membrane makes it a member.
 """
 
@@ -12,7 +13,7 @@ from ioe_node.hdi import AgentPubKey, Invalid
 from ioe_node.model.agent_info import INFO_BYTES_MAX, SignedInfo
 from ioe_node.model.codec import Codec
 from ioe_node.model.hashes import key_of, proof_digest, to_text, witness_place
-from ioe_node.net.messages import Hello, encode, hellos
+from ioe_node.net.messages import FOUND_PEERS_MAX, Hello, encode, hellos
 from ioe_node.workflows.locate import ask_near, lookup
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.turns import refuse_shunned
@@ -22,8 +23,6 @@ ROUND_MAX_S = 30.0
 REFRESH_S = 600.0
 STRANGERS_PER_ROUND_MAX = 8
 KEY_BITS = 32
-FAR_BITS = 5
-"""On joining, keys are looked up at as many of the largest distances: halves, quarters, ..."""
 
 infos: Codec[SignedInfo] = Codec(SignedInfo, "signed info", INFO_BYTES_MAX + 128)
 
@@ -53,7 +52,6 @@ def admit(space: Space, peer: AgentPubKey, data: bytes) -> None:
 
 async def meet(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
     """Meet the bootstrap peers, then whom they name, then look up; for ever."""
-    looked = False
     refresh_at_s = 0.0
     pause_s = ROUND_S
     while True:
@@ -62,8 +60,9 @@ async def meet(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
             for peer in (*begun, *_worth_meeting(space)):
                 nursery.start_soon(_meet, space, peer)
         if space.others() and trio.current_time() >= refresh_at_s:
-            await _refresh(space, FAR_BITS if not looked else 1)
-            looked = space.joined = True
+            await _refresh(space)
+            space.joined = True
+            space.forget_silent()
             refresh_at_s = trio.current_time() + REFRESH_S * (0.5 + space.rng.random())
         alone = not space.others()
         pause_s = ROUND_S if not alone else min(ROUND_MAX_S, 2 * pause_s)
@@ -87,22 +86,34 @@ def _worth_meeting(space: Space) -> list[AgentPubKey]:
 
 
 async def _meet(space: Space, peer: AgentPubKey) -> None:
+    """Be admitted and admit; who is near us, or all that we know, says who else is near."""
+    near = space.membership.is_near(key_of(peer))
     try:
-        await ask_near(space, peer, key_of(space.agent))
+        await ask_near(space, peer, key_of(space.agent), count=FOUND_PEERS_MAX if near else 0)
     except IoeError as error:
         log.debug("meeting %s: %s", to_text(peer)[:12], error)
         if peer not in space.admitted:
             space.peers.forget(peer)
 
 
-async def _refresh(space: Space, far_bits: int) -> None:
-    """Look up our own key and place, and a key by lot at each of some far distances."""
+async def _refresh(space: Space) -> None:
+    """Look up our own key and place; then ask one member at each distance, the largest first.
+
+    Until one names fewer there than it could: the rest the first lookup has passed by.
+    """
     ours = key_of(space.agent)
     await lookup(space, ours)
     await lookup(space, space.membership.place, by_place=True)
-    for bits in range(KEY_BITS, KEY_BITS - far_bits, -1):
-        if bits in space.membership.far_buckets() or far_bits > 1:
-            await lookup(space, ours ^ (1 << bits - 1) ^ space.rng.randrange(1 << bits - 1))
+    for bits in range(KEY_BITS, 0, -1):
+        key = ours ^ (1 << bits - 1) ^ space.rng.randrange(1 << bits - 1)
+        for peer in space.membership.closest(key, 1):
+            try:
+                named = await ask_near(space, peer, key)
+            except IoeError as error:
+                log.debug("asking %s for those far away: %s", to_text(peer)[:12], error)
+                continue
+            if sum((key_of(one) ^ ours).bit_length() == bits for one in named) < FOUND_PEERS_MAX:
+                return
 
 
 def recall(space: Space) -> None:

@@ -155,6 +155,7 @@ class Space:
     knocks: dict[AgentPubKey, tuple[int, bool]] = field(default_factory=dict)
     witness_rows: WitnessRows = field(init=False)
     witness_lock: trio.Lock = field(default_factory=trio.Lock)
+    _near_version: int = 0
     _info: SignedInfo | None = None
     _info_until_us: int = 0
     _info_says: tuple[object, ...] = ()
@@ -249,10 +250,12 @@ class Space:
         return agent
 
     def members_changed(self) -> None:
-        """Authority sets may be others now."""
-        self.peers_bell.ring()
-        self.gossip_bell.ring()
+        """Authority sets may be others now; those that we belong to only by who is near us."""
         self.owed_bell.ring()
+        if self.membership.near_version != self._near_version:
+            self._near_version = self.membership.near_version
+            self.peers_bell.ring()
+            self.gossip_bell.ring()
 
     def heard(self, peer: AgentPubKey) -> None:
         """A peer has answered or asked."""
@@ -267,6 +270,13 @@ class Space:
                 self.gone.pop(next(iter(self.gone)))
             self.gone[peer] = self.clock.now_us()
             log.info("%s does not answer any more", to_text(peer)[:12])
+            self.members_changed()
+
+    def forget_silent(self) -> None:
+        """Drop who has been dead for long, here and on the disk."""
+        silent = self.membership.forget_silent(self.clock.now_us())
+        if silent:
+            self.store.forget_peers(silent)
             self.members_changed()
 
     def others(self) -> list[AgentPubKey]:

@@ -10,6 +10,7 @@ from ioe_node.core.membership import (
     BUCKET_PEERS_MAX,
     FAILURES_MAX,
     FORGET_AFTER_US,
+    NEAREST,
     Membership,
 )
 from ioe_node.model.hashes import AgentPubKey, agent_key, key_of, proof_digest, witness_place
@@ -35,7 +36,7 @@ def joined(agents: list[AgentPubKey]) -> Membership:
 def test_some_dozens_are_known_whole() -> None:
     agents = agents_of(BUCKET_PEERS_MAX)
     membership = joined(agents)
-    assert membership.all() == sorted(agents[1:])
+    assert membership.alive() == sorted(agents[1:])
     assert membership.knows_all()
 
 
@@ -44,7 +45,7 @@ def test_of_many_the_near_are_all_kept_and_the_far_are_few(seed: int) -> None:
     agents = agents_of(300, seed)
     membership = joined(agents)
     us = agents[0]
-    assert len(membership.all()) < 250
+    assert len(membership.alive()) < 250
     nearest = authorities(us, agents, 2 * REDUNDANCY)
     assert [us, *membership.closest(key_of(us), 2 * REDUNDANCY - 1)] == nearest
 
@@ -92,7 +93,7 @@ def test_the_dead_make_room() -> None:
     membership = joined(agents)
     left_out = next(agent for agent in agents[1:] if membership.get(agent) is None)
     assert not membership.welcome(left_out, place_of(left_out), True, 0)
-    for agent in membership.all():
+    for agent in membership.alive():
         for _ in range(FAILURES_MAX):
             membership.failed(agent)
     assert membership.welcome(left_out, place_of(left_out), True, 1)
@@ -106,7 +107,7 @@ def test_the_silent_are_forgotten_after_a_week() -> None:
     assert membership.forget_silent(FORGET_AFTER_US) == []
     assert membership.forget_silent(FORGET_AFTER_US + 1) == [agents[1]]
     assert membership.get(agents[1]) is None
-    assert len(membership.all()) == 3
+    assert len(membership.alive()) == 3
 
 
 def test_who_holds_nothing_is_no_authority() -> None:
@@ -118,14 +119,26 @@ def test_who_holds_nothing_is_no_authority() -> None:
     assert set(membership.holders()) == set(agents[2:])
 
 
-def test_witnesses_are_found_by_place_dead_or_alive() -> None:
+def test_the_living_are_found_by_place() -> None:
     agents = agents_of(30)
     membership = joined(agents)
     place = place_of(agents[7])
     expected = sorted(agents, key=lambda agent: (place_of(agent) ^ place, agent[3:35]))[:8]
-    assert membership.closest_by_place(place, 8, alive=False) == expected
+    assert membership.closest_by_place(place, 8) == expected
     dead = expected[1]
     for _ in range(FAILURES_MAX):
         membership.failed(dead)
-    assert membership.closest_by_place(place, 8, alive=False) == expected
     assert dead not in membership.closest_by_place(place, 8)
+
+
+def test_who_is_far_away_changes_nothing_near() -> None:
+    agents = agents_of(200)
+    membership = joined(agents)
+    near = membership.closest(key_of(agents[0]), NEAREST)
+    far = next(agent for agent in membership.alive() if agent not in near)
+    for agent, changes in ((far, 0), (near[-1], 1)):
+        before = membership.version, membership.near_version
+        for _ in range(FAILURES_MAX):
+            membership.failed(agent)
+        assert membership.version == before[0] + 1
+        assert membership.near_version == before[1] + changes
