@@ -176,9 +176,10 @@ class Sign(Struct, frozen=True, tag="Sign"):
 
 
 class Outcome(Struct, frozen=True, tag="Outcome"):
-    """Did you sign this entry?  Whoever answers no never will."""
+    """Did you sign this entry of ours?  Answered by `Signed` or `Never`."""
 
-    entry_hash: Hash39
+    zome: Annotated[str, Meta(max_length=128)]
+    entry: Annotated[bytes, Meta(max_length=ENTRY_BYTES_MAX)]
 
 
 class Call(Struct, frozen=True, tag="Call"):
@@ -325,7 +326,9 @@ class Signed(Struct, frozen=True, tag="Signed"):
 
 
 class Never(Struct, frozen=True, tag="Never"):
-    """We have not signed it and never will."""
+    """We have not signed it and never will: our signature on that (`core.void`)."""
+
+    signature: Signature
 
 
 class Done(Struct, frozen=True, tag="Done"):

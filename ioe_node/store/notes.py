@@ -6,6 +6,7 @@
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from threading import RLock
 
 from ioe_node.errors import DiskFull, StoreError
 from ioe_node.model.hashes import AgentPubKey
@@ -37,6 +38,8 @@ class Notes:
     """Small rows that are written and read whole."""
 
     _reader: sqlite3.Connection
+    _db: sqlite3.Connection
+    _writing: RLock
 
     def __init__(self) -> None:
         self._delivered: dict[AgentPubKey, int] | None = None
@@ -47,6 +50,19 @@ class Notes:
         """One write; the `Store` says how."""
         raise NotImplementedError
         yield
+
+    @contextmanager
+    def flushed(self) -> Iterator[None]:
+        """What commits meanwhile is on the disk, not in its cache, when the commit returns."""
+        with self._writing:
+            with guard("ask for flushing"):
+                before = self._db.execute("PRAGMA synchronous").fetchone()[0]
+                self._db.execute("PRAGMA synchronous=FULL")
+            try:
+                yield
+            finally:
+                with guard("end flushing"):
+                    self._db.execute(f"PRAGMA synchronous={before}")
 
     def used_bytes(self) -> int:
         """How large the file is once the log is folded into it, without the pages to be reused."""
@@ -116,8 +132,8 @@ class Notes:
             return [row[0] for row in self._reader.execute("SELECT info FROM peer ORDER BY agent")]
 
     def promise(self, seq: int, body: bytes) -> None:
-        """Remember, before it is sent, that we promised the action at `seq`."""
-        with self._transaction("note a promise") as db:
+        """Remember, flushed and before it is sent, that we promised the action at `seq`."""
+        with self.flushed(), self._transaction("note a promise") as db:
             db.execute("INSERT INTO promise VALUES (?,?)", (seq, body))
 
     def promised(self) -> tuple[int, bytes] | None:
@@ -127,9 +143,20 @@ class Notes:
         return (int(row[0]), row[1]) if row else None
 
     def release(self, seq: int) -> None:
-        """The other party will never sign the promise at `seq`."""
+        """The place that was promised is taken: its outcome came back with our own chain."""
         with self._transaction("release a promise") as db:
             db.execute("DELETE FROM promise WHERE seq=?", (seq,))
+
+    def swear(self, until_us: int) -> None:
+        """Remember, flushed, that we gave our word never to sign what we dated until then."""
+        with self.flushed(), self._transaction("note our word") as db:
+            db.execute("INSERT OR REPLACE INTO sworn VALUES (0, ?)", (until_us,))
+
+    def sworn_us(self) -> int:
+        """Up to which date of ours we gave our word never to sign; what is drafted comes after."""
+        with guard("read our word"):
+            row = self._reader.execute("SELECT until_us FROM sworn").fetchone()
+        return int(row[0]) if row else 0
 
     def add_warrant(
         self, hash_: bytes, warrantee: AgentPubKey, signed: bytes, now_us: int = 0

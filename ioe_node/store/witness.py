@@ -4,9 +4,6 @@ A duty binds us before its signature leaves, so it is flushed to the disk in its
 the log of other commits may lose with the power, a witness must not forget.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from ioe_node.core.witness import Duty, duties
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.codec import encode
@@ -24,18 +21,6 @@ class WitnessRows:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    @contextmanager
-    def _flushed(self) -> Iterator[None]:
-        """What commits meanwhile is on the disk, not in its cache, when the commit returns."""
-        with self._store._writing, guard("ask for flushing"):
-            before = self._store._db.execute("PRAGMA synchronous").fetchone()[0]
-            self._store._db.execute("PRAGMA synchronous=FULL")
-        try:
-            yield
-        finally:
-            with self._store._writing, guard("end flushing"):
-                self._store._db.execute(f"PRAGMA synchronous={before}")
-
     def duty(self, author: AgentPubKey) -> Duty | None:
         """Our duty to an author, or None."""
         with guard("read a duty"):
@@ -46,7 +31,7 @@ class WitnessRows:
 
     def bind(self, author: AgentPubKey, duty: Duty) -> None:
         """Keep a duty, flushed."""
-        with self._flushed(), self._store._transaction("keep a duty") as db:
+        with self._store.flushed(), self._store._transaction("keep a duty") as db:
             db.execute("INSERT OR REPLACE INTO duty VALUES (?,?)", (author, encode(duty)))
 
     def save(self, author: AgentPubKey, certificate: Certificate) -> None:

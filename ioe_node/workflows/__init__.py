@@ -8,7 +8,7 @@
 | incoming_ops | wire message | limbo | validation |
 | validation | limbo | verdicts | integration |
 | integration | verdicts | records, warrants, receipts | signals |
-| settle | both heads | promise, a countersigned record | publish |
+| settle | both heads | promise, a countersigned record or a void | publish |
 | finality | own chain or another's | certificates | signals |
 | witnessing | a request, our duty to its author | the duty | |
 | standing | members' standings | the same | |

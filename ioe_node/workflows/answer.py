@@ -106,7 +106,7 @@ async def _answer(
         case Sign():
             return await settlements.on_sign(peer, request)
         case Outcome():
-            return settlements.on_outcome(peer, request)
+            return await settlements.on_outcome(peer, request)
         case Call():
             return await serve(runner_for_peers(space, settlements), peer, request)
         case Standings():

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import trio
 
 from ioe_node.core.chain import head_after
+from ioe_node.core.void import check_evidence, taken_back
 from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
 from ioe_node.model.action import AgentValidationPkg
@@ -12,6 +13,7 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import Record
 from ioe_node.model.warrant import (
+    BrokenWord,
     ChainFork,
     DoubleSeal,
     InvalidRecord,
@@ -21,6 +23,7 @@ from ioe_node.model.warrant import (
     open_warrant,
     seal_warrant,
 )
+from ioe_node.store.undo import undo
 from ioe_node.workflows import cascade
 from ioe_node.workflows.incoming_ops import park, pull
 from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack
@@ -29,7 +32,7 @@ from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.standing import stand
-from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
+from ioe_node.workflows.validation import Pass, Verdicts, judge_limbo, offence_of
 
 FETCHES_AT_ONCE_MAX = 64
 FETCH_AFTER_S = 0.3
@@ -94,11 +97,11 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
         verdicts.settle(refused.first, refused=refused.warrant is not None)
         space.charge(refused.sender, refused.why, refused.fault)
         space.counters.refuse(refused.why)
-        if refused.warrant is not None:
-            try:
-                await keep(space, seal_warrant(refused.warrant, space.sign))
-            except IoeError as error:
-                log.warning("a warrant that we cannot keep: %s", error)
+        await _keep_own(space, refused.warrant)
+    for half, warrant in found.undone:
+        await space.run(undo, space.store, half, space.rules.by_hash(half.action))
+        await _keep_own(space, warrant)
+        space.validation_bell.ring()
     for record in records:
         if isinstance(record.action, AgentValidationPkg):
             space.welcome(record.action.author)
@@ -108,6 +111,15 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
         space.signal({"kind": "integrated", "author": record.action.author, "hash": record.hash})
     if (records or found.alone) and found.lacked:
         space.validation_bell.ring()
+
+
+async def _keep_own(space: Space, warrant: Warrant | None) -> None:
+    """Sign and keep what a pass has found, if it has."""
+    if warrant is not None:
+        try:
+            await keep(space, seal_warrant(warrant, space.sign))
+        except IoeError as error:
+            log.warning("a warrant that we cannot keep: %s", error)
 
 
 async def fetch(space: Space, lacked: Iterable[Lack]) -> None:
@@ -136,9 +148,10 @@ async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> No
     author, seq = record.action.author, record.action.action_seq
     known = space.store.record_at(author, seq)
     if known is not None and known.hash != hash_:
-        await keep(
-            space, seal_warrant(fork_of(space, space.store.alone(known), record.wire()), space.sign)
-        )
+        if taken_back(space.rules, record, known) is not None:
+            await park(space, space.agent, [record.wire()])
+        else:
+            await _keep_own(space, offence_of(space, space.store.alone(known), record))
     elif known is None and (with_chain or space.is_authority(author)):
         await pull(space, author, await authorities_of(space, author))
     elif known is None:
@@ -153,6 +166,7 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
     judged yet: what came before its record is not here, and is fetched; it must be told again.
     """
     hash_, warrant = open_warrant(signed)
+    check_evidence(space.rules, warrant)
     convicted = AgentPubKey(warrant.warrantee)
     if convicted in space.blocked:
         return True
@@ -235,3 +249,5 @@ def describe(warrant: Warrant) -> str:
             return f"{offender}: two actions at one place of its chain"
         case DoubleSeal():
             return f"{offender}: one action sealed in two bundles"
+        case BrokenWord():
+            return f"{offender}: signed a settlement that it had said it never would"

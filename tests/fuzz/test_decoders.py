@@ -26,6 +26,7 @@ from ioe_node.model.action import (
     InitZomesComplete,
     OpenChain,
     Update,
+    Void,
     decode_action,
     hash_of,
 )
@@ -55,6 +56,7 @@ from ioe_node.model.record import (
 )
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import (
+    BrokenWord,
     ChainFork,
     DoubleSeal,
     InvalidRecord,
@@ -109,6 +111,8 @@ def chain_of_all_types() -> list[AnyAction]:
     link(Delete, deletes_action=created, deletes_entry=entry)
     link(CreateLink, base=entry, target=BOB.agent, link_type="identity.owns", tag=b"tag")
     link(DeleteLink, base=entry, create_link=hash_of(made[-1])[0])
+    promised = (hash_of(made[4])[1], hash_of(made[5])[1])
+    link(Void, promised=promised, word=bytes(64))
     link(OpenChain, prev_target=NETWORK, close_hash=created)
     link(CloseChain, new_target=NETWORK)
     return made
@@ -163,6 +167,7 @@ FORKED = seal(
 INFO = seal_info(
     ALICE.agent, NETWORK, bytes(32), True, ("/ip4/127.0.0.1/tcp/4001",), NOW_US, ALICE.sign
 )
+ROOT = bytes(range(32))
 WARRANTS = (
     seal_warrant(
         InvalidRecord(ALICE.agent, BOB.agent, NOW_US, SINGLE[0].wire(), "too much"), BOB.sign
@@ -189,6 +194,10 @@ WARRANTS = (
             SINGLE[0].proof,
             alone(BUNDLE)[4].proof,
         ),
+        BOB.sign,
+    ),
+    seal_warrant(
+        BrokenWord(ALICE.agent, BOB.agent, NOW_US, ROOT, bytes(64), ALICE.sign(seal_message(ROOT))),
         BOB.sign,
     ),
 )
@@ -237,7 +246,7 @@ REQUESTS: list[messages.Request] = [
     messages.Warrants(WARRANTS),
     messages.Propose("currency", "draft_sale", b"terms", 7, DRAFTS[6].hash, NOW_US),
     messages.Sign(ENTRY_BYTES, bytes(64)),
-    messages.Outcome(entry_hash(ENTRY_BYTES)),
+    messages.Outcome("currency", ENTRY_BYTES),
 ]
 ANSWERS: list[messages.Answer] = [
     messages.Held(RECEIPT),
@@ -250,7 +259,7 @@ ANSWERS: list[messages.Answer] = [
     messages.Warrants(WARRANTS),
     messages.Drafted(ENTRY_BYTES),
     messages.Signed(bytes(64)),
-    messages.Never(),
+    messages.Never(bytes(64)),
     messages.Done(),
 ]
 
