@@ -27,6 +27,7 @@ from ioe_node.workflows.spread import warrants_digest
 PARTS = 16
 NAMED_OPS_MAX = 48
 OFFERED_MAX = 128
+OFFERED_PER_PEER_MAX = 32
 HEARD_FRESH_US = 5 * 1_000_000
 GONE_FRESH_US = 60 * 1_000_000
 
@@ -77,7 +78,7 @@ def spans_of(space: Space, ranges: Sequence[Range]) -> list[Span]:
 
 def answer_compare(space: Space, peer: AgentPubKey, ask: Compare) -> Compared:
     """What differs here from what a peer holds."""
-    learn_all(space, ask.infos)
+    learn_all(space, ask.infos, peer)
     for agent in ask.gone:
         _doubt(space, AgentPubKey(agent))
     heads = shared_heads(space, peer)
@@ -111,8 +112,10 @@ def answer_compare(space: Space, peer: AgentPubKey, ask: Compare) -> Compared:
 def answer_offer(space: Space, peer: AgentPubKey, ask: Offer) -> Lacking:
     """What we lack of what a peer offers; what is in our share will be fetched from it."""
     behind = [AgentPubKey(head.author) for head in ask.heads if lacks(space, head)]
+    room = OFFERED_PER_PEER_MAX - sum(each == peer for each in space.offered.values())
     for author in behind:
-        if space.is_authority(author) and len(space.offered) < OFFERED_MAX:
+        if room > 0 and space.is_authority(author) and len(space.offered) < OFFERED_MAX:
+            room -= space.offered.get(author) != peer
             space.offered[author] = peer
     space.gossip_bell.ring()
     return Lacking(tuple(behind))

@@ -160,7 +160,7 @@ class Gossip:
             if not isinstance(answer, Compared):
                 raise Malformed("a comparison answered by something else")
             if step == 0:
-                learn_all(space, answer.infos)
+                learn_all(space, answer.infos, peer)
                 self._differed = not answer.same_chains or bool(answer.listed or answer.spans)
                 if not answer.same_warrants:
                     await fetch_warrants(space, peer)

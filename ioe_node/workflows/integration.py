@@ -22,7 +22,7 @@ from ioe_node.model.warrant import (
     seal_warrant,
 )
 from ioe_node.workflows import cascade
-from ioe_node.workflows.incoming_ops import park, pull
+from ioe_node.workflows.incoming_ops import park, pull, with_room
 from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay
@@ -77,6 +77,7 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
 async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     """Write what a pass found, then tell whoever waits."""
     records = found.valid
+    warrants = [*found.offences]
     ops = [space.ops_held(record) for record in records]
     dropped = [refused.row for refused in found.refused] + found.done_rows
     if records or dropped:
@@ -95,10 +96,12 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
         space.charge(refused.sender, refused.why, refused.fault)
         space.counters.refuse(refused.why)
         if refused.warrant is not None:
-            try:
-                await keep(space, seal_warrant(refused.warrant, space.sign))
-            except IoeError as error:
-                log.warning("a warrant that we cannot keep: %s", error)
+            warrants.append(refused.warrant)
+    for warrant in warrants:
+        try:
+            await keep(space, seal_warrant(warrant, space.sign))
+        except IoeError as error:
+            log.warning("a warrant that we cannot keep: %s", error)
     for record in records:
         if isinstance(record.action, AgentValidationPkg):
             space.welcome(record.action.author)
@@ -130,9 +133,13 @@ async def fetch(space: Space, lacked: Iterable[Lack]) -> None:
 
 async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> None:
     """One record, or its author's chain up to it where that is asked for or in our share."""
-    record = await cascade.retrieve_record(space, hash_)
+    giver, record = space.agent, cascade.get_record(space, hash_)
     if record is None:
-        return
+        peers = with_room(space, await authorities_of(space, hash_))
+        found = await cascade.find_record(space, hash_, peers)
+        if found is None:
+            return
+        giver, record = found
     author, seq = record.action.author, record.action.action_seq
     known = space.store.record_at(author, seq)
     if known is not None and known.hash != hash_:
@@ -142,7 +149,7 @@ async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> No
     elif known is None and (with_chain or space.is_authority(author)):
         await pull(space, author, await authorities_of(space, author))
     elif known is None:
-        await park(space, space.agent, [record.wire()])
+        await park(space, giver, [record.wire()], fetched=True)
 
 
 async def keep(space: Space, signed: SignedWarrant) -> bool:

@@ -21,6 +21,7 @@ from ioe_node.net.messages import (
     HELLO_BYTES_MAX,
     INFOS_PER_COMPARE_MAX,
     OPS_PER_MESSAGE_MAX,
+    PLACES_PER_MESSAGE_MAX,
     Activity,
     Call,
     Chain,
@@ -44,6 +45,9 @@ from ioe_node.net.messages import (
     OpName,
     Outcome,
     Peers,
+    Place,
+    Placed,
+    Places,
     Propose,
     Publish,
     Records,
@@ -70,7 +74,7 @@ INFO = SignedInfo(b"info", SIGNATURE)
 DIGEST = b"d" * 16
 SPAN = Span(0, 2**32 - 1, 3, 7, -1)
 HEAD = HeadOf(HASH, 7, HASH, 1_700_000_000_000_000)
-PARTS = (SPAN, HEAD, OpName(0, 0))
+PARTS = (SPAN, HEAD, OpName(0, 0), Place(HASH, 7))
 WIRE = WireRecord(b"action", Proof(SIGNATURE), None)
 PREPARED = Prepared(2, (HASH,), (Mark(0, SIGNATURE),))
 RETIREMENT = Retirement(0, 3, HASH, WIRE, SIGNATURE)
@@ -84,6 +88,7 @@ REQUESTS: list[msgspec.Struct] = [
     Compare(DIGEST, DIGEST, (SPAN,), (HASH,), (INFO,)),
     Offer((HEAD,)),
     GetOps((OpName(0, -1),)),
+    Places((Place(HASH, 7),)),
     GetWarrants((HASH,)),
     Warrants((SignedWarrant(b"warrant", SIGNATURE),)),
     Propose("currency", "sale", b"\x80", 3, HASH, 1_700_000_000_000_000),
@@ -102,6 +107,7 @@ ANSWERS: list[msgspec.Struct] = [
     Peers((INFO,)),
     Compared((HEAD,), False, True, (SPAN,), ((0, 5),), (OpName(5, 2**63 - 1),), (INFO,)),
     Lacking((HASH,)),
+    Placed((HASH, None)),
     Drafted(b"entry"),
     Signed(SIGNATURE),
     Never(),
@@ -165,6 +171,7 @@ def test_an_answer_is_no_request_and_the_other_way_round() -> None:
         Compare(DIGEST[1:], DIGEST, (), (), ()),
         Compare(DIGEST, DIGEST, (Span(0, 1, -1, 0, 0),), (), ()),
         GetOps((OpName(0, 0),) * (OPS_PER_MESSAGE_MAX + 1)),
+        Places((Place(HASH, 0),) * (PLACES_PER_MESSAGE_MAX + 1)),
         Sign(bytes(ENTRY_BYTES_MAX + 1), SIGNATURE),
         Propose("z" * 129, "f", b"", 0, HASH, 0),
         Propose("z", "f", bytes(65_537), 0, HASH, 0),
