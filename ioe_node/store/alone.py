@@ -112,11 +112,12 @@ class Alone(Notes):
         return int(last), found
 
     def alone_at(self, author: AgentPubKey, first_seq: int, last_seq: int) -> list[Record]:
-        """What is held alone at these places of a chain, both ends included."""
+        """What is held alone at these places of a chain, both ends included, as it came."""
         if not self._lowest:
             return []
         return self._read(
-            "WHERE id IN (SELECT record FROM alone WHERE author=? AND seq BETWEEN ? AND ?)",
+            "WHERE id IN (SELECT record FROM alone WHERE author=? AND seq BETWEEN ? AND ?)"
+            " ORDER BY id DESC",
             (author, first_seq, last_seq),
         )
 

@@ -12,6 +12,7 @@ peer should know, and none while nothing is open.
 import trio
 
 from ioe_node.core.authority import authorities
+from ioe_node.core.share import within
 from ioe_node.errors import IoeError, Malformed
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.hashes import key_of, to_text
@@ -53,10 +54,11 @@ async def _round(space: Space, unplaced: list[Unplaced]) -> None:
         holders = await _holders(space, author)
         if holders:
             peer = space.rng.choice(holders)
+            share = space.membership.share(peer)
             asked = [
                 each
                 for each in unplaced
-                if each.author == author or peer in space.authorities(each.author)
+                if each.author == author or within(share, key_of(each.author))
             ]
             settled += await _compare(space, peer, asked[:PLACES_PER_MESSAGE_MAX])
     if settled:

@@ -226,7 +226,7 @@ def _judge_parcel(space: Space, found: Pass, parked: Parked, opened: Opened) -> 
     author, seq = first.action.author, first.action.action_seq
     why = _not_for_us(space, opened, sender)
     if why is not None:
-        found.refused.append(Refused(row, first.hash, sender, why))
+        found.refused.append(Refused(row, first.hash, parked.sender, why))
         return NOTHING
     if _is_alone(space, found, opened):
         return _judge_alone(space, found, row, sender, first)

@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from ioe_node.core.authority import authorities
+from ioe_node.core.chain import Draft, seal
 from ioe_node.errors import Busy, PeerError
 from ioe_node.model.op import foreign_bases
 from ioe_node.model.record import Record
@@ -15,6 +16,7 @@ from ioe_node.net.messages import Publish
 from ioe_node.workflows import incoming_ops
 from ioe_node.workflows.incoming_ops import FAR, NEAR, park
 from ioe_node.workflows.places import FIRST_ROW
+from ioe_node.workflows.validation import travelling
 from sim.byzantine import enrolment
 from sim.scenarios.readings import enrol
 from sim.swarm import Home, Swarm, open_swarm
@@ -79,6 +81,19 @@ def test_two_actions_of_one_place_that_come_alone_at_once_are_a_fork(play: Play)
         author, holder = apart(swarm)
         wires = [enrolment(author, f"branch {number}")[0].wire() for number in range(2)]
         await park(holder.cell.space, holder.agent, wires)
+        assert await seen_within(holder, author, SOON_S)
+
+    play(story)
+
+
+def test_one_action_that_came_alone_under_two_seals_is_an_offence(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        author, holder = apart(swarm)
+        record = enrolment(author, "branch")[0]
+        draft = Draft(record.hash, record.action, record.action_bytes, record.entry)
+        pair = seal([draft, draft], author.signer.sign)
+        await comes_alone(holder, record)
+        await park(holder.cell.space, holder.agent, [travelling(pair[0], pair)])
         assert await seen_within(holder, author, SOON_S)
 
     play(story)
