@@ -13,7 +13,7 @@ import trio
 
 from ioe_node.core.authority import authorities
 from ioe_node.core.share import within
-from ioe_node.errors import IoeError, Malformed
+from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.record import open_record
@@ -50,7 +50,7 @@ async def _round(space: Space, unplaced: list[Unplaced]) -> None:
     settled = [each for each in unplaced if each.author in space.blocked]
     unplaced = [each for each in unplaced if each.author not in space.blocked]
     if unplaced:
-        author = space.rng.choice(unplaced).author
+        author = space.rng.choice(sorted({each.author for each in unplaced}))
         holders = await _holders(space, author)
         if holders:
             peer = space.rng.choice(holders)
@@ -60,7 +60,8 @@ async def _round(space: Space, unplaced: list[Unplaced]) -> None:
                 for each in unplaced
                 if each.author == author or within(share, key_of(each.author))
             ]
-            settled += await _compare(space, peer, asked[:PLACES_PER_MESSAGE_MAX])
+            count = min(len(asked), PLACES_PER_MESSAGE_MAX)
+            settled += await _compare(space, peer, space.rng.sample(asked, count))
     if settled:
         await space.run(space.store.place, settled)
 
@@ -101,12 +102,14 @@ async def _accuse(space: Space, peer: AgentPubKey, ours: Unplaced, theirs: Actio
     answer = await space.ask(peer, Get(theirs))
     if not isinstance(answer, Records):
         raise Malformed("a record asked for, something else answered")
+    if not answer.records:
+        raise PeerError("an action that is named and not shown")  # or let go of just now
+    wire = answer.records[0]
+    record = open_record(wire)
+    place = (record.action.author, record.action.action_seq)
+    if record.hash != theirs or place != (ours.author, ours.action_seq):
+        raise Malformed("another record than was asked for")
     known = space.store.record(ours.hash)
-    for wire in answer.records[:1]:
-        record = open_record(wire)
-        place = (record.action.author, record.action.action_seq)
-        if record.hash != theirs or place != (ours.author, ours.action_seq):
-            raise Malformed("another record than was asked for")
-        if known is not None:
-            fork = fork_of(space, space.store.alone(known), wire)
-            await keep(space, seal_warrant(fork, space.sign))
+    if known is not None:
+        fork = fork_of(space, space.store.alone(known), wire)
+        await keep(space, seal_warrant(fork, space.sign))

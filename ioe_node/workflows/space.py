@@ -227,7 +227,8 @@ class Space:
         same peer named, or whoever named most.  So who invents strangers crowds out its own.
         """
         strangers = set(self.strangers())
-        self.named = {each: by for each, by in self.named.items() if each in strangers - {agent}}
+        self.named.pop(agent, None)
+        self.named = {each: by for each, by in self.named.items() if each in strangers}
         self.named[agent] = named_by
         counts = Counter(self.named.values())
         if counts[named_by] > STRANGERS_PER_NAMER_MAX:
