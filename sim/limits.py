@@ -26,9 +26,14 @@ class Limit(NamedTuple):
 
 
 def _limbo(home: Home) -> list[tuple[int, int]]:
-    """(rows, bytes) in limbo of each sender."""
+    """(rows, bytes) in limbo of each sender, what it sent and what was fetched from it."""
     senders = {parked.sender for parked in home.store.limbo.page(0, LIMBO_LOOKED_AT_MAX)}
-    return [home.store.limbo.load(sender) for sender in sorted(senders) if sender != home.agent]
+    return [
+        home.store.limbo.load(sender, fetched)
+        for sender in sorted(senders)
+        if sender != home.agent
+        for fetched in (False, True)
+    ]
 
 
 LIMITS = [

@@ -25,6 +25,7 @@ from ioe_node.workflows.finality import attend
 from ioe_node.workflows.genesis import check_membrane
 from ioe_node.workflows.gossip import Gossip
 from ioe_node.workflows.integration import validate_and_integrate
+from ioe_node.workflows.places import compare_places
 from ioe_node.workflows.publish import keep_deliveries, publish
 from ioe_node.workflows.publish_ops import publish_ops
 from ioe_node.workflows.release import Release
@@ -112,6 +113,7 @@ class Cell:
                 nursery.start_soon(peers.meet, space, self._bootstrap)
                 nursery.start_soon(Gossip(space).run)
                 nursery.start_soon(Release(space).run)
+                nursery.start_soon(compare_places, space)
                 nursery.start_soon(spread_warrants, space)
                 if space.store.head(space.agent) is None:
                     await begin(space, self._bootstrap, self._begun)

@@ -128,7 +128,7 @@ class Membership:
         by_place = Buckets(place, lambda member: member.place, PLACE_BUCKET_PEERS_MAX)
         self._spaces = (self._by_key, by_place)
         self._authorities: dict[int, tuple[AgentPubKey, ...]] = {}
-        self._shares: dict[AgentPubKey, list[Range]] = {}
+        self._shares: dict[tuple[AgentPubKey, int], list[Range]] = {}
         self._alive: list[Member] | None = None
 
     def _changed(self, who: Member | None = None) -> None:
@@ -246,13 +246,16 @@ class Membership:
         """Those of the living who hold a share, in key order."""
         return [member.agent for member in self._living() if member.holds]
 
-    def share(self, agent: AgentPubKey) -> list[Range]:
-        """The locations that an agent is an authority for, as far as we know."""
-        found = self._shares.get(agent)
+    def share(self, agent: AgentPubKey, redundancy: int = REDUNDANCY) -> list[Range]:
+        """The locations to which an agent is among so many closest, as far as we know; by default
+        those that it is an authority for.
+        """
+        found = self._shares.get((agent, redundancy))
         if found is None:
             if len(self._shares) >= SHARES_CACHED_MAX:
                 self._shares.clear()
-            found = self._shares[agent] = share_of(agent, [*self.holders(), self.us])
+            holders = [*self.holders(), self.us]
+            found = self._shares[agent, redundancy] = share_of(agent, holders, redundancy)
         return found
 
     def knows_all(self) -> bool:

@@ -29,6 +29,7 @@ PEERS_PER_MESSAGE_MAX = 32
 FOUND_PEERS_MAX = 20
 SPANS_PER_MESSAGE_MAX = 1_024
 OPS_PER_MESSAGE_MAX = 1_024
+PLACES_PER_MESSAGE_MAX = 256
 HEADS_PER_MESSAGE_MAX = 1_024
 GONE_PER_MESSAGE_MAX = 16
 INFOS_PER_COMPARE_MAX = 4
@@ -142,6 +143,19 @@ class GetOps(Struct, frozen=True, tag="GetOps"):
     ops: Annotated[tuple[OpName, ...], Meta(max_length=OPS_PER_MESSAGE_MAX)]
 
 
+class Place(Struct, frozen=True, array_like=True):
+    """A place on a chain."""
+
+    author: Hash39
+    action_seq: Seq
+
+
+class Places(Struct, frozen=True, tag="Places"):
+    """Which actions do you hold at these places?  Answered by `Placed`."""
+
+    places: Annotated[tuple[Place, ...], Meta(max_length=PLACES_PER_MESSAGE_MAX)]
+
+
 class GetWarrants(Struct, frozen=True, tag="GetWarrants"):
     """The warrants that are none of these; answered by `Warrants`."""
 
@@ -239,6 +253,7 @@ Request = (
     | Compare
     | Offer
     | GetOps
+    | Places
     | GetWarrants
     | Warrants
     | Propose
@@ -294,6 +309,12 @@ class Lacking(Struct, frozen=True, tag="Lacking"):
     """The authors whose chains we do not hold as far yet; we fetch what is in our share."""
 
     authors: Annotated[tuple[Hash39, ...], Meta(max_length=HEADS_PER_MESSAGE_MAX)]
+
+
+class Placed(Struct, frozen=True, tag="Placed"):
+    """For each place asked for the hash of the action that stands there, None if none does."""
+
+    hashes: Annotated[tuple[Hash39 | None, ...], Meta(max_length=PLACES_PER_MESSAGE_MAX)]
 
 
 class Chain(Struct, frozen=True, tag="Chain"):
@@ -383,6 +404,7 @@ Answer = (
     | Peers
     | Compared
     | Lacking
+    | Placed
     | Warrants
     | Drafted
     | Signed

@@ -1,23 +1,49 @@
 """Records held without their chains, because an op of theirs belongs here; half of the `Store`.
 
 They stand beside the chains under negative row ids.  A record is held alone or on its chain,
-never twice.
+never twice.  At which place of its author's chain it would stand is noted (`alone`), so that
+another action at the same place is seen, whether that comes alone or with its chain.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
+from ioe_node.errors import ChainBroken, Malformed
+from ioe_node.model.action import AnyAction, decode_action
 from ioe_node.model.codec import encode
-from ioe_node.model.hashes import CORE, ActionHash, core_of
+from ioe_node.model.hashes import CORE, ActionHash, AgentPubKey, action_hash, core_of
 from ioe_node.model.record import Record
-from ioe_node.store.hash_index import SHORT_MIN, short_of
+from ioe_node.store.hash_index import SEQ_BITS, SHORT_MIN, short_of
 from ioe_node.store.names import COUNT_OPS, LIST_OPS, delete_names, index_hashes, insert_names
 from ioe_node.store.notes import Notes, guard
+
+
+def _size_bytes(record: Record) -> int:
+    return len(record.action_bytes) + len(record.entry or b"")
+
+
+def _named(data: bytes) -> tuple[AnyAction, ActionHash]:
+    try:
+        action = decode_action(data)
+        return action, action_hash(data, action.author)
+    except (Malformed, TypeError) as error:
+        raise ChainBroken(f"a damaged action: {error}; run 'ioe chain verify'") from None
+
+
+class Unplaced(NamedTuple):
+    """A record held alone that nobody has compared with its author's chain: its row, its place."""
+
+    row: int
+    author: AgentPubKey
+    action_seq: int
+    hash: ActionHash
 
 
 class Alone(Notes):
     """Single records, and the ops that belong outside their authors' neighbourhoods."""
 
+    _agents: dict[bytes, int]
     _lowest: int
     """The lowest row id, 0 without any such record."""
 
@@ -39,6 +65,13 @@ class Alone(Notes):
             for row, r in zip(ids, records, strict=True)
         ]
         db.executemany("INSERT INTO record VALUES (?,?,?,?,?,?)", rows)
+        db.executemany(
+            "INSERT INTO alone (author, seq, record, bytes) VALUES (?,?,?,?)",
+            [
+                (r.action.author, r.action.action_seq, row, _size_bytes(r))
+                for row, r in zip(ids, records, strict=True)
+            ],
+        )
         index_hashes(db, zip(records, ids, strict=True))
         insert_names(db, zip(records, ids, by_hash, strict=True))
         self._lowest = ids[-1]
@@ -58,6 +91,10 @@ class Alone(Notes):
             if row is not None:
                 delete_names(db, [(record, row, indexed)])
                 db.execute("DELETE FROM record WHERE id=?", (row,))
+                db.execute(
+                    "DELETE FROM alone WHERE author=? AND seq=? AND record=?",
+                    (record.action.author, record.action.action_seq, row),
+                )
 
     def alone_mark(self) -> int:
         """It falls with each record that comes to be held alone."""
@@ -73,6 +110,56 @@ class Alone(Notes):
             ).fetchone()
         found = self._read("WHERE id >= ? AND id < ? ORDER BY id DESC", (last, row))
         return int(last), found
+
+    def alone_at(self, author: AgentPubKey, first_seq: int, last_seq: int) -> list[Record]:
+        """What is held alone at these places of a chain, both ends included, as it came."""
+        if not self._lowest:
+            return []
+        return self._read(
+            "WHERE id IN (SELECT record FROM alone WHERE author=? AND seq BETWEEN ? AND ?)"
+            " ORDER BY id DESC",
+            (author, first_seq, last_seq),
+        )
+
+    def alone_load(self, author: AgentPubKey) -> tuple[int, int]:
+        """(rows, bytes) of an author's that are held alone."""
+        with guard("count what is held alone"):
+            found = self._reader.execute(
+                "SELECT rows, bytes FROM alone_load WHERE author=?", (author,)
+            ).fetchone()
+        return (int(found[0]), int(found[1])) if found else (0, 0)
+
+    def unplaced(self, after_row: int, limit: int) -> list[Unplaced]:
+        """The next records held alone that were not found on their chains, the newest first."""
+        with guard("read what is held alone"):
+            rows = self._reader.execute(
+                "SELECT id, action FROM alone JOIN record ON id = alone.record"
+                " WHERE NOT placed AND alone.record > ? ORDER BY alone.record LIMIT ?",
+                (after_row, limit),
+            ).fetchall()
+        return [
+            Unplaced(row, action.author, action.action_seq, hash_)
+            for row, (action, hash_) in ((row, _named(data)) for row, data in rows)
+        ]
+
+    def place(self, found: Iterable[Unplaced]) -> None:
+        """Note that these stand on their chains, as an authority of their authors says."""
+        with self._transaction("note places") as db:
+            db.executemany(
+                "UPDATE alone SET placed=1 WHERE author=? AND seq=? AND record=?",
+                [(each.author, each.action_seq, each.row) for each in found],
+            )
+
+    def hash_at(self, author: AgentPubKey, seq: int) -> ActionHash | None:
+        """The action at this place of this chain as held here; reads no entry."""
+        agent = self._agents.get(author)
+        if agent is None:
+            return None
+        with guard("look at a place"):
+            found = self._reader.execute(
+                "SELECT action FROM record WHERE id=?", (agent << SEQ_BITS | seq,)
+            ).fetchone()
+        return _named(found[0])[1] if found else None
 
     @staticmethod
     def _row_alone(db: sqlite3.Connection, hash_: ActionHash) -> int | None:

@@ -1,5 +1,7 @@
 """Limbo: parcels received and not yet judged, the one table that strangers' bytes go to.
 
+Each row counts for the peer who gave it; what we fetched from it stands apart from what it sent of
+its own accord, so that neither leaves the other no room.
 A row is keyed by the digest of its parcel's bytes: a corrupted copy that comes first stands
 beside the honest one and not in its way, and the same bytes are never parked twice.
 """
@@ -19,25 +21,29 @@ Transaction = Callable[[str], AbstractContextManager[sqlite3.Connection]]
 
 
 class Parked(NamedTuple):
-    """A row without its bytes: what it begins with, who sent it, when it came."""
+    """A row without its bytes: what it begins with, who gave it, asked or not, when it came."""
 
     row: int
     digest: bytes
     hash: ActionHash
     author: AgentPubKey
     sender: AgentPubKey
+    fetched: bool
     size_bytes: int
     parked_us: int
 
 
 class ToPark(NamedTuple):
-    """A parcel to park: its first action's hash, author and place, its bytes, its sender."""
+    """A parcel to park: its first action's hash, author and place, its bytes, who gave it; and
+    whether we asked for it.
+    """
 
     hash: ActionHash
     author: AgentPubKey
     seq: int
     wire: bytes
     sender: AgentPubKey
+    fetched: bool = False
 
 
 def digest_of(wire: bytes) -> bytes:
@@ -57,22 +63,23 @@ class Limbo:
         """Put parcels into limbo; those that are there stay as they are."""
         with self._transaction("park ops") as db:
             db.executemany(
-                "INSERT OR IGNORE INTO limbo (digest, hash, author, seq, sender, bytes,"
-                " parked_us, wire) VALUES (?,?,?,?,?,?,?,?)",
+                "INSERT OR IGNORE INTO limbo (digest, hash, author, seq, sender, fetched, bytes,"
+                " parked_us, wire) VALUES (?,?,?,?,?,?,?,?,?)",
                 [
                     (
                         *(digest_of(p.wire), p.hash, p.author, p.seq, p.sender),
-                        *(len(p.wire), now_us, p.wire),
+                        *(p.fetched, len(p.wire), now_us, p.wire),
                     )
                     for p in parcels
                 ],
             )
 
-    def load(self, sender: AgentPubKey) -> tuple[int, int]:
-        """(rows, bytes) that `sender` has here."""
+    def load(self, sender: AgentPubKey, fetched: bool = False) -> tuple[int, int]:
+        """(rows, bytes) that `sender` has here, of its own accord or because we asked for them."""
         with self._guard("count limbo"):
             count, size = self._reader.execute(
-                "SELECT count(*), coalesce(sum(bytes), 0) FROM limbo WHERE sender=?", (sender,)
+                "SELECT count(*), coalesce(sum(bytes), 0) FROM limbo WHERE sender=? AND fetched=?",
+                (sender, fetched),
             ).fetchone()
         return int(count), int(size)
 
@@ -91,7 +98,7 @@ class Limbo:
         """Rows in the order of arrival, after row `after`."""
         with self._guard("read limbo"):
             rows = self._reader.execute(
-                "SELECT id, digest, hash, author, sender, bytes, parked_us FROM limbo"
+                "SELECT id, digest, hash, author, sender, fetched, bytes, parked_us FROM limbo"
                 " WHERE id > ? ORDER BY id LIMIT ?",
                 (after, limit),
             ).fetchall()

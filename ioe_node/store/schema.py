@@ -8,7 +8,8 @@ first 8 bytes, enough to find it by.  `hash_index` has every row of a chain belo
 `agent.unindexed` (see `store.hash_index`).  The other indexes hold only what is looked up by
 them.  A record that is held without its chain, because an op of it belongs here, has a negative
 row id and its proof with the path; `op` says at which locations outside their authors'
-neighbourhoods records are held.
+neighbourhoods records are held, `alone` at which places of their authors' chains, and whether an
+authority of the author has said that it holds the same there.
 """
 
 from sqlite_utils import Database, Migrations
@@ -71,6 +72,21 @@ def m002_share(db: Database) -> None:
         CREATE TABLE op (location INTEGER NOT NULL, short INTEGER NOT NULL,
             record INTEGER NOT NULL, PRIMARY KEY (location, short, record)) WITHOUT ROWID;
         CREATE TABLE owed (seq INTEGER PRIMARY KEY);
+        CREATE TABLE alone (author BLOB NOT NULL, seq INTEGER NOT NULL, record INTEGER NOT NULL,
+            bytes INTEGER NOT NULL, placed INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (author, seq, record)) WITHOUT ROWID;
+        CREATE INDEX alone_unplaced ON alone (record) WHERE NOT placed;
+        CREATE TABLE alone_load (author BLOB PRIMARY KEY, rows INTEGER NOT NULL,
+            bytes INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE TRIGGER alone_came AFTER INSERT ON alone BEGIN
+            INSERT INTO alone_load VALUES (new.author, 1, new.bytes) ON CONFLICT (author)
+                DO UPDATE SET rows = rows + 1, bytes = bytes + excluded.bytes;
+        END;
+        CREATE TRIGGER alone_gone AFTER DELETE ON alone BEGIN
+            UPDATE alone_load SET rows = rows - 1, bytes = bytes - old.bytes
+                WHERE author = old.author;
+            DELETE FROM alone_load WHERE author = old.author AND NOT rows;
+        END;
         """
     )
 
@@ -91,11 +107,12 @@ def m003_limbo_by_digest(db: Database) -> None:
             author BLOB NOT NULL,
             seq INTEGER NOT NULL,
             sender BLOB NOT NULL,
+            fetched INTEGER NOT NULL,
             bytes INTEGER NOT NULL,
             parked_us INTEGER NOT NULL,
             wire BLOB NOT NULL
         );
-        CREATE INDEX limbo_sender ON limbo (sender, bytes);
+        CREATE INDEX limbo_sender ON limbo (sender, fetched, bytes);
         ALTER TABLE warrant ADD COLUMN kept_us INTEGER NOT NULL DEFAULT 0;
         """
     )

@@ -18,6 +18,7 @@ from ioe_node.net.messages import (
     Links,
     Offer,
     Outcome,
+    Places,
     Propose,
     Publish,
     Relieve,
@@ -63,7 +64,7 @@ async def answer(
     try:
         request = requests.decode(data)
         space.quota.spend(peer, cost_of(request), 0, space.clock.now_us())
-        if isinstance(request, Get | GetOps | Activity | Links):
+        if isinstance(request, Get | GetOps | Activity | Links | Places):
             reply = await space.run(read_answer, space, request)
         else:
             reply = encode(await _answer(space, verdicts, settlements, host, peer, request))

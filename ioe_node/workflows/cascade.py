@@ -25,6 +25,14 @@ async def retrieve_record(space: Space, hash_: ActionHash) -> Record | None:
     held = get_record(space, hash_)
     if held is not None:
         return held
+    found = await find_record(space, hash_, await authorities_of(space, hash_))
+    return None if found is None else found[1]
+
+
+async def find_record(
+    space: Space, hash_: ActionHash, peers: Sequence[AgentPubKey]
+) -> tuple[AgentPubKey, Record] | None:
+    """The record from whoever of `peers` answers first, and who that is."""
 
     def take(answer: Answer) -> Record | None:
         if not isinstance(answer, Records) or not answer.records:
@@ -34,13 +42,15 @@ async def retrieve_record(space: Space, hash_: ActionHash) -> Record | None:
             raise Malformed("another record than was asked for")
         return record
 
-    return await space.ask_first(await authorities_of(space, hash_), Get(hash_), take)
+    return await space.ask_first_of(peers, Get(hash_), take)
 
 
 async def retrieve_chain(
     space: Space, author: AgentPubKey, from_seq: int, peers: Sequence[AgentPubKey]
-) -> Chain | None:
-    """A run of a chain from whoever of `peers` answers first; the pipeline validates it."""
+) -> tuple[AgentPubKey, Chain] | None:
+    """A run of a chain from whoever of `peers` answers first, and who that is; the pipeline
+    validates it.
+    """
 
     def take(answer: Answer) -> Chain | None:
         if not isinstance(answer, Chain) or not answer.parcels:
@@ -49,7 +59,7 @@ async def retrieve_chain(
             raise Malformed("another chain than was asked for")
         return answer
 
-    return await space.ask_first(peers, Activity(author, from_seq), take)
+    return await space.ask_first_of(peers, Activity(author, from_seq), take)
 
 
 async def retrieve_admission(space: Space, agent: AgentPubKey) -> None:
@@ -57,8 +67,8 @@ async def retrieve_admission(space: Space, agent: AgentPubKey) -> None:
 
     Raises `PeerError` when it is not.
     """
-    chain = await retrieve_chain(space, agent, 0, await authorities_of(space, agent))
-    for record in [] if chain is None else open_parcel(chain.parcels[0]):
+    found = await retrieve_chain(space, agent, 0, await authorities_of(space, agent))
+    for record in [] if found is None else open_parcel(found[1].parcels[0]):
         if isinstance(record.action, AgentValidationPkg):
             verdict = space.rules.definition.admits(agent, record.action.membrane_proof)
             if isinstance(verdict, Invalid):

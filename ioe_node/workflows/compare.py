@@ -49,6 +49,7 @@ NAMED_MAX = 48
 """A range that differs is cut until no more than this is in a part: then all of it is named."""
 NAMES_MAX = min(OPS_PER_MESSAGE_MAX, HEADS_PER_MESSAGE_MAX)
 OFFERED_MAX = 128
+OFFERED_PER_PEER_MAX = 32
 HEARD_FRESH_US = 5 * 1_000_000
 GONE_FRESH_US = 60 * 1_000_000
 
@@ -201,7 +202,7 @@ async def answer_compare(space: Space, peer: AgentPubKey, ask: Compare) -> Compa
     """What differs here from what a peer holds."""
     if not (_in_order(ranges_of(ask.ops)) and _in_order(ranges_of(ask.chains))):
         raise Malformed("a comparison of spans that overlap or are out of order")
-    learn_all(space, ask.infos)
+    learn_all(space, ask.infos, peer)
     for agent in ask.gone:
         _doubt(space, AgentPubKey(agent))
     store, authors, shared = space.store, authors_held(space), shared_ranges(space, peer)
@@ -278,8 +279,10 @@ def ops_unlike(
 def answer_offer(space: Space, peer: AgentPubKey, ask: Offer) -> Lacking:
     """What we lack of what a peer offers; what is in our share will be fetched from it."""
     behind = [AgentPubKey(head.author) for head in ask.heads if lacks(space, head)]
+    room = OFFERED_PER_PEER_MAX - sum(each == peer for each in space.offered.values())
     for author in behind:
-        if space.is_authority(author) and len(space.offered) < OFFERED_MAX:
+        if room > 0 and space.is_authority(author) and len(space.offered) < OFFERED_MAX:
+            room -= space.offered.get(author) != peer
             space.offered[author] = peer
     space.gossip_bell.ring()
     return Lacking(tuple(behind))

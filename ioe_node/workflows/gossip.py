@@ -194,7 +194,7 @@ class Gossip:
                 raise Malformed("a comparison answered by something else")
             check_answer(ask, answer)
             if step == 0:
-                learn_all(space, answer.infos)
+                learn_all(space, answer.infos, peer)
                 if not answer.same_warrants:
                     await fetch_warrants(space, peer)
             chains_differ = await self._heal_chains(peer, answer)

@@ -25,7 +25,7 @@ from ioe_node.model.warrant import (
 )
 from ioe_node.store.undo import undo
 from ioe_node.workflows import cascade
-from ioe_node.workflows.incoming_ops import park, pull
+from ioe_node.workflows.incoming_ops import park, pull, with_room
 from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay
@@ -102,6 +102,8 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
         await space.run(undo, space.store, half, space.rules.by_hash(half.action))
         await _keep_own(space, warrant)
         space.validation_bell.ring()
+    for offence in found.offences:
+        await _keep_own(space, offence)
     for record in records:
         if isinstance(record.action, AgentValidationPkg):
             space.welcome(record.action.author)
@@ -142,9 +144,13 @@ async def fetch(space: Space, lacked: Iterable[Lack]) -> None:
 
 async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> None:
     """One record, or its author's chain up to it where that is asked for or in our share."""
-    record = await cascade.retrieve_record(space, hash_)
+    giver, record = space.agent, cascade.get_record(space, hash_)
     if record is None:
-        return
+        peers = with_room(space, await authorities_of(space, hash_))
+        found = await cascade.find_record(space, hash_, peers)
+        if found is None:
+            return
+        giver, record = found
     author, seq = record.action.author, record.action.action_seq
     known = space.store.record_at(author, seq)
     if known is not None and known.hash != hash_:
@@ -155,7 +161,7 @@ async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> No
     elif known is None and (with_chain or space.is_authority(author)):
         await pull(space, author, await authorities_of(space, author))
     elif known is None:
-        await park(space, space.agent, [record.wire()])
+        await park(space, giver, [record.wire()], fetched=True)
 
 
 async def keep(space: Space, signed: SignedWarrant) -> bool:

@@ -1,8 +1,13 @@
-"""Links: read page by page from one authority, from here if we are one.
+"""Links: read page by page from one authority, from here if we are one; the first page from two.
 
-Authorities number what they hold each in its own order, so all pages come from the one that
-answered first; if it fails on the way, the next begins again.
+Who answers with an empty page hides what others would show, and nobody can prove that anything is
+missing.  So two authorities drawn by lot are asked, and what either shows is there.  Authorities
+number what they hold each in its own order, so all further pages come from one of them; if it
+fails on the way, the reader begins again with others.
 """
+
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import trio
 
@@ -14,10 +19,21 @@ from ioe_node.model.record import Record, open_record
 from ioe_node.net.messages import LinkPage, Links
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.pages import all_links
-from ioe_node.workflows.space import Space, log
+from ioe_node.workflows.space import HEDGE_S, Bell, Space, log
 
 LINK_PAGES_MAX = 64
 READERS_TRIED_MAX = 3
+FIRST_PAGES = 2
+SECOND_WAIT_S = 0.5
+"""So long is a second answer waited for when there is one."""
+
+
+class FirstPage(NamedTuple):
+    """Whose page it is, what is on it, and whether more follows."""
+
+    peer: AgentPubKey
+    records: list[Record]
+    more: bool
 
 
 async def retrieve_links(space: Space, base: bytes) -> list[Record]:
@@ -27,15 +43,21 @@ async def retrieve_links(space: Space, base: bytes) -> list[Record]:
         return await space.run(all_links, space, base)
     peers = list(authorities)
     for _ in range(READERS_TRIED_MAX):
-        first = await _first_page(space, peers, base)
-        if first is None:
+        pages = await _first_pages(space, peers, base)
+        if not pages:
             break
-        peer, found, more = first
+        longest = max(pages, key=lambda page: (page.more, len(page.records)))
+        found = list(longest.records)
         try:
-            return found + (await _rest(space, peer, base, found) if more else [])
+            if longest.more:
+                found += await _rest(space, longest.peer, base, longest.records)
         except IoeError as error:
-            log.info("reading links from %s: %s", to_text(peer)[:12], error)
-            peers.remove(peer)
+            log.info("reading links from %s: %s", to_text(longest.peer)[:12], error)
+            peers.remove(longest.peer)
+            continue
+        shown = {record.hash for record in found}
+        others = [record for page in pages for record in page.records]
+        return found + list({each.hash: each for each in others if each.hash not in shown}.values())
     return []
 
 
@@ -49,25 +71,39 @@ async def _page(
     return [open_record(wire) for wire in answer.records], answer.more
 
 
-async def _first_page(
-    space: Space, peers: list[AgentPubKey], base: bytes
-) -> tuple[AgentPubKey, list[Record], bool] | None:
-    """The first page of whoever answers first."""
-    found: list[tuple[AgentPubKey, list[Record], bool]] = []
+async def _first_pages(space: Space, peers: Sequence[AgentPubKey], base: bytes) -> list[FirstPage]:
+    """The first pages of two peers drawn by lot, of one where no other answers in time.
 
-    async def one(peer: AgentPubKey, scope: trio.CancelScope) -> None:
+    Another is asked when one has failed, or leaves us waiting for `HEDGE_S`.
+    """
+    found: list[FirstPage] = []
+    ended = Bell()
+    asked = failed = 0
+
+    async def one(peer: AgentPubKey) -> None:
+        nonlocal failed
         try:
-            records, more = await _page(space, peer, base, None)
+            found.append(FirstPage(peer, *await _page(space, peer, base, None)))
         except IoeError as error:
+            if isinstance(error, Malformed):
+                space.charge(peer, str(error))
             log.debug("asking %s for links: %s", to_text(peer)[:12], error)
-            return
-        found.append((peer, records, more))
-        scope.cancel()
+            failed += 1
+        ended.ring()
 
+    by_lot = space.rng.sample(peers, len(peers))
+    by_lot.sort(key=lambda peer: peer in space.slow)
+    until_s, rung = float("inf"), True
     async with trio.open_nursery() as nursery:
-        for peer in peers:
-            nursery.start_soon(one, peer, nursery.cancel_scope)
-    return found[0] if found else None
+        while len(found) < min(FIRST_PAGES, len(by_lot) - failed) and trio.current_time() < until_s:
+            while asked < len(by_lot) and (asked - failed < FIRST_PAGES or not rung):
+                nursery.start_soon(one, by_lot[asked])
+                asked, rung = asked + 1, True
+            rung = await ended.wait(min(HEDGE_S, until_s - trio.current_time()))
+            if found:
+                until_s = min(until_s, trio.current_time() + SECOND_WAIT_S)
+        nursery.cancel_scope.cancel()
+    return found
 
 
 async def _rest(space: Space, peer: AgentPubKey, base: bytes, found: list[Record]) -> list[Record]:

@@ -33,12 +33,14 @@ def known_near(space: Space, ask: Find) -> Peers:
     return Peers((space.info(), *(signed for signed in known if signed is not None)))
 
 
-def learn_all(space: Space, infos: Sequence[SignedInfo]) -> list[AgentPubKey]:
+def learn_all(
+    space: Space, infos: Sequence[SignedInfo], named_by: AgentPubKey
+) -> list[AgentPubKey]:
     """Take what a peer passed on; infos that have expired on the way are dropped."""
     learned = []
     for signed in infos:
         try:
-            learned.append(space.learn(signed))
+            learned.append(space.learn(signed, named_by))
         except Malformed as error:
             log.debug("an info that was passed on: %s", error)
     return learned
@@ -62,7 +64,7 @@ async def ask_near(
     answer = await space.ask(peer, Find(key, by_place, count), FIND_TIMEOUT_S)
     if not isinstance(answer, Peers):
         raise Malformed("a search for peers answered by something else")
-    return [agent for agent in learn_all(space, answer.infos) if agent != space.agent]
+    return [agent for agent in learn_all(space, answer.infos, peer) if agent != space.agent]
 
 
 async def lookup(space: Space, key: int, count: int = REDUNDANCY, by_place: bool = False) -> Done:

@@ -19,6 +19,8 @@ from ioe_node.net.messages import (
     GetOps,
     LinkPage,
     Links,
+    Placed,
+    Places,
     Records,
     encode,
 )
@@ -38,7 +40,7 @@ def size_of(record: Record) -> int:
     return len(record.action_bytes) + len(record.entry or b"") + 128
 
 
-def read_answer(space: Space, request: Get | GetOps | Activity | Links) -> bytes:
+def read_answer(space: Space, request: Get | GetOps | Activity | Links | Places) -> bytes:
     """The encoded answer to a request that only reads; raises `PeerError`."""
     match request:
         case Get():
@@ -49,6 +51,8 @@ def read_answer(space: Space, request: Get | GetOps | Activity | Links) -> bytes
             return encode(_activity(space, request))
         case Links():
             return encode(_links(space, request))
+        case Places():
+            return encode(_places(space, request))
 
 
 def _travelling(space: Space, record: Record) -> WireRecord:
@@ -121,6 +125,11 @@ def _activity(space: Space, ask: Activity) -> Chain:
     head = space.store.head(author)
     more = bool(run) and head is not None and run[-1].action.action_seq < head.seq
     return Chain(tuple(parcels_of(run, space.withhold)), more)
+
+
+def _places(space: Space, ask: Places) -> Placed:
+    asked = [(AgentPubKey(place.author), place.action_seq) for place in ask.places]
+    return Placed(tuple(space.store.hash_at(author, seq) for author, seq in asked))
 
 
 def _removal(space: Space, link: Record) -> list[Record]:

@@ -5,6 +5,7 @@ discovery (through the peer book), clock, rng, and how store calls run.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
@@ -40,6 +41,8 @@ INFO_RENEW_US = 30 * 60 * 1_000_000
 WANTED_MAX = 64
 TIMESTAMP_AHEAD_US_MAX = 5 * 60 * 1_000_000
 STRANGERS_MAX = 256
+STRANGERS_PER_NAMER_MAX = 24
+"""More than one answer names."""
 ADMITTED_MAX = 65_536
 GONE_TOLD_MAX = 16
 HEDGE_S = 0.2
@@ -130,6 +133,8 @@ class Space:
     integrated: trio.Event = field(default_factory=trio.Event)
     blocked: set[AgentPubKey] = field(default_factory=set)
     admitted: dict[AgentPubKey, None] = field(default_factory=dict)
+    named: dict[AgentPubKey, AgentPubKey | None] = field(default_factory=dict)
+    """Who named each stranger to us, the oldest first."""
     gone: dict[AgentPubKey, int] = field(default_factory=dict)
     doubted: set[AgentPubKey] = field(default_factory=set)
     offered: dict[AgentPubKey, AgentPubKey] = field(default_factory=dict)
@@ -200,7 +205,7 @@ class Space:
             self._info_says = says
         return self._info
 
-    def learn(self, signed: SignedInfo) -> AgentPubKey:
+    def learn(self, signed: SignedInfo, named_by: AgentPubKey | None = None) -> AgentPubKey:
         """Take a peer's info into the book and the transport; raises `Malformed`."""
         taken = self.peers.agent_of(signed)
         if taken is not None:
@@ -208,15 +213,32 @@ class Space:
         info = open_info(signed, self.dna, self.clock.now_us())
         agent = AgentPubKey(info.agent)
         newcomer = not self.peers.addresses(agent)
-        if newcomer and agent not in self.admitted and len(self.strangers()) >= STRANGERS_MAX:
-            return agent
         if agent not in self.blocked and self.peers.merge(info, signed):
             self.transport.learn(agent, info.addresses)
+            if newcomer and agent not in self.admitted:
+                self._note_stranger(agent, named_by)
             if self.membership.get(agent) is not None:
                 self._keep(agent)
             elif newcomer:
                 self.exchange_bell.ring()
         return agent
+
+    def _note_stranger(self, agent: AgentPubKey, named_by: AgentPubKey | None) -> None:
+        """Remember who named a stranger, and forget one if there are too many: the oldest that the
+        same peer named, or whoever named most.  So who invents strangers crowds out its own.
+        """
+        strangers = set(self.strangers())
+        self.named.pop(agent, None)
+        self.named = {each: by for each, by in self.named.items() if each in strangers}
+        self.named[agent] = named_by
+        counts = Counter(self.named.values())
+        if counts[named_by] > STRANGERS_PER_NAMER_MAX:
+            crowder = named_by
+        elif len(strangers) > STRANGERS_MAX:
+            crowder = counts.most_common(1)[0][0]
+        else:
+            return
+        self.peers.forget(next(each for each, by in self.named.items() if by == crowder))
 
     def welcome(self, agent: AgentPubKey) -> None:
         """The membrane has admitted an agent: from now on it counts as a member."""
@@ -402,13 +424,24 @@ class Space:
         request: Request,
         take: Callable[[Answer], T | None],
     ) -> T | None:
-        """Ask peers in turn, without waiting for slow ones; the first answer that `take` accepts.
+        """What the first of these peers to have it answers; see `ask_first_of`."""
+        found = await self.ask_first_of(peers, request, take)
+        return None if found is None else found[1]
+
+    async def ask_first_of(
+        self,
+        peers: Sequence[AgentPubKey],
+        request: Request,
+        take: Callable[[Answer], T | None],
+    ) -> tuple[AgentPubKey, T] | None:
+        """Ask peers in turn, without waiting for slow ones; the first answer that `take` accepts,
+        and whose it is.
 
         The next is asked when one has nothing, or has not answered for `HEDGE_S`: so a silent
         peer costs a moment, and it is asked last from then on until it answers in time.
         `take` raises `Malformed` for an answer that does not stand; that peer is charged.
         """
-        found: list[T] = []
+        found: list[tuple[AgentPubKey, T]] = []
         ended = Bell()
 
         async def one(peer: AgentPubKey, scope: trio.CancelScope) -> None:
@@ -421,7 +454,7 @@ class Space:
                 log.debug("asking %s: %s", to_text(peer)[:12], error)
                 taken = None
             if taken is not None:
-                found.append(taken)
+                found.append((peer, taken))
                 scope.cancel()
             ended.ring()
 

@@ -13,6 +13,7 @@ from ioe_node.net.messages import (
     GetWarrants,
     Links,
     Offer,
+    Places,
     Propose,
     Publish,
     Request,
@@ -32,6 +33,7 @@ COSTS: dict[type, int] = {
     GetWarrants: 8,
     Links: 4,
     Offer: 2,
+    Places: 4,
     Propose: 8,
     Warrants: 8,
 }

@@ -105,6 +105,8 @@ class Pass:
     refused: list[Refused] = field(default_factory=list)
     undone: list[tuple[Record, Warrant | None]] = field(default_factory=list)
     """Heads of chains that their authors have voided, and what that proves."""
+    offences: list[Warrant] = field(default_factory=list)
+    """Proved by what is valid here and what was held alone before."""
     done_rows: list[int] = field(default_factory=list)
     lacked: set[Lack] = field(default_factory=set)
     last_row: int = 0
@@ -217,15 +219,17 @@ def _too_old(space: Space, parked: Parked) -> bool:
 
 def _judge_parcel(space: Space, found: Pass, parked: Parked, opened: Opened) -> tuple[Lack, ...]:
     """Judge one parcel into `found`; what it misses, if its verdict must wait."""
-    row, sender = parked.row, parked.sender
     if isinstance(opened, str):
-        found.refused.append(Refused(row, parked.hash, sender, opened, fault=Fault.MALFORMED))
+        refused = Refused(parked.row, parked.hash, parked.sender, opened, fault=Fault.MALFORMED)
+        found.refused.append(refused)
         return NOTHING
+    # Who was asked for something has not told us that it is valid.
+    row, sender = parked.row, space.agent if parked.fetched else parked.sender
     first = opened[0]
     author, seq = first.action.author, first.action.action_seq
     why = _not_for_us(space, opened, sender)
     if why is not None:
-        found.refused.append(Refused(row, first.hash, sender, why))
+        found.refused.append(Refused(row, first.hash, parked.sender, why))
         return NOTHING
     if _is_alone(space, found, opened):
         return _judge_alone(space, found, row, sender, first)
@@ -248,6 +252,7 @@ def _judge_parcel(space: Space, found: Pass, parked: Parked, opened: Opened) -> 
         return NOTHING
     fault = judge(space.rules, found.overlay, opened)
     if fault is None:
+        found.offences += _offences(space, found, opened)
         found.valid += opened
         found.judged.append(first.hash)
         found.done_rows.append(row)
@@ -312,7 +317,11 @@ def _judge_alone(
 ) -> tuple[Lack, ...]:
     """A record that came without its chain: every rule but its place on the chain."""
     action = record.action
-    if space.store.has(record.hash):
+    offence = next(iter(_offences(space, found, [record])), None)
+    known = found.overlay.record_at(action.author, action.action_seq)
+    if offence is None and known is not None:
+        offence = _offence(space, found.overlay, known, record, [record])
+    if offence is None and space.store.has(record.hash):
         found.done_rows.append(row)
         found.judged.append(record.hash)
         return NOTHING
@@ -321,11 +330,9 @@ def _judge_alone(
     if _from_the_future(space, [record]):
         found.refused.append(Refused(row, record.hash, sender, FROM_THE_FUTURE))
         return NOTHING
-    known = found.overlay.record_at(action.author, action.action_seq)
-    if known is not None and known.hash != record.hash:
-        evidence = offence_of(space, space.store.alone(known), record)
-        text = f"two actions at place {action.action_seq} of one chain"
-        found.refused.append(Refused(row, record.hash, sender, text, evidence))
+    if offence is not None or (known is not None and known.hash != record.hash):
+        text = f"two actions, or two seals, at place {action.action_seq} of one chain"
+        found.refused.append(Refused(row, record.hash, sender, text, offence))
         return NOTHING
     verdict = space.rules.validate_alone(record, found.overlay)
     if isinstance(verdict, Missing):
@@ -399,6 +406,28 @@ def _judge_known(
             return
     found.done_rows.append(row)
     found.judged.append(records[0].hash)
+
+
+def _offence(
+    space: Space, overlay: Overlay, known: Record, record: Record, bundle: list[Record]
+) -> Warrant | None:
+    """What two records at one place of one chain prove of their author, if anything."""
+    if known.hash != record.hash:
+        return offence_of(space, _alone(overlay, known), travelling(record, bundle))
+    return _double_seal_of(space, overlay, known, record, bundle)
+
+
+def _offences(space: Space, found: Pass, bundle: list[Record]) -> list[Warrant]:
+    """What is held alone, and was found so in this pass, held against a bundle at its places."""
+    first, last = bundle[0].action, bundle[-1].action
+    held = space.store.alone_at(first.author, first.action_seq, last.action_seq)
+    held += [each for each in found.alone if each.action.author == first.author]
+    offences = []
+    for known in held:
+        place = known.action.action_seq - first.action_seq
+        if 0 <= place < len(bundle):
+            offences.append(_offence(space, found.overlay, known, bundle[place], bundle))
+    return [offence for offence in offences if offence is not None]
 
 
 def _undo(

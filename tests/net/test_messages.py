@@ -21,6 +21,7 @@ from ioe_node.net.messages import (
     HELLO_BYTES_MAX,
     INFOS_PER_COMPARE_MAX,
     OPS_PER_MESSAGE_MAX,
+    PLACES_PER_MESSAGE_MAX,
     SPANS_PER_MESSAGE_MAX,
     Activity,
     Call,
@@ -46,6 +47,9 @@ from ioe_node.net.messages import (
     OpName,
     Outcome,
     Peers,
+    Place,
+    Placed,
+    Places,
     Propose,
     Publish,
     Records,
@@ -73,7 +77,7 @@ DIGEST = b"d" * 16
 SPAN = Span(0, 2**32 - 1, DIGEST)
 DIFFERING = Differing((SPAN,), ((0, 5),))
 HEAD = HeadOf(HASH, 7, HASH, 1_700_000_000_000_000)
-PARTS = (SPAN, DIFFERING, HEAD, OpName(0, 0))
+PARTS = (SPAN, DIFFERING, HEAD, OpName(0, 0), Place(HASH, 7))
 WIRE = WireRecord(b"action", Proof(SIGNATURE), None)
 PREPARED = Prepared(2, (HASH,), (Mark(0, SIGNATURE),))
 RETIREMENT = Retirement(0, 3, HASH, WIRE, SIGNATURE)
@@ -87,6 +91,7 @@ REQUESTS: list[msgspec.Struct] = [
     Compare((SPAN,), (SPAN,), DIGEST, (HASH,), (INFO,)),
     Offer((HEAD,)),
     GetOps((OpName(0, -1),)),
+    Places((Place(HASH, 7),)),
     GetWarrants((HASH,)),
     Warrants((SignedWarrant(b"warrant", SIGNATURE),)),
     Propose("currency", "sale", b"\x80", 3, HASH, 1_700_000_000_000_000),
@@ -105,6 +110,7 @@ ANSWERS: list[msgspec.Struct] = [
     Peers((INFO,)),
     Compared(DIFFERING, (OpName(5, 2**63 - 1),), DIFFERING, (HEAD,), False, (INFO,)),
     Lacking((HASH,)),
+    Placed((HASH, None)),
     Drafted(b"entry"),
     Signed(SIGNATURE),
     Never(SIGNATURE),
@@ -169,6 +175,7 @@ def test_an_answer_is_no_request_and_the_other_way_round() -> None:
         Compare((Span(0, 2**32, DIGEST),), (), DIGEST, (), ()),
         Compare((), (SPAN,) * (SPANS_PER_MESSAGE_MAX + 1), DIGEST, (), ()),
         GetOps((OpName(0, 0),) * (OPS_PER_MESSAGE_MAX + 1)),
+        Places((Place(HASH, 0),) * (PLACES_PER_MESSAGE_MAX + 1)),
         Sign(bytes(ENTRY_BYTES_MAX + 1), SIGNATURE),
         Propose("z" * 129, "f", b"", 0, HASH, 0),
         Propose("z", "f", bytes(65_537), 0, HASH, 0),

@@ -9,10 +9,16 @@ import trio
 from ioe_node.core.authority import authorities
 from ioe_node.core.share import share_of
 from ioe_node.hdi import ActionHash
-from ioe_node.model.hashes import key_of
+from ioe_node.model.hashes import agent_key, key_of
 from ioe_node.model.op import foreign_bases
 from ioe_node.net.messages import HeadOf, Offer
-from ioe_node.workflows.compare import NAMED_MAX, answer_offer, lacks, shared_ranges
+from ioe_node.workflows.compare import (
+    NAMED_MAX,
+    OFFERED_PER_PEER_MAX,
+    answer_offer,
+    lacks,
+    shared_ranges,
+)
 from ioe_node.workflows.gossip import ROUND_MAX_S, ROUND_S, Gossip
 from sim.swarm import Home, Swarm, open_swarm
 from sim.virtual_clock import run_virtual
@@ -224,5 +230,21 @@ def test_an_offer_is_fetched_if_it_is_in_our_share_and_answered_with_what_is_lac
         assert lacking.authors == (peer.agent,)
         expected = {peer.agent: peer.agent} if space.is_authority(peer.agent) else {}
         assert space.offered == expected
+
+    play(story)
+
+
+def test_one_that_offers_much_leaves_room_for_the_offers_of_others(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        space, peer, other = swarm.homes[1].cell.space, swarm.homes[2], swarm.homes[3]
+        head = swarm.homes[1].store.head(space.agent)
+        assert head is not None
+        authors = [agent_key(number.to_bytes(32, "big")) for number in range(1_000)]
+        ours = [author for author in authors if space.is_authority(author)]
+        heads = [HeadOf(author, 9, head.hash, head.timestamp_us) for author in ours]
+        answer_offer(space, peer.agent, Offer(tuple(heads[:-1])))
+        assert list(space.offered.values()) == [peer.agent] * OFFERED_PER_PEER_MAX
+        answer_offer(space, other.agent, Offer(tuple(heads[-1:])))
+        assert space.offered[ours[-1]] == other.agent
 
     play(story)

@@ -1,18 +1,31 @@
-"""Fetching what is missing: a chain of which one record is here alone, and a lack that stays."""
+"""Fetching what is missing: a chain of which one record is here alone, a lack that stays, and
+a peer that answers with what hangs on nothing.
+"""
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from ioe_node.hdi import ActionHash
-from ioe_node.model.hashes import ACTION
+from ioe_node.core.chain import Draft, seal
+from ioe_node.core.quota import Limits
+from ioe_node.errors import Busy
+from ioe_node.hdi import ActionHash, AgentPubKey
+from ioe_node.model.action import Create, hash_of
+from ioe_node.model.codec import encode
+from ioe_node.model.hashes import ACTION, entry_hash
+from ioe_node.model.record import WireRecord
+from ioe_node.net.messages import Activity, Chain, requests
 from ioe_node.workflows import integration
-from ioe_node.workflows.incoming_ops import park
+from ioe_node.workflows.incoming_ops import park, pull
 from ioe_node.workflows.limbo import Lack
 from ioe_node.workflows.space import Space
+from sim.home import Home
+from sim.memory_transport import Handle
 from sim.scenarios.readings import enrol
 from sim.swarm import open_swarm
 from sim.virtual_clock import run_virtual
@@ -80,3 +93,48 @@ def test_what_nobody_has_is_not_asked_for_at_each_ring(
         assert fetched == 2
 
     run(story, 2)
+
+
+def orphan(author: Home, seq: int, number: int) -> WireRecord:
+    """A record whose previous action nobody has."""
+    entry = number.to_bytes(8, "big")
+    action = Create(
+        author=author.agent,
+        timestamp_us=author.clock.now_us(),
+        action_seq=seq,
+        prev_action=ActionHash(ACTION + number.to_bytes(32, "big") + author.agent[35:]),
+        entry_type="identity.Enrolment",
+        entry_hash=entry_hash(entry),
+    )
+    hash_, data = hash_of(action)
+    return seal([Draft(hash_, action, data, entry)], author.signer.sign)[0].wire()
+
+
+def test_who_answers_with_what_hangs_fills_its_own_share_of_limbo(run: Callable[..., Any]) -> None:
+    asked = 0
+
+    async def story(swarm: Any) -> None:
+        home, mallory = swarm.homes[1:3]
+        space = home.cell.space
+        space.limits = replace(Limits(), limbo_rows=3)
+
+        async def hanging(handle: Handle, asker: AgentPubKey, data: bytes) -> bytes:
+            nonlocal asked
+            request = requests.decode(data)
+            if not isinstance(request, Activity):
+                return await handle(asker, data)
+            asked += 1
+            return encode(Chain((orphan(mallory, request.from_seq, asked),), False))
+
+        mallory.spoil(hanging)
+        for _ in range(8):
+            with suppress(Busy):
+                await pull(space, mallory.agent, [mallory.agent])
+        assert space.store.limbo.load(space.agent) == (0, 0)
+        assert space.store.limbo.load(mallory.agent, fetched=True)[0] == asked == 3
+        await park(space, mallory.agent, [orphan(mallory, 9, 99)])
+        assert space.store.limbo.load(mallory.agent)[0] == 1
+        await trio.sleep(1)
+        assert space.quota.charges(mallory.agent) == 0
+
+    run(story, 4)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -146,6 +147,7 @@ class Reader:
 
     def __init__(self, store: Store, breaks: int) -> None:
         self.agent = b"us"
+        self.rng, self.slow = Random(breaks), set[bytes]()
         self.breaks = breaks
         self.answered: list[bytes] = []
         self._store = store

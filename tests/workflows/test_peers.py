@@ -1,0 +1,68 @@
+"""Meeting: whoever invents strangers crowds out its own, and nobody whom others named."""
+
+from collections.abc import Awaitable, Callable
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ioe_node.hdi import AgentPubKey
+from ioe_node.model.agent_info import SignedInfo, seal_info
+from ioe_node.model.hashes import proof_digest
+from ioe_node.model.signing import Signer
+from ioe_node.workflows.space import STRANGERS_MAX, STRANGERS_PER_NAMER_MAX, Space
+from sim.swarm import Swarm, open_swarm
+from sim.virtual_clock import run_virtual
+
+
+def signer(name: str) -> Signer:
+    return Signer(blake2b(name.encode(), digest_size=32).digest())
+
+
+def info(space: Space, name: str) -> SignedInfo:
+    one, now_us = signer(name), space.clock.now_us()
+    addresses = space.transport.addresses()
+    return seal_info(one.agent, space.dna, proof_digest(None), True, addresses, now_us, one.sign)
+
+
+@pytest.fixture
+def on_a_home(tmp_path: Path) -> Callable[[Callable[[Swarm], Awaitable[Any]]], Any]:
+    def run(story: Callable[[Swarm], Awaitable[Any]]) -> Any:
+        async def main() -> Any:
+            async with open_swarm(tmp_path, 1, 2) as swarm:
+                return await story(swarm)
+
+        return run_virtual(main, seed=1)
+
+    return run
+
+
+def test_one_that_names_many_crowds_out_its_own(on_a_home: Any) -> None:
+    async def story(swarm: Swarm) -> None:
+        space = swarm.homes[1].cell.space
+        honest, liar = signer("honest").agent, signer("liar").agent
+        named: list[AgentPubKey] = [space.learn(info(space, "real"), honest)]
+        for number in range(2 * STRANGERS_MAX):
+            last = space.learn(info(space, f"invented {number}"), liar)
+        assert set(named) < set(space.strangers())
+        assert last in space.strangers()
+        assert len(space.strangers()) == 1 + STRANGERS_PER_NAMER_MAX
+        late = space.learn(info(space, "real, too"), honest)
+        assert late in space.strangers()
+
+    on_a_home(story)
+
+
+def test_many_that_name_many_crowd_out_their_own(on_a_home: Any) -> None:
+    async def story(swarm: Swarm) -> None:
+        space = swarm.homes[1].cell.space
+        real = space.learn(info(space, "real"), signer("honest").agent)
+        for number in range(2 * STRANGERS_MAX):
+            liar = signer(f"liar {number % 20}").agent
+            space.learn(info(space, f"invented {number}"), liar)
+        assert len(space.strangers()) == STRANGERS_MAX
+        assert real in space.strangers()
+        assert space.learn(info(space, "real, too"), signer("other").agent) in space.strangers()
+
+    on_a_home(story)
