@@ -15,6 +15,7 @@ from ioe_node.net.messages import (
     Get,
     GetOps,
     GetWarrants,
+    Knock,
     Links,
     Offer,
     Outcome,
@@ -38,7 +39,7 @@ from ioe_node.workflows.remote_call import serve
 from ioe_node.workflows.settle import DraftHost, Settlements
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.spread import answer_get_warrants
-from ioe_node.workflows.standing import on_standings
+from ioe_node.workflows.standing import on_knock, on_standings
 from ioe_node.workflows.turns import cost_of, take_turn
 from ioe_node.workflows.validation import Verdicts
 from ioe_node.workflows.witnessing import on_relieve, on_witness
@@ -110,7 +111,9 @@ async def _answer(
         case Call():
             return await serve(runner_for_peers(space, settlements), peer, request)
         case Standings():
-            return on_standings(space, request)
+            return await on_standings(space, request)
+        case Knock():
+            return on_knock(space, request)
         case Witness():
             return await on_witness(space, request)
         case Relieve():

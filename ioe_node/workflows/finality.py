@@ -39,10 +39,7 @@ from ioe_node.workflows.incoming_ops import catch_up
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.relief import SILENT_BEFORE_RELIEF, relieve, staff
 from ioe_node.workflows.space import Space, log
-from ioe_node.workflows.standing import (
-    stand,
-    tell_standing,
-)
+from ioe_node.workflows.standing import take_standings, tell_standing
 
 FINALISE_TIMEOUT_S = 30.0
 RETRY_MIN_S = 0.2
@@ -84,6 +81,7 @@ async def finalise(
     record = await _record(space, hash_)
     pause_s, errand = RETRY_MIN_S, None
     with trio.move_on_after(timeout_s):
+        await space.head_confirmed.wait()
         while True:
             _check_possible(space, record)
             try:
@@ -221,7 +219,7 @@ async def attend(space: Space) -> None:
         try:
             own = space.store.record_at(space.agent, STANDING_SEQ)
             if own is not None and space.agent not in space.standings:
-                stand(space, sealed(space, own))
+                await take_standings(space, (sealed(space, own),))
             await tell_standing(space, told)
             if own is not None and space.witness_rows.newest(space.agent) is None:
                 await finalise(space, own.hash, OWN_TIMEOUT_S)

@@ -73,7 +73,7 @@ HEAD = HeadOf(HASH, 7, HASH, 1_700_000_000_000_000)
 PARTS = (SPAN, HEAD, OpName(0, 0))
 WIRE = WireRecord(b"action", Proof(SIGNATURE), None)
 PREPARED = Prepared(2, (HASH,), (Mark(0, SIGNATURE),))
-RETIREMENT = Retirement(0, 3, HASH, WIRE, SIGNATURE)
+RETIREMENT = Retirement(0, 3, HASH, 7, WIRE, SIGNATURE)
 LINEAGE = Lineage(WIRE, (WIRE,), (Handover(2, (HASH,), (RETIREMENT,)),))
 REQUESTS: list[msgspec.Struct] = [
     Publish(()),
