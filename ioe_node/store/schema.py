@@ -110,6 +110,6 @@ def m004_witness(db: Database) -> None:
         CREATE TABLE certificate (author BLOB NOT NULL, seq INTEGER NOT NULL,
             certificate BLOB NOT NULL, PRIMARY KEY (author, seq)) WITHOUT ROWID;
         CREATE TABLE standing (agent BLOB PRIMARY KEY, standing BLOB NOT NULL) WITHOUT ROWID;
-        CREATE TABLE loss (at_us INTEGER NOT NULL);
+        CREATE TABLE loss (id INTEGER PRIMARY KEY CHECK (id = 0), at_us INTEGER NOT NULL);
         """
     )

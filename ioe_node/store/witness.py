@@ -53,14 +53,18 @@ class WitnessRows:
     def forget(self, now_us: int) -> None:
         """Note, flushed, that we have signed what this disk does not know; its duties go."""
         with self._flushed(), self._store._transaction("note a loss") as db:
-            db.execute("INSERT INTO loss VALUES (?)", (now_us,))
+            db.execute(
+                "INSERT INTO loss VALUES (0, ?)"
+                " ON CONFLICT (id) DO UPDATE SET at_us=max(at_us, excluded.at_us)",
+                (now_us,),
+            )
             db.execute("DELETE FROM duty")
 
     def lost_us(self) -> int | None:
         """When we noticed the last loss, in microseconds; None: this disk has seen all."""
         with guard("read when memory was lost"):
-            row = self._store._reader.execute("SELECT max(at_us) FROM loss").fetchone()
-        return None if row[0] is None else int(row[0])
+            row = self._store._reader.execute("SELECT at_us FROM loss").fetchone()
+        return int(row[0]) if row else None
 
     def save(self, author: AgentPubKey, certificate: Certificate) -> None:
         """Keep a certificate; of an author's many only the newest stay.

@@ -22,6 +22,7 @@ from ioe_node.net.messages import (
     Propose,
     Publish,
     Relieve,
+    Request,
     Sign,
     Standings,
     Warrants,
@@ -63,6 +64,8 @@ async def answer(
     await take_turn(space, peer, len(data))
     try:
         request = requests.decode(data)
+        if not space.head_confirmed.is_set() and _shows(space, request):
+            raise Busy("we have yet to ask what others hold of our chain; try again")
         space.quota.spend(peer, cost_of(request), 0, space.clock.now_us())
         if isinstance(request, Get | GetOps | Activity | Links):
             reply = await space.run(read_answer, space, request)
@@ -76,6 +79,14 @@ async def answer(
         raise
     space.quota.spend(peer, 0, len(reply), space.clock.now_us())
     return reply
+
+
+def _shows(space: Space, request: Request) -> bool:
+    """Whether the answer may show, or go by, what we wrote; see `workflows.restore`."""
+    if isinstance(request, Activity):
+        return request.author == space.agent
+    shown = Get | GetOps | Links | Compare | Offer | Call | Propose | Sign | Outcome
+    return isinstance(request, shown)
 
 
 async def _answer(

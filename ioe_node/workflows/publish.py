@@ -111,6 +111,7 @@ async def deliver(space: Space, peer: AgentPubKey, parcels: Sequence[Parcel]) ->
 
 async def publish(space: Space) -> None:
     """Keep one task for each authority of our chain, and none for anyone else."""
+    await space.head_confirmed.wait()
     scopes: dict[AgentPubKey, trio.CancelScope] = {}
 
     async def run(peer: AgentPubKey, scope: trio.CancelScope, bell: Bell) -> None:

@@ -211,6 +211,8 @@ class Settlements:
     ) -> ActionHash:
         """Settle with `counterparty`; the caller holds our chain, whose head is `head`."""
         space = self._space
+        if not space.head_confirmed.is_set():
+            raise Busy("nobody has told yet what others hold of our chain; try again")
         zome, _, function = name.partition(".")
         now = max(space.clock.now_us(), head.timestamp_us)
         ours = Party(space.agent, head.seq + 1, head.hash, Timestamp(now))
