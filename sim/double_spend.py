@@ -3,10 +3,11 @@
 Each trial is a small network of real spaces: their own SQLite files, the real workflows of
 finality and warrants, messages over the simulated network on virtual time; the other stages of
 a cell, which finality does not need, are left out, so that a thousand trials take minutes.  The
-attacker's witnesses are partitioned, killed, restarted and replaced while both payees ask, and
-an honest one of them loses its disk; three collude: of its own founding witnesses, or ones whose keys were ground to lie beside its
-own; and it owns devices, which it admits itself, ground to stand closer to its place than anyone.
-Whoever colludes signs everything, for whoever asks, and retires by whichever branch.
+attacker's witnesses are partitioned, killed, restarted and replaced while both payees ask, and an
+honest one of them loses its disk; three collude: of its own founding witnesses, or ones whose keys
+were ground to lie beside its own; and it owns devices, which it admits itself, ground to stand
+closer to its place than anyone.  Whoever colludes signs everything, for whoever asks, and retires
+by whichever branch.
 
     python -m sim.double_spend --trials 1000
 """

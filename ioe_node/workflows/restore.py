@@ -49,19 +49,20 @@ def enough(told: int, reached: int, known: int) -> bool:
 
 @dataclass
 class Inquiry:
-    """What others hold of our chain from `from_seq` on, and who has told it; one round and more."""
+    """What others hold of our chain from `from_seq` on, and who has told it."""
 
     space: Space
     bootstrap: tuple[AgentPubKey, ...]
     from_seq: int
     told: set[AgentPubKey] = field(default_factory=set)
     reached: set[AgentPubKey] = field(default_factory=set)
+    _liars: set[AgentPubKey] = field(default_factory=set)
     _lost_us: int = 0
 
     @property
     def known(self) -> int:
         """How many there are that could be asked, as far as we know."""
-        return len({*self.space.others(), *self.bootstrap, *self.reached})
+        return len({*self.space.peers.agents(), *self.bootstrap, *self.reached})
 
     @property
     def enough(self) -> bool:
@@ -88,7 +89,7 @@ class Inquiry:
     async def round(self, hold: AbstractAsyncContextManager[None]) -> None:
         """Ask those closest to us once, and take all that they have while we `hold` the chain."""
         peers = await self._keepers()
-        self.reached = {*peers, *self.told}
+        self.reached = {*peers, *self.told} - self._liars
         while True:
             answers = await self._ask(peers)
             async with hold:
@@ -128,6 +129,7 @@ class Inquiry:
                 answers.append(self._open(await self.space.ask(peer, ask, ASK_TIMEOUT_S)))
                 self.told.add(peer)
             except Malformed as error:
+                self._liars.add(peer)
                 self.reached.discard(peer)
                 self.space.charge(peer, str(error))
             except IoeError as error:
@@ -135,7 +137,8 @@ class Inquiry:
 
         async with trio.open_nursery() as nursery:
             for peer in peers:
-                nursery.start_soon(one, peer)
+                if peer not in self._liars:
+                    nursery.start_soon(one, peer)
         return answers
 
     def _open(self, answer: object) -> list[list[Record]]:
