@@ -210,8 +210,13 @@ def _founds(ask: Ask) -> Declines | None:
 
 
 def _descends(duty: Duty | None, ask: Ask, target: Target) -> Declines | Forked | None:
-    """Whether the target descends from all that binds us: our own word and our elders'."""
-    bounds = [(1, bytes(ask.author.hash))] if duty is None else [_highest(duty)]
+    """Whether the target descends from all that binds us: our own word and our elders'.
+
+    With neither, from its author's standing; the honest among our elders have seen to that.
+    """
+    bounds = [] if duty is None else [_highest(duty)]
+    if duty is None and not ask.lineage.steps:
+        bounds = [(1, bytes(ask.author.hash))]
     if ask.lineage.steps and (duty is None or duty.number < ask.view.number):
         bounds += [(each.seq, each.hash) for each in ask.lineage.steps[-1].retirements]
     for seq, hash_ in sorted(bounds):

@@ -2,18 +2,27 @@
 
 What is promised.  While of each view of an author's witnesses at most f = (n - 1) // 2 collude,
 no two actions on different branches of its chain are ever both final, through any partition,
-churn, crash or delay, whoever asks and whatever is lost.  A final action makes all that it rests
-on final, so a payee's action counts as final under any later certificate of its branch.  An
-author that does not fork gets finality whenever a quorum of its present witnesses answers.
+churn, crash or delay, whoever asks and whatever message or disk is lost.  A final action makes
+all that it rests on final, so a payee's action counts as final under any later certificate of
+its branch.  An author that does not fork gets finality whenever a quorum of its present witnesses
+answers and remembers.
 
 What is not.  While less than a quorum of an author's present witnesses can be reached nothing
-new becomes final, nor can others take their place; what is final stays so.  An author whose
-founding witnesses (`core.lineage`) could not be reached by quorum within three days of its
-admission never gets finality: it must be admitted anew.  Two sides of a partition that both
-admit members, and then both the same author, may name it different founders: members that came
-in a partition are known on one side only.  Members say themselves since when they stand; one
-who says too early is one more who colludes, and an author who says so picks among those who
-were first.  Everything counts admissions: whom the membrane admits too freely can be eight.
+new becomes final, nor can others take their place; what is final stays so.  A witness whose disk
+was lost is as good as gone until a handover that came after the loss (`core.witness`).  It must
+know of the loss: by an empty disk where it had begun, or by others who hold more of its own chain
+(`workflows.restore`).  One more who colludes is therefore who is put back from an older copy
+since which it has published nothing itself, or runs on with its clock set back by more than five
+minutes; and so is who lost its disk, towards an author that begins its chain a second time before
+witnesses who have not heard of the first.
+
+An author whose founding witnesses (`core.lineage`) could not be reached by quorum within three
+days of its admission never gets finality: it must be admitted anew.  Two sides of a partition
+that both admit members, and then both the same author, may name it different founders: members
+that came in a partition are known on one side only.  Members say themselves since when they
+stand; one who says too early is one more who colludes, and an author who says so picks among
+those who were first.  Everything counts admissions: whom the membrane admits too freely can be
+eight.
 
 Anyone may ask, the author, a payee, a bystander.  All witnesses are asked at once.
 """

@@ -252,6 +252,15 @@ def test_heirs_take_up_what_was_signed(bench: Bench) -> None:
     assert bench.sign(heir, bench.left[-1], bench.left) == Declines(NOT_OURS)
 
 
+def test_an_heir_need_not_be_shown_what_its_elders_have_seen(bench: Bench) -> None:
+    """A chain grows for years; nobody could lead a newcomer up all of it."""
+    bench.certify(bench.left)
+    later = bench.hand_over(bench.others())
+    heir = bench.members(later)[0]
+    alone = open_target(bench.left[-1].wire(), (), bench.trial.author.agent)
+    assert isinstance(witness(heir.duty, bench.ask(heir, later), alone), Signs)
+
+
 def test_no_new_finality_by_the_old_once_they_have_retired(bench: Bench) -> None:
     """Left under the old and right under the new: the one who retires signs no more."""
     shared = bench.left[:2]
