@@ -79,17 +79,17 @@ async def take_standings(space: Space, wires: Iterable[WireRecord]) -> bool:
 
     The first that is seen of an agent stays: a second one is a fork of its genesis.
     """
-    news = await space.run(_news, space, wires)
-    if not news:
-        return False
+    judged = await space.run(_news, space, wires)
+    news = [pair for pair in judged if pair[0].agent not in space.standings]
     dropped = _make_room(space, [standing for standing, _ in news])
     taken = [pair for pair in news if pair[0].agent not in dropped]
+    if not taken:
+        return False
     for standing, seated in taken:
-        if standing.agent not in space.standings:
-            seat(space, standing, seated)
+        seat(space, standing, seated)
     kept = [(standing.agent, standing.wire) for standing, _ in taken]
     await space.run(space.witness_rows.save_standings, kept, dropped)
-    return bool(taken)
+    return True
 
 
 def _make_room(space: Space, news: Sequence[Standing]) -> set[AgentPubKey]:
