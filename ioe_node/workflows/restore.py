@@ -12,6 +12,7 @@ shows nothing of its chain to anybody until somebody has told (`Space.head_confi
 on asking.  Where nobody can be asked nobody can be published to, so that waiting costs nothing.
 """
 
+from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,10 +37,9 @@ HEAD_PATIENCE_S = 5.0
 RETRY_S = 1.0
 RETRY_MAX_S = 30.0
 
-ANOTHER_CONTINUATION = (
-    "other nodes hold another continuation of our chain than this disk: an older copy "
-    "was put back and written to; ask the steward for a new invitation of a new node"
-)
+
+class AnotherContinuation(StoreError):
+    """Other nodes hold another continuation of our chain: an older copy was written to."""
 
 
 def enough(told: int, reached: int, known: int) -> bool:
@@ -78,7 +78,7 @@ class Inquiry:
         """Ask again and again until enough have told, or for so long.
 
         What somebody has is fetched to its end, however long it takes.  The caller holds the
-        chain.  Raises `StoreError` when what others hold does not follow it.
+        chain.  Raises `AnotherContinuation` when what others hold does not follow it.
         """
         until_s = trio.current_time() + patience_s
         await self.round(nullcontext())
@@ -173,7 +173,11 @@ class Inquiry:
         for record in records:
             verdict = space.rules.validate(record, overlay.head(space.agent), overlay)
             if isinstance(verdict, Invalid):
-                raise StoreError(ANOTHER_CONTINUATION)
+                raise AnotherContinuation(
+                    "other nodes hold another continuation of our chain than this disk: an older "
+                    "copy was put back and written to; ask the steward for a new invitation of a "
+                    "new node"
+                )
             overlay.add(record)
         await self.note_loss(records[-1].action.timestamp_us)
         ops = [space.ops_held(record) for record in records]
@@ -225,18 +229,28 @@ async def check_head(
     Once most of those who can be reached have told, we show it, however few they are.
     """
     inquiry = Inquiry(space, bootstrap, space.store.receipted_seq())
+    async with space.chain_lock:
+        task_status.started()
+        if not await _checked(inquiry, inquiry.wait(HEAD_PATIENCE_S)):
+            return
     pause_s = RETRY_S
+    while True:
+        if inquiry.enough or inquiry.likely:
+            space.head_confirmed.set()
+        if inquiry.enough:
+            return
+        await trio.sleep(pause_s * (0.5 + space.rng.random() / 2))
+        pause_s = min(RETRY_MAX_S, 2 * pause_s)
+        if not await _checked(inquiry, inquiry.round(space.chain_lock)):
+            return
+
+
+async def _checked(inquiry: Inquiry, asked: Awaitable[None]) -> bool:
+    """Whether to go on: what the disk cannot take now is asked for again, a fork stays one."""
     try:
-        async with space.chain_lock:
-            task_status.started()
-            await inquiry.wait(HEAD_PATIENCE_S)
-        while True:
-            if inquiry.enough or inquiry.likely:
-                space.head_confirmed.set()
-            if inquiry.enough:
-                return
-            await trio.sleep(pause_s * (0.5 + space.rng.random() / 2))
-            pause_s = min(RETRY_MAX_S, 2 * pause_s)
-            await inquiry.round(space.chain_lock)
+        await asked
     except StoreError as error:
-        space.fault(str(error))
+        inquiry.space.fault(str(error))
+        inquiry.told.clear()
+        return not isinstance(error, AnotherContinuation)
+    return True

@@ -36,7 +36,7 @@ async def _open_ask(space: Space, lineage: Lineage) -> Ask:
     """Check a lineage in full; raises `Malformed`."""
     views = await space.run(views_of, space.dna, lineage, partial(admits, space))
     await take_standings(space, (lineage.standing, *lineage.founders))
-    likely = plausible(lineage, space.seats.values())
+    likely = await space.run(plausible, lineage, tuple(space.seats.values()))
     now_us, lost_us = space.clock.now_us(), space.witness_rows.lost_us()
     return Ask(space.dna, space.agent, lineage, views, likely, now_us, lost_us)
 

@@ -163,6 +163,30 @@ def test_who_is_alone_writes_on_and_shows_it_when_others_have_told(
     play(story)
 
 
+def test_what_the_disk_could_not_take_is_asked_for_again(
+    play: Callable[[Story], None], tmp_path: Path
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        home, other = swarm.homes[2:4]
+        await put_aside(swarm, home, tmp_path / "older copy")
+        await enrol(home, other, "after the copy")
+        assert await swarm.settle()
+        head = home.store.head(home.agent)
+        await put_back(swarm, home, tmp_path / "older copy")
+        cut_off(swarm, home)
+        await swarm.start(home)
+        home.fail_disk("disk full")
+        swarm.network.heal()
+        await trio.sleep(60)
+        assert not home.cell.space.head_confirmed.is_set()
+        home.fail_disk(None)
+        await trio.sleep(60)
+        assert home.store.head(home.agent) == head
+        assert home.cell.space.head_confirmed.is_set()
+
+    play(story)
+
+
 @pytest.mark.parametrize(
     ("told", "reached", "known", "said"),
     [
