@@ -3,10 +3,11 @@
 Each trial is a small network of real spaces: their own SQLite files, the real workflows of
 finality and warrants, messages over the simulated network on virtual time; the other stages of
 a cell, which finality does not need, are left out, so that a thousand trials take minutes.  The
-attacker's witnesses are partitioned, killed, restarted and replaced while both payees ask;
-three collude: of its own founding witnesses, or ones whose keys were ground to lie beside its
-own; and it owns devices, which it admits itself, ground to stand closer to its place than anyone.
-Whoever colludes signs everything, for whoever asks, and retires by whichever branch.
+attacker's witnesses are partitioned, killed, restarted and replaced while both payees ask, and an
+honest one of them loses its disk; three collude: of its own founding witnesses, or ones whose keys
+were ground to lie beside its own; and it owns devices, which it admits itself, ground to stand
+closer to its place than anyone.  Whoever colludes signs everything, for whoever asks, and retires
+by whichever branch.
 
     python -m sim.double_spend --trials 1000
 """
@@ -29,7 +30,7 @@ import trio
 
 from dna.neighbourhood import DNA
 from ioe_node.core.chain import Draft, seal
-from ioe_node.core.lineage import founders_of, quorum
+from ioe_node.core.lineage import founders_of, quorum, views_of
 from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import Busy, IoeError, PeerError
 from ioe_node.hdk import DnaDef
@@ -47,6 +48,7 @@ from ioe_node.model.record import Record, WireRecord, open_record
 from ioe_node.model.signing import SEED_BYTES, Signer
 from ioe_node.net.messages import (
     Done,
+    Knock,
     Relieve,
     Retired,
     Standings,
@@ -63,8 +65,8 @@ from ioe_node.workflows.finality import finalise
 from ioe_node.workflows.integration import keep
 from ioe_node.workflows.relief import relieve
 from ioe_node.workflows.space import Space, run_inline
-from ioe_node.workflows.standing import on_standings, seat
-from ioe_node.workflows.witnessing import on_relieve, on_witness, open_ask
+from ioe_node.workflows.standing import admits, on_knock, on_standings, seat
+from ioe_node.workflows.witnessing import on_relieve, on_witness
 from sim.conditions import Conditions
 from sim.network import Network
 from sim.virtual_clock import EPOCH_US, VirtualClock, run_virtual
@@ -109,6 +111,7 @@ class Witnessing:
         self.signer = signer
         self.standing = standing
         self.colludes = False
+        self._lost = False
         self._path = path
         self._life: trio.CancelScope | None = None
         self.space: Space
@@ -141,6 +144,10 @@ class Witnessing:
                     trial.seats.update(self.space.seats)
                 self.space.standings.update(trial.standings)
                 self.space.seats.update(trial.seats)
+                if self._lost:
+                    self.space.witness_rows.forget(trial.clock.now_us())
+                    self._lost = False
+                self.space.head_confirmed.set()
                 service = Service(lambda: b"", lambda peer, data: None, self._handle)
                 self.space.transport.offer(self.space.protocol, service)
                 task_status.started()
@@ -154,6 +161,11 @@ class Witnessing:
         assert self._life is not None
         self._life.cancel()
 
+    def lose(self, template: Path) -> None:
+        """Have it come back, once killed, on an empty disk, and know of the loss."""
+        shutil.copy(template, self._path)
+        self._lost = True
+
     async def _handle(self, peer: bytes, data: bytes) -> bytes:
         request = requests.decode(data)
         if self.colludes and isinstance(request, Witness | Relieve):
@@ -164,7 +176,9 @@ class Witnessing:
             case Relieve():
                 return encode(await on_relieve(self.space, request))
             case Standings():
-                return encode(on_standings(self.space, request))
+                return encode(await on_standings(self.space, request))
+            case Knock():
+                return encode(on_knock(self.space, request))
             case Warrants():
                 if not all([await keep(self.space, each) for each in request.warrants]):
                     raise Busy("not yet")
@@ -172,8 +186,8 @@ class Witnessing:
         raise PeerError("nothing else is answered in a trial")
 
     def _sign_anything(self, request: Witness | Relieve) -> Witnessed | Retired:
-        view = open_ask(self.space, request.lineage).view
         dna, sign = self.space.dna, self.signer.sign
+        view = views_of(dna, request.lineage, partial(admits, self.space))[-1]
         if isinstance(request, Witness):
             hash_, action = hash_of_wire(request)
             return Witnessed(sign(witness_message(dna, view, action.action_seq, hash_)))
@@ -181,9 +195,11 @@ class Witnessing:
             return Witnessed(sign(vote_message(dna, view, request.ballot, request.heirs)))
         record = self.trial.rng.choice([branch[-1] for branch in self.trial.branches])
         seq = record.action.action_seq
-        message = retirement_message(dna, view, request.ballot, request.heirs, seq, record.hash)
+        at_us = self.space.clock.now_us()
+        heirs, hash_ = request.heirs, record.hash
+        message = retirement_message(dna, view, request.ballot, heirs, seq, hash_, at_us)
         index = view.members.index(self.signer.agent)
-        return Retired(Retirement(index, seq, record.hash, bare(record), sign(message)))
+        return Retired(Retirement(index, seq, hash_, at_us, bare(record), sign(message)))
 
 
 def hash_of_wire(request: Witness) -> tuple[bytes, AnyAction]:
@@ -207,6 +223,7 @@ class Trial:
         self.clock = VirtualClock()
         conditions = Conditions(loss_per_million=LOSS_PER_MILLION)
         self.network = Network(self.rng, self.clock, conditions=conditions)
+        self._template = template
         self._steward = self._signer("steward")
         properties = replace(DNA.properties, stewards=(self._steward.agent,))
         self.definition: DnaDef = replace(DNA, seed=f"trial {seed}", properties=properties)
@@ -362,7 +379,7 @@ class Trial:
         return trio.current_time() > PATIENCE_S
 
     async def _churn(self, nursery: trio.Nursery, scope: trio.CancelScope) -> None:
-        """Partitions, and witnesses that are killed and come back on their files."""
+        """Partitions, and witnesses that are killed and come back, one of them on an empty disk."""
         rng = self.rng
         safe = [node for node in self.nodes if node not in self.payees]
         with scope:
@@ -371,9 +388,13 @@ class Trial:
             killed = rng.sample(safe, rng.randrange(CHURN_MAX + 1))
             if self.attack:
                 killed = [*killed[:1], *rng.sample(self.founders, rng.randrange(3))]
-            for node in dict.fromkeys(each for each in killed if each not in self.payees):
-                node.kill()
-                nursery.start_soon(self._revive, nursery, node, rng.uniform(1, 30))
+            loser = rng.choice([each for each in self.founders if not each.colludes])
+            for node in dict.fromkeys([*killed, loser]):
+                if node not in self.payees:
+                    node.kill()
+                    nursery.start_soon(
+                        self._revive, nursery, node, rng.uniform(1, 30), node is loser
+                    )
             await trio.sleep(rng.uniform(0, 10))
             self.network.heal()
             if self.attack and rng.random() < 0.5:
@@ -381,8 +402,12 @@ class Trial:
                 await trio.sleep(rng.uniform(0, 20))
                 self.network.heal()
 
-    async def _revive(self, nursery: trio.Nursery, node: Witnessing, after_s: float) -> None:
+    async def _revive(
+        self, nursery: trio.Nursery, node: Witnessing, after_s: float, lost: bool
+    ) -> None:
         await trio.sleep(after_s)
+        if lost:
+            node.lose(self._template)
         await nursery.start(node.live)
 
     def _split(self) -> None:

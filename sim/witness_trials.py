@@ -3,7 +3,8 @@
 A trial draws a community, an author whose chain has branches, and up to a minority of its
 witnesses who sign whatever is asked; then the adversary does as it likes: asks any witnesses in
 any order for any action under any lineage it has put together, holds votes by halves, lets
-retirements lie where they do, shows each member other members, lets days pass, lets others join.
+retirements lie where they do, shows each member other members, lets days pass, lets others join,
+breaks honest witnesses' disks.
 What it ends with are certificates; `Trial.double` says whether two that anyone would accept
 stand on different branches.  Everything is drawn from the seed.
 """
@@ -126,6 +127,7 @@ class Member:
     honest: bool
     known: dict[AgentPubKey, Standing] = field(default_factory=dict)
     duty: Duty | None = None
+    lost_us: int | None = None
 
 
 @dataclass
@@ -204,6 +206,7 @@ class Trial:
             (self._newcomer, 2),
             (self._wave, 1),
             (self._wait, 1),
+            (self._break_disk, 3),
         ]
         kinds, weights = zip(*choices, strict=True)
         for _ in range(moves):
@@ -264,13 +267,19 @@ class Trial:
     def _wait(self) -> None:
         self.now_us += self.rng.choice((SPREAD_US, HOUR_US, FOUNDING_US))
 
+    def _break_disk(self) -> None:
+        """A witness forgets all it has bound itself to; it notices, and goes on from there."""
+        member = self.members[self.rng.choice(self._line().view.members)]
+        member.duty, member.lost_us = None, self.now_us
+
     def _ask(self, member: Member, line: Line) -> Ask:
         views = views_of(DNA, line.lineage, admits)
         for wire in line.lineage.founders:
             standing = open_standing(wire)
             member.known.setdefault(standing.agent, standing)
         likely = plausible(line.lineage, member.known.values())
-        return Ask(DNA, member.signer.agent, line.lineage, views, likely, self.now_us)
+        agent = member.signer.agent
+        return Ask(DNA, agent, line.lineage, views, likely, self.now_us, member.lost_us)
 
     def _bound(self, member: Member, verdict: Verdict) -> bytes | None:
         if not isinstance(verdict, Signs):
@@ -379,9 +388,12 @@ class Trial:
                 continue
             record, _ = self.rng.choice(self.targets)
             seq = record.action.action_seq
-            message = retirement_message(DNA, line.view, prepared.ballot, heirs, seq, record.hash)
+            at_us = self.now_us + self.rng.choice((-DAY_US, 0, DAY_US))
+            message = retirement_message(
+                DNA, line.view, prepared.ballot, heirs, seq, record.hash, at_us
+            )
             wire, signature = record.wire(), member.signer.sign(message)
-            given[index] = Retirement(index, seq, record.hash, wire, signature)
+            given[index] = Retirement(index, seq, record.hash, at_us, wire, signature)
 
     def _hand_over(self) -> None:
         """Put a handover together of some retirements of one ballot."""

@@ -302,6 +302,8 @@ def _publishing(each: dict[str, Any]) -> str:
         text += f", the median one lacks {each['median_lacks']} actions"
     if each["owed"]:
         text += f", {each['owed']} records are owed elsewhere"
+    if not each["confirmed"]:
+        text = "nothing is shown to others until they have told what they hold of our chain"
     return f"{text}; arc {each['arc']}"
 
 

@@ -57,6 +57,7 @@ async def _community(cell: Cell) -> dict[str, Any]:
         "median_lacks": median_lacks,
         "owed": await space.run(space.store.owed_count),
         "arc": arc_of(space),
+        "confirmed": space.head_confirmed.is_set(),
         "in_doubt": space.store.promised() is not None,
         "ops_held": count,
         "ops_validated": counters.ops_validated,

@@ -117,7 +117,7 @@ class Cell:
                 nursery.start_soon(spread_warrants, space)
                 if space.store.head(space.agent) is None:
                     await begin(space, self._bootstrap, self._begun)
-                else:
+                if not space.head_confirmed.is_set():
                     await nursery.start(check_head, space, self._bootstrap)
                 nursery.start_soon(self._settlements.resolve)
                 nursery.start_soon(attend, space)

@@ -129,7 +129,7 @@ def next_view(dna: DnaHash, view: View, step: Handover) -> View:
     if len(set(signers)) != len(signers) or len(signers) < quorum(len(view.members)):
         raise Malformed("a handover by fewer than a quorum")
     for each in step.retirements:
-        message = retirement_message(dna, view, step.ballot, heirs, each.seq, each.hash)
+        message = retirement_message(dna, view, step.ballot, heirs, each.seq, each.hash, each.at_us)
         if not _fits(key_of_witness(view, each.signer), message, each.signature):
             raise Malformed("a retirement whose signature does not fit")
         if each.record is not None:
@@ -192,6 +192,20 @@ def check_certificate(
     return view
 
 
+def begun_us(lineage: Lineage) -> int:
+    """Since when its last view can have been in force: since the earliest that its author, or
+    one of those who retired in its favour, says."""
+    if not lineage.steps:
+        return open_standing(lineage.standing).since_us
+    return min(each.at_us for each in lineage.steps[-1].retirements)
+
+
+def newest_us(lineage: Lineage) -> int:
+    """The latest time that anybody in a lineage names."""
+    said = (each.at_us for step in lineage.steps for each in step.retirements)
+    return max((open_standing(lineage.standing).since_us, *said))
+
+
 def extend(lineage: Lineage, step: Handover) -> Lineage:
     """The lineage after one more handover; only the last one's records travel on."""
     bare = tuple(_bare(each) for each in lineage.steps)
@@ -200,7 +214,7 @@ def extend(lineage: Lineage, step: Handover) -> Lineage:
 
 def _bare(step: Handover) -> Handover:
     stripped = tuple(
-        Retirement(each.signer, each.seq, each.hash, None, each.signature)
+        Retirement(each.signer, each.seq, each.hash, each.at_us, None, each.signature)
         for each in step.retirements
     )
     return Handover(step.ballot, step.heirs, stripped)

@@ -16,6 +16,13 @@ to store *before* the answer leaves, and the answer.  Three promises, and all sa
 
 With at most f = (n - 1) // 2 of each view colluding, no two certified actions of one author lie
 on different branches (`core.lineage.quorum`).
+
+All three rest on a disk that remembers.  A witness whose disk was lost sits out, for good, every
+view that it may have been in before (`begun_after`).  It enters no view that its own clock holds to
+be of the future, so what it entered before the loss names no time much later than that.  Two
+handovers to one view share an honest witness, who names the same time in both.  So where *all*
+times of a handover are later than the loss, no other to that view was there before it; and what
+was signed under the views before is handed on by a quorum that can do without this witness.
 """
 
 from collections.abc import Sequence
@@ -28,9 +35,11 @@ from ioe_node.core.lineage import (
     CLOCK_SKEW_US_MAX,
     FOUNDING_US,
     Target,
+    begun_us,
     check_prepared,
+    newest_us,
 )
-from ioe_node.model.action import Hash39, Seq
+from ioe_node.model.action import Hash39, Seq, TimestampUs
 from ioe_node.model.codec import Codec
 from ioe_node.model.finality import (
     LINEAGE_BYTES_MAX,
@@ -57,7 +66,8 @@ class Duty(Struct, frozen=True, array_like=True):
     """What a witness has bound itself to for one author.
 
     `signed` is (sequence, hash) of what it has signed or taken over, oldest first, `record` the
-    last of these; `ballot` and `heirs` its newest vote; `lock` why it has retired, if it has.
+    last of these; `ballot` and `heirs` its newest vote; `lock` why it has retired, if it has,
+    and `retired_us` since when.
     """
 
     lineage: Lineage
@@ -66,6 +76,7 @@ class Duty(Struct, frozen=True, array_like=True):
     ballot: Ballot = 0
     heirs: Agents | None = None
     lock: Prepared | None = None
+    retired_us: TimestampUs = 0
 
     @property
     def number(self) -> int:
@@ -111,13 +122,16 @@ CONFLICT = "conflict"  # it is on another branch than one that was signed
 LATE = "late"  # view 0 was to be taken up soon after the author came
 OUTVOTED = "outvoted"  # we have voted in that ballot or a later one
 BLOCKED = "blocked"  # its author is warranted
+FORGOT = "forgot"  # we may have signed under that view, and have lost the disk that says what
+UNSURE = "unsure"  # whether our disk is up to date has yet to be asked
 
 
 @dataclass(frozen=True)
 class Ask:
     """A request, opened: the lineage's views (all checked), and whether its founders are right.
 
-    `likely` is `plausible` by all that the witness knows, `now_us` its clock.
+    `likely` is `plausible` by all that the witness knows, `now_us` its clock, `lost_us` when it
+    noticed that its memory was lost, if it ever was; no duty of before that is left.
     """
 
     dna: DnaHash
@@ -126,6 +140,7 @@ class Ask:
     views: Sequence[View]
     likely: bool
     now_us: int
+    lost_us: int | None = None
 
     @property
     def view(self) -> View:
@@ -157,6 +172,8 @@ def _enters(duty: Duty | None, ask: Ask) -> Declines | Forked | None:
     """Whether the witness may sign under this view at all."""
     if ask.us not in ask.view.members:
         return Declines(NOT_OURS)
+    if duty is None and not begun_after(begun_us(ask.lineage), ask.lost_us):
+        return Declines(FORGOT)
     if duty is None:
         return _founds(ask) if ask.view.number == 0 else _inherits(ask)
     if open_standing(duty.lineage.standing).hash != ask.author.hash:
@@ -172,10 +189,16 @@ def _enters(duty: Duty | None, ask: Ask) -> Declines | Forked | None:
     return _founds(ask) if ask.view.number == 0 else Declines(UNLIKE)
 
 
+def begun_after(view_us: int, lost_us: int | None) -> bool:
+    """Whether a view begun at `view_us` is none that a witness may have been in and forgotten."""
+    return lost_us is None or view_us > lost_us + CLOCK_SKEW_US_MAX
+
+
 def _inherits(ask: Ask) -> Declines | None:
     """A later view is taken up with what the elders signed, and the seals of all that."""
     shown = all(each.record is not None for each in ask.lineage.steps[-1].retirements)
-    return None if ask.likely and shown else Declines(UNLIKE)
+    past = newest_us(ask.lineage) <= ask.now_us + CLOCK_SKEW_US_MAX
+    return None if ask.likely and shown and past else Declines(UNLIKE)
 
 
 def _founds(ask: Ask) -> Declines | None:
@@ -187,8 +210,13 @@ def _founds(ask: Ask) -> Declines | None:
 
 
 def _descends(duty: Duty | None, ask: Ask, target: Target) -> Declines | Forked | None:
-    """Whether the target descends from all that binds us: our own word and our elders'."""
-    bounds = [(1, bytes(ask.author.hash))] if duty is None else [_highest(duty)]
+    """Whether the target descends from all that binds us: our own word and our elders'.
+
+    With neither, from its author's standing; the honest among our elders have seen to that.
+    """
+    bounds = [] if duty is None else [_highest(duty)]
+    if duty is None and not ask.lineage.steps:
+        bounds = [(1, bytes(ask.author.hash))]
     if ask.lineage.steps and (duty is None or duty.number < ask.view.number):
         bounds += [(each.seq, each.hash) for each in ask.lineage.steps[-1].retirements]
     for seq, hash_ in sorted(bounds):
@@ -230,8 +258,8 @@ def vote(
 ) -> Verdict:
     """Whether we name these heirs in this ballot.
 
-    `ours` is whom we would name by ourselves, `shown` what another ballot has carried (checked
-    here; raises `Malformed`).
+    `ours` is whom we would name by ourselves (nobody while none need be named), `shown` what
+    another ballot has carried (checked here; raises `Malformed`).
     """
     refusal = _holds(duty, ask)
     if refusal is not None or duty is None:
@@ -242,7 +270,7 @@ def vote(
         check_prepared(ask.dna, ask.view, shown)
     carried = shown is not None and tuple(shown.heirs) == heirs
     if duty.lock is None:
-        free = carried or (heirs == ours and heirs != ask.view.members)
+        free = carried or heirs == ours
     else:
         later = carried and shown is not None and shown.ballot > duty.lock.ballot
         free = later or tuple(duty.lock.heirs) == heirs
@@ -261,16 +289,18 @@ def retire(duty: Duty | None, ask: Ask, prepared: Prepared) -> Verdict:
     lock = duty.lock
     if prepared.ballot < duty.ballot or (lock is not None and prepared.ballot < lock.ballot):
         return Declines(OUTVOTED)
-    done = replace(duty, ballot=prepared.ballot, heirs=prepared.heirs, lock=prepared)
+    at_us = ask.now_us if lock is None else duty.retired_us
+    ballot, heirs = prepared.ballot, prepared.heirs
+    done = replace(duty, ballot=ballot, heirs=heirs, lock=prepared, retired_us=at_us)
     seq, hash_ = _highest(done)
-    message = retirement_message(ask.dna, ask.view, prepared.ballot, prepared.heirs, seq, hash_)
-    return Signs(done, message)
+    return Signs(done, retirement_message(ask.dna, ask.view, ballot, heirs, seq, hash_, at_us))
 
 
 def retirement_of(duty: Duty, view: View, us: AgentPubKey, signature: bytes) -> Retirement:
     """What a witness that has retired hands on, signed."""
     seq, hash_ = _highest(duty)
-    return Retirement(view.members.index(us), seq, hash_, duty.record, signature)
+    signer = view.members.index(us)
+    return Retirement(signer, seq, hash_, duty.retired_us, duty.record, signature)
 
 
 def _holds(duty: Duty | None, ask: Ask) -> Declines | None:

@@ -16,7 +16,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ioe_node.errors import Malformed
-from ioe_node.model.action import AgentValidationPkg, Hash39, Seq
+from ioe_node.model.action import AgentValidationPkg, Hash39, Seq, TimestampUs
 from ioe_node.model.codec import Codec, encode
 from ioe_node.model.hashes import (
     AGENT,
@@ -67,12 +67,14 @@ class Retirement(Struct, frozen=True, array_like=True):
     """A witness' last word under a view: the highest action that it has signed.
 
     `record` is that action, sealed by its author, so that none can be invented; it travels
-    only as long as heirs need it.
+    only as long as heirs need it.  `at_us` is when it first retired from that view, so that an
+    heir that has lost its memory can tell whether it may have been one before.
     """
 
     signer: Index
     seq: Seq
     hash: Hash39
+    at_us: TimestampUs
     record: WireRecord | None
     signature: Signature
 
@@ -185,10 +187,16 @@ def vote_message(dna: DnaHash, view: View, ballot: int, heirs: Sequence[bytes]) 
 
 
 def retirement_message(
-    dna: DnaHash, view: View, ballot: int, heirs: Sequence[bytes], seq: int, hash_: bytes
+    dna: DnaHash,
+    view: View,
+    ballot: int,
+    heirs: Sequence[bytes],
+    seq: int,
+    hash_: bytes,
+    at_us: int,
 ) -> bytes:
     """What a witness signs when it retires."""
-    named = (view.author, view.number, view.digest, ballot, tuple(heirs), seq, hash_)
+    named = (view.author, view.number, view.digest, ballot, tuple(heirs), seq, hash_, at_us)
     return b"ioe/witness-retires/1" + dna + encode(named)
 
 

@@ -211,9 +211,19 @@ class Call(Struct, frozen=True, tag="Call"):
 
 
 class Standings(Struct, frozen=True, tag="Standings"):
-    """Members' standings; answered in kind.  With none it only asks whether we are there."""
+    """Members' standings; answered in kind."""
 
     standings: Annotated[tuple[WireRecord, ...], Meta(max_length=STANDINGS_PER_MESSAGE_MAX)]
+
+
+class Knock(Struct, frozen=True, tag="Knock"):
+    """Are you there, and can you witness for this author in a view begun then?
+
+    Answered by `Here`.
+    """
+
+    author: Hash39
+    begun_us: TimestampUs
 
 
 class Witness(Struct, frozen=True, tag="Witness"):
@@ -261,6 +271,7 @@ Request = (
     | Outcome
     | Call
     | Standings
+    | Knock
     | Witness
     | Relieve
 )
@@ -381,6 +392,12 @@ class Retired(Struct, frozen=True, tag="Retired"):
     retirement: Retirement
 
 
+class Here(Struct, frozen=True, tag="Here"):
+    """We are there; whether we know all that we may have signed under that view."""
+
+    remembers: bool
+
+
 class Unwitnessed(Struct, frozen=True, tag="Unwitnessed"):
     """Not signed: why (`core.witness`), and what whoever asks again should know.
 
@@ -413,6 +430,7 @@ Answer = (
     | Returned
     | Failed
     | Standings
+    | Here
     | Witnessed
     | Retired
     | Unwitnessed

@@ -75,17 +75,23 @@ class Notes:
 
     def next_for(self, peer: AgentPubKey) -> int:
         """The first sequence of our chain for which `peer` owes us a receipt."""
+        return self._deliveries().get(peer, 0)
+
+    def receipted_seq(self) -> int:
+        """The first sequence of our chain for which nobody is known to have given a receipt."""
+        return max(self._deliveries().values(), default=0)
+
+    def _deliveries(self) -> dict[AgentPubKey, int]:
         if self._delivered is None:
             with guard("read delivery"):
                 rows = self._reader.execute("SELECT peer, next_seq FROM delivery").fetchall()
             self._delivered = {AgentPubKey(who): int(next_seq) for who, next_seq in rows}
-        return self._delivered.get(peer, 0)
+        return self._delivered
 
     def delivered(self, peer: AgentPubKey, next_seq: int) -> None:
         """`peer` has given receipts for everything below `next_seq`; see `keep_deliveries`."""
         if next_seq > self.next_for(peer):
-            assert self._delivered is not None
-            self._delivered[peer] = next_seq
+            self._deliveries()[peer] = next_seq
             self._delivered_since.add(peer)
 
     def keep_deliveries(self) -> None:

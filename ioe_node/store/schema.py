@@ -120,12 +120,14 @@ def m003_limbo_by_digest(db: Database) -> None:
 
 @migrations()  # type: ignore[untyped-decorator]
 def m004_witness(db: Database) -> None:
-    """A witness' duty to each author, certificates that we obtained, members' standings."""
+    """A witness' duty to each author, certificates that we obtained, members' standings;
+    when duties were lost with a disk."""
     db.executescript(
         """
         CREATE TABLE duty (author BLOB PRIMARY KEY, duty BLOB NOT NULL) WITHOUT ROWID;
         CREATE TABLE certificate (author BLOB NOT NULL, seq INTEGER NOT NULL,
             certificate BLOB NOT NULL, PRIMARY KEY (author, seq)) WITHOUT ROWID;
         CREATE TABLE standing (agent BLOB PRIMARY KEY, standing BLOB NOT NULL) WITHOUT ROWID;
+        CREATE TABLE loss (id INTEGER PRIMARY KEY CHECK (id = 0), at_us INTEGER NOT NULL);
         """
     )

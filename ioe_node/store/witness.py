@@ -1,8 +1,11 @@
-"""What finality keeps on disk: a witness' duties, the certificates obtained, members' standings.
+"""What finality keeps on disk: a witness' duties, certificates, members' standings, losses.
 
+A loss is when this disk took the place of one that was lost, or of a newer copy of itself.
 A duty binds us before its signature leaves, so it is flushed to the disk in its own commit: what
 the log of other commits may lose with the power, a witness must not forget.
 """
+
+from collections.abc import Iterable
 
 from ioe_node.core.witness import Duty, duties
 from ioe_node.hdi import AgentPubKey
@@ -34,6 +37,22 @@ class WitnessRows:
         with self._store.flushed(), self._store._transaction("keep a duty") as db:
             db.execute("INSERT OR REPLACE INTO duty VALUES (?,?)", (author, encode(duty)))
 
+    def forget(self, now_us: int) -> None:
+        """Note, flushed, that we have signed what this disk does not know; its duties go."""
+        with self._store.flushed(), self._store._transaction("note a loss") as db:
+            db.execute(
+                "INSERT INTO loss VALUES (0, ?)"
+                " ON CONFLICT (id) DO UPDATE SET at_us=max(at_us, excluded.at_us)",
+                (now_us,),
+            )
+            db.execute("DELETE FROM duty")
+
+    def lost_us(self) -> int | None:
+        """When we noticed the last loss, in microseconds; None: this disk has seen all."""
+        with guard("read when memory was lost"):
+            row = self._store._reader.execute("SELECT at_us FROM loss").fetchone()
+        return int(row[0]) if row else None
+
     def save(self, author: AgentPubKey, certificate: Certificate) -> None:
         """Keep a certificate; of an author's many only the newest stay.
 
@@ -64,10 +83,14 @@ class WitnessRows:
             ).fetchone()
         return certificates.decode(row[0]) if row else None
 
-    def save_standing(self, agent: AgentPubKey, standing: WireRecord) -> None:
-        """Remember a member's standing."""
-        with self._store._transaction("keep a standing") as db:
-            db.execute("INSERT OR REPLACE INTO standing VALUES (?,?)", (agent, encode(standing)))
+    def save_standings(
+        self, taken: Iterable[tuple[AgentPubKey, WireRecord]], dropped: Iterable[AgentPubKey] = ()
+    ) -> None:
+        """Remember members' standings, and forget others."""
+        rows = [(agent, encode(standing)) for agent, standing in taken]
+        with self._store._transaction("keep standings") as db:
+            db.executemany("INSERT OR REPLACE INTO standing VALUES (?,?)", rows)
+            db.executemany("DELETE FROM standing WHERE agent=?", [(agent,) for agent in dropped])
 
     def standings(self) -> list[WireRecord]:
         """The standings remembered, in key order."""

@@ -15,6 +15,7 @@ from ioe_node.net.messages import (
     Get,
     GetOps,
     GetWarrants,
+    Knock,
     Links,
     Offer,
     Outcome,
@@ -22,6 +23,7 @@ from ioe_node.net.messages import (
     Propose,
     Publish,
     Relieve,
+    Request,
     Sign,
     Standings,
     Warrants,
@@ -39,7 +41,7 @@ from ioe_node.workflows.remote_call import serve
 from ioe_node.workflows.settle import DraftHost, Settlements
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.spread import answer_get_warrants
-from ioe_node.workflows.standing import on_standings
+from ioe_node.workflows.standing import on_knock, on_standings
 from ioe_node.workflows.turns import cost_of, take_turn
 from ioe_node.workflows.validation import Verdicts
 from ioe_node.workflows.witnessing import on_relieve, on_witness
@@ -63,6 +65,8 @@ async def answer(
     await take_turn(space, peer, len(data))
     try:
         request = requests.decode(data)
+        if not space.head_confirmed.is_set() and _shows(space, request):
+            raise Busy("we have yet to ask what others hold of our chain; try again")
         space.quota.spend(peer, cost_of(request), 0, space.clock.now_us())
         if isinstance(request, Get | GetOps | Activity | Links | Places):
             reply = await space.run(read_answer, space, request)
@@ -76,6 +80,14 @@ async def answer(
         raise
     space.quota.spend(peer, 0, len(reply), space.clock.now_us())
     return reply
+
+
+def _shows(space: Space, request: Request) -> bool:
+    """Whether the answer may show, or go by, what we wrote; see `workflows.restore`."""
+    if isinstance(request, Activity):
+        return request.author == space.agent
+    shown = Get | GetOps | Links | Compare | Offer | Call | Propose | Sign | Outcome
+    return isinstance(request, shown)
 
 
 async def _answer(
@@ -111,7 +123,9 @@ async def _answer(
         case Call():
             return await serve(runner_for_peers(space, settlements), peer, request)
         case Standings():
-            return on_standings(space, request)
+            return await on_standings(space, request)
+        case Knock():
+            return on_knock(space, request)
         case Witness():
             return await on_witness(space, request)
         case Relieve():

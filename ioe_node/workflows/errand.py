@@ -16,6 +16,7 @@ from ioe_node.core.lineage import (
     quorum,
     views_of,
 )
+from ioe_node.core.witness import FORGOT, UNSURE
 from ioe_node.errors import IoeError, Malformed, TransportError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.finality import (
@@ -91,10 +92,10 @@ class Errand:
             self.lineage, self.view, self.news = lineage, views[-1], True
             self.locks, self.ballot = [], 0
 
-    def heed(self, answer: Unwitnessed) -> None:
+    async def heed(self, answer: Unwitnessed) -> None:
         """Learn from a refusal; raises `Malformed` for what does not stand."""
         self.whys.append(answer.why)
-        if take_standings(self.space, answer.standings):
+        if await take_standings(self.space, answer.standings):
             self.news = True
         if answer.lineage is not None:
             self.follow(answer.lineage)
@@ -204,7 +205,10 @@ async def _lead(
             continue
         if not isinstance(answer, Unwitnessed):
             raise Malformed("a witness' answer that is none")
-        errand.heed(answer)
+        await errand.heed(answer)
+        if answer.why in (FORGOT, UNSURE):
+            errand.silent.append(agent)
+            return None
         highest = await _compare(errand, answer)
         bounds = _bounds(errand, lineage, highest)
         if answer.why != "behind" or bounds >= from_seq:

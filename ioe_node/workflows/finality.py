@@ -2,18 +2,27 @@
 
 What is promised.  While of each view of an author's witnesses at most f = (n - 1) // 2 collude,
 no two actions on different branches of its chain are ever both final, through any partition,
-churn, crash or delay, whoever asks and whatever is lost.  A final action makes all that it rests
-on final, so a payee's action counts as final under any later certificate of its branch.  An
-author that does not fork gets finality whenever a quorum of its present witnesses answers.
+churn, crash or delay, whoever asks and whatever message or disk is lost.  A final action makes
+all that it rests on final, so a payee's action counts as final under any later certificate of
+its branch.  An author that does not fork gets finality whenever a quorum of its present witnesses
+answers and remembers.
 
 What is not.  While less than a quorum of an author's present witnesses can be reached nothing
-new becomes final, nor can others take their place; what is final stays so.  An author whose
-founding witnesses (`core.lineage`) could not be reached by quorum within three days of its
-admission never gets finality: it must be admitted anew.  Two sides of a partition that both
-admit members, and then both the same author, may name it different founders: members that came
-in a partition are known on one side only.  Members say themselves since when they stand; one
-who says too early is one more who colludes, and an author who says so picks among those who
-were first.  Everything counts admissions: whom the membrane admits too freely can be eight.
+new becomes final, nor can others take their place; what is final stays so.  A witness whose disk
+was lost is as good as gone until a handover that came after the loss (`core.witness`).  It must
+know of the loss: by an empty disk where it had begun, or by others who hold more of its own chain
+(`workflows.restore`).  One more who colludes is therefore who is put back from an older copy
+since which it has published nothing itself, or runs on with its clock set back by more than five
+minutes; and so is who lost its disk, towards an author that begins its chain a second time before
+witnesses who have not heard of the first.
+
+An author whose founding witnesses (`core.lineage`) could not be reached by quorum within three
+days of its admission never gets finality: it must be admitted anew.  Two sides of a partition
+that both admit members, and then both the same author, may name it different founders: members
+that came in a partition are known on one side only.  Members say themselves since when they
+stand; one who says too early is one more who colludes, and an author who says so picks among
+those who were first.  Everything counts admissions: whom the membrane admits too freely can be
+eight.
 
 Anyone may ask, the author, a payee, a bystander.  All witnesses are asked at once.
 """
@@ -39,10 +48,7 @@ from ioe_node.workflows.incoming_ops import catch_up
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.relief import SILENT_BEFORE_RELIEF, relieve, staff
 from ioe_node.workflows.space import Space, log
-from ioe_node.workflows.standing import (
-    stand,
-    tell_standing,
-)
+from ioe_node.workflows.standing import take_standings, tell_standing
 
 FINALISE_TIMEOUT_S = 30.0
 RETRY_MIN_S = 0.2
@@ -84,6 +90,7 @@ async def finalise(
     record = await _record(space, hash_)
     pause_s, errand = RETRY_MIN_S, None
     with trio.move_on_after(timeout_s):
+        await space.head_confirmed.wait()
         while True:
             _check_possible(space, record)
             try:
@@ -221,7 +228,7 @@ async def attend(space: Space) -> None:
         try:
             own = space.store.record_at(space.agent, STANDING_SEQ)
             if own is not None and space.agent not in space.standings:
-                stand(space, sealed(space, own))
+                await take_standings(space, (sealed(space, own),))
             await tell_standing(space, told)
             if own is not None and space.witness_rows.newest(space.agent) is None:
                 await finalise(space, own.hash, OWN_TIMEOUT_S)

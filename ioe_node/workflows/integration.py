@@ -31,7 +31,7 @@ from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
-from ioe_node.workflows.standing import stand
+from ioe_node.workflows.standing import take_standings
 from ioe_node.workflows.validation import Pass, Verdicts, judge_limbo, offence_of
 
 FETCHES_AT_ONCE_MAX = 64
@@ -107,7 +107,7 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     for record in records:
         if isinstance(record.action, AgentValidationPkg):
             space.welcome(record.action.author)
-            stand(space, space.store.alone(record).wire())
+            await take_standings(space, (space.store.alone(record).wire(),))
     await park_other_halves(space, records)
     for record in (*records, *found.alone):
         space.signal({"kind": "integrated", "author": record.action.author, "hash": record.hash})

@@ -102,6 +102,8 @@ async def _push(space: Space, peer: AgentPubKey) -> bool:
 
 async def deliver(space: Space, peer: AgentPubKey, parcels: Sequence[Parcel]) -> dict[bytes, int]:
     """Send parcels to one peer; its verdict on each action by hash, from its signed receipt."""
+    if not space.head_confirmed.is_set():
+        raise TransportError("nobody has told yet what others hold of our chain")
     answer = await space.ask(peer, Publish(tuple(parcels)), PUBLISH_TIMEOUT_S)
     if not isinstance(answer, Held):
         raise Malformed("a publish answered by something else than a receipt")
@@ -111,6 +113,7 @@ async def deliver(space: Space, peer: AgentPubKey, parcels: Sequence[Parcel]) ->
 
 async def publish(space: Space) -> None:
     """Keep one task for each authority of our chain, and none for anyone else."""
+    await space.head_confirmed.wait()
     scopes: dict[AgentPubKey, trio.CancelScope] = {}
 
     async def run(peer: AgentPubKey, scope: trio.CancelScope, bell: Bell) -> None:

@@ -48,6 +48,7 @@ class Receipts:
 
 async def publish_ops(space: Space) -> None:
     """Give the authorities what we owe them; for ever."""
+    await space.head_confirmed.wait()
     receipts, failures = Receipts(), 0
     while True:
         seqs = space.store.owed(OPS_PER_PUBLISH_MAX)

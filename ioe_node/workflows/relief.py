@@ -8,10 +8,7 @@ from collections.abc import Callable
 
 import trio
 
-from ioe_node.core.lineage import (
-    extend,
-    next_view,
-)
+from ioe_node.core.lineage import CLOCK_SKEW_US_MAX, extend, next_view
 from ioe_node.errors import IoeError, Malformed
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.finality import (
@@ -43,7 +40,7 @@ from ioe_node.workflows.standing import (
 
 RELIEVE_TIMEOUT_S = 5.0
 SILENT_BEFORE_RELIEF = 2
-"""How many silent witnesses of a view are reason enough to find heirs."""
+"""How many witnesses of a view that are silent, or forgot, are reason enough to find heirs."""
 
 
 async def relieve(errand: Errand) -> bool:
@@ -56,10 +53,10 @@ async def relieve(errand: Errand) -> bool:
         return False
     carried = max(errand.locks, key=lambda each: each.ballot, default=None)
     if carried is None:
-        heirs = await own_heirs(space, errand.author, len(view.members))
+        heirs = await own_heirs(space, errand.lineage, view)
     else:
         heirs = tuple(AgentPubKey(agent) for agent in carried.heirs)
-    if not heirs or heirs == view.members:
+    if not heirs:
         return False
     errand.ballot = ballot = errand.ballot + 1
     shown = tuple(space.standings[each].wire for each in heirs if each in space.standings)
@@ -92,7 +89,11 @@ async def _retire(errand: Errand, prepared: Prepared) -> bool:
             if last.signer != index or last.record is None:
                 raise Malformed("a retirement in another's name, or without its action")
             record = open_sealed(last.record, view.author)
-            message = retirement_message(space.dna, view, ballot, heirs, last.seq, last.hash)
+            message = retirement_message(
+                space.dna, view, ballot, heirs, last.seq, last.hash, last.at_us
+            )
+            if last.at_us > space.clock.now_us() + CLOCK_SKEW_US_MAX:
+                raise Malformed("a retirement of the future, that no heir would take")
             if (record.action.action_seq, record.hash) != (last.seq, last.hash) or not verify(
                 view.members[index][CORE], message, last.signature
             ):
@@ -118,7 +119,7 @@ async def _poll(errand: Errand, request: Relieve, take: Callable[[int, Answer], 
             answer = await ask_witness(errand.space, agent, request, RELIEVE_TIMEOUT_S)
             take(index, answer)
             if isinstance(answer, Unwitnessed):
-                errand.heed(answer)
+                await errand.heed(answer)
         except Malformed as error:
             errand.space.charge(agent, str(error))
         except IoeError as error:
@@ -137,8 +138,8 @@ async def staff(space: Space) -> bool:
         return False
     errand = errand_for(space, target)
     members = errand.view.members
-    answered = await there(space, members)
-    gone = sum(agent not in answered for agent in members)
+    fit = await there(space, errand.lineage, members)
+    gone = sum(not fit.get(agent) for agent in members)
     few = len(members) < WITNESSES and len(space.seats) > 2 * len(members)
     if gone < SILENT_BEFORE_RELIEF and not few:
         return False

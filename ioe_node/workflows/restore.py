@@ -1,12 +1,20 @@
-"""Restore: before we write, do others hold more of our own chain than this disk does?
+"""Restore: before we show what we wrote, do others hold more of our own chain than this disk does?
 
-A disk that was lost, or an older copy put back, must not make us write a second action where
-we have published one: that is a fork, and a warrant.  So the chain is held until those closest to
-us, who should hold it, have said what they have of it; the longest is judged like anybody's, but
-for what lies on others' chains, and written.  Private content never left this disk and does not
-come back.
+A disk that was lost, or an older copy put back, must not make us publish a second action where
+we have published one: that is a fork, and a warrant.  So those closest to us, who should hold our
+chain, are asked what they have of it past what they have receipted; what is more than ours is
+judged like anybody's, but for what lies on others' chains, and written.  Private content never
+left this disk and does not come back.
+
+One answer is not believed where more can be had: the chain is held, for a time, until most of
+those who can be reached and three of them have told.  A node alone writes on after that, but
+shows nothing of its chain to anybody until somebody has told (`Space.head_confirmed`), and goes
+on asking.  Where nobody can be asked nobody can be published to, so that waiting costs nothing.
 """
 
+from collections.abc import Awaitable
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
 import trio
@@ -23,90 +31,168 @@ from ioe_node.workflows.space import Space, log
 
 ASK_TIMEOUT_S = 3.0
 PEERS_ASKED_MAX = 8
+TELL_ENOUGH = 3
 BEGIN_PATIENCE_S = 15.0
-BEGIN_RETRY_S = 1.0
+HEAD_PATIENCE_S = 5.0
+RETRY_S = 1.0
+RETRY_MAX_S = 30.0
 
 
-def _open(space: Space, from_seq: int, answer: object) -> list[list[Record]]:
-    """The bundles of an answer, each sealed by us; raises `Malformed` for anything else.
-
-    Nobody can make what we have not signed, so what passes here is ours.
-    """
-    if not isinstance(answer, Chain):
-        raise Malformed("our chain asked for, something else answered")
-    bundles = [open_parcel(parcel) for parcel in answer.parcels]
-    if any(bundle[0].action.author != space.agent for bundle in bundles):
-        raise Malformed("another chain than ours")
-    if bundles and bundles[0][0].action.action_seq != from_seq:
-        raise Malformed("another place of our chain than was asked for")
-    return bundles
+class AnotherContinuation(StoreError):
+    """Other nodes hold another continuation of our chain: an older copy was written to."""
 
 
-async def _furthest(space: Space, peers: list[AgentPubKey]) -> tuple[int, list[list[Record]]]:
-    """(how many answered, the answer that reaches furthest) about our chain past our head."""
-    from_seq = space.next_seq(space.agent)
-    answers: list[list[list[Record]]] = []
-
-    async def one(peer: AgentPubKey) -> None:
-        try:
-            answer = await space.ask(peer, Activity(space.agent, from_seq), ASK_TIMEOUT_S)
-            answers.append(_open(space, from_seq, answer))
-        except Malformed as error:
-            space.charge(peer, str(error))
-        except IoeError as error:
-            log.debug("asking %s for our chain: %s", to_text(peer)[:12], error)
-
-    async with trio.open_nursery() as nursery:
-        for peer in peers[:PEERS_ASKED_MAX]:
-            nursery.start_soon(one, peer)
-    return len(answers), max(answers, key=lambda each: sum(map(len, each)), default=[])
+def enough(told: int, reached: int, known: int) -> bool:
+    """Whether so many of those reached, and of those known, have told what they hold of us."""
+    return 2 * told > reached and told >= min(TELL_ENOUGH, known) if known else True
 
 
-async def catch_up(space: Space, peers: list[AgentPubKey]) -> int:
-    """Take what others hold of our chain past our head; how many answered.
+@dataclass
+class Inquiry:
+    """What others hold of our chain from `from_seq` on, and who has told it."""
 
-    The caller holds the chain.  Raises `StoreError` when what they hold does not follow it.
-    """
-    while True:
-        answered, bundles = await _furthest(space, peers)
-        for bundle in bundles:
-            await _take(space, bundle)
-        if not bundles:
-            return answered
+    space: Space
+    bootstrap: tuple[AgentPubKey, ...]
+    from_seq: int
+    told: set[AgentPubKey] = field(default_factory=set)
+    reached: set[AgentPubKey] = field(default_factory=set)
+    _liars: set[AgentPubKey] = field(default_factory=set)
+    _lost_us: int = 0
 
+    @property
+    def known(self) -> int:
+        """How many there are that could be asked, as far as we know."""
+        return len({*self.space.peers.agents(), *self.bootstrap, *self.reached})
 
-async def _take(space: Space, records: list[Record]) -> None:
-    """Write a bundle that we sealed once; what its rules look up was here then, and need not be."""
-    overlay = Overlay(space.store)
-    for record in records:
-        verdict = space.rules.validate(record, overlay.head(space.agent), overlay)
-        if isinstance(verdict, Invalid):
-            raise StoreError(
-                "other nodes hold another continuation of our chain than this disk: an older copy "
-                "was put back and written to; ask the steward for a new invitation of a new node"
-            )
-        overlay.add(record)
-    ops = [space.ops_held(record) for record in records]
-    await space.run(space.store.close_pass, records, ops, space.by_hash(records), [])
-    space.grants = None
-    log.warning("restored %d actions of our own chain from other nodes", len(records))
+    @property
+    def enough(self) -> bool:
+        """Whether more answers need not be waited for."""
+        return enough(len(self.told), len(self.reached), self.known)
 
+    @property
+    def likely(self) -> bool:
+        """Whether most of those who can be reached have told, however few they are."""
+        return enough(len(self.told), len(self.reached), min(1, self.known))
 
-async def _keepers(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> list[AgentPubKey]:
-    """Who should hold our chain: those closest to us, whom the bootstrap peers lead to."""
+    async def wait(self, patience_s: float) -> None:
+        """Ask again and again until enough have told, or for so long.
 
-    async def one(peer: AgentPubKey) -> None:
-        try:
-            await ask_near(space, peer, key_of(space.agent))
-        except IoeError as error:
-            log.debug("asking %s for peers: %s", to_text(peer)[:12], error)
+        What somebody has is fetched to its end, however long it takes.  The caller holds the
+        chain.  Raises `AnotherContinuation` when what others hold does not follow it.
+        """
+        until_s = trio.current_time() + patience_s
+        await self.round(nullcontext())
+        while not self.enough and trio.current_time() < until_s:
+            await trio.sleep(RETRY_S)
+            await self.round(nullcontext())
 
-    async with trio.open_nursery() as nursery:
-        for peer in bootstrap:
-            if peer not in space.admitted:
-                nursery.start_soon(one, peer)
-    near = await lookup(space, key_of(space.agent), PEERS_ASKED_MAX)
-    return list(dict.fromkeys([*near.peers, *bootstrap]))[:PEERS_ASKED_MAX]
+    async def round(self, hold: AbstractAsyncContextManager[None]) -> None:
+        """Ask those closest to us once, and take all that they have while we `hold` the chain."""
+        peers = await self._keepers()
+        self.reached = {*peers, *self.told} - self._liars
+        while True:
+            answers = await self._ask(peers)
+            async with hold:
+                for bundle in (bundle for answer in answers for bundle in answer):
+                    await self._take(bundle)
+            ends = [answer[-1][-1].action.action_seq for answer in answers if answer]
+            if not ends:
+                break
+            self.from_seq = max(ends) + 1
+
+    async def _keepers(self) -> list[AgentPubKey]:
+        """Who should hold our chain: those closest to us, whom the bootstrap peers lead to."""
+        space, near = self.space, key_of(self.space.agent)
+        there: list[AgentPubKey] = []
+
+        async def one(peer: AgentPubKey) -> None:
+            try:
+                await ask_near(space, peer, near)
+                there.append(peer)
+            except IoeError as error:
+                log.debug("asking %s for peers: %s", to_text(peer)[:12], error)
+
+        async with trio.open_nursery() as nursery:
+            for peer in self.bootstrap:
+                if peer not in space.admitted:
+                    nursery.start_soon(one, peer)
+        found = await lookup(space, near, PEERS_ASKED_MAX)
+        return list(dict.fromkeys([*found.peers, *sorted(there)]))[:PEERS_ASKED_MAX]
+
+    async def _ask(self, peers: list[AgentPubKey]) -> list[list[list[Record]]]:
+        """The bundles that each of those who answer holds from `from_seq` on."""
+        answers: list[list[list[Record]]] = []
+
+        async def one(peer: AgentPubKey) -> None:
+            try:
+                ask = Activity(self.space.agent, self.from_seq)
+                answers.append(self._open(await self.space.ask(peer, ask, ASK_TIMEOUT_S)))
+                self.told.add(peer)
+            except Malformed as error:
+                self._liars.add(peer)
+                self.reached.discard(peer)
+                self.space.charge(peer, str(error))
+            except IoeError as error:
+                log.debug("asking %s for our chain: %s", to_text(peer)[:12], error)
+
+        async with trio.open_nursery() as nursery:
+            for peer in peers:
+                if peer not in self._liars:
+                    nursery.start_soon(one, peer)
+        return answers
+
+    def _open(self, answer: object) -> list[list[Record]]:
+        """The bundles of an answer, each sealed by us; raises `Malformed` for anything else.
+
+        Nobody can make what we have not signed, so what passes here is ours.
+        """
+        if not isinstance(answer, Chain):
+            raise Malformed("our chain asked for, something else answered")
+        bundles = [open_parcel(parcel) for parcel in answer.parcels]
+        if any(bundle[0].action.author != self.space.agent for bundle in bundles):
+            raise Malformed("another chain than ours")
+        if bundles:
+            first, last = bundles[0][0].action.action_seq, bundles[0][-1].action.action_seq
+            if not first <= self.from_seq <= last:
+                raise Malformed("another place of our chain than was asked for")
+        return bundles
+
+    async def _take(self, records: list[Record]) -> None:
+        """Write a bundle that we sealed once, if it is not here.
+
+        What its rules look up was here then, and need not be.
+        """
+        space = self.space
+        held = [space.store.record_at(space.agent, each.action.action_seq) for each in records]
+        if all(
+            mine is not None and mine.hash == each.hash
+            for mine, each in zip(held, records, strict=True)
+        ):
+            return
+        overlay = Overlay(space.store)
+        for record in records:
+            verdict = space.rules.validate(record, overlay.head(space.agent), overlay)
+            if isinstance(verdict, Invalid):
+                raise AnotherContinuation(
+                    "other nodes hold another continuation of our chain than this disk: an older "
+                    "copy was put back and written to; ask the steward for a new invitation of a "
+                    "new node"
+                )
+            overlay.add(record)
+        await self.note_loss(records[-1].action.timestamp_us)
+        ops = [space.ops_held(record) for record in records]
+        await space.run(space.store.close_pass, records, ops, space.by_hash(records), [])
+        space.grants = None
+        log.warning("restored %d actions of our own chain from other nodes", len(records))
+
+    async def note_loss(self, at_least_us: int = 0) -> None:
+        """This disk does not know what it witnessed until now, by our clock or what we wrote."""
+        space = self.space
+        at_us = max(at_least_us, self._lost_us or space.clock.now_us())
+        if at_us > self._lost_us:
+            self._lost_us = at_us
+            async with space.witness_lock:
+                await space.run(space.witness_rows.forget, at_us)
 
 
 async def begin(space: Space, bootstrap: tuple[AgentPubKey, ...], begun: bool) -> None:
@@ -117,30 +203,54 @@ async def begin(space: Space, bootstrap: tuple[AgentPubKey, ...], begun: bool) -
     """
     founder = space.membrane_proof is None
     if begun or not founder:
-        answered = 0
-        with trio.move_on_after(BEGIN_PATIENCE_S):
-            while not answered:
-                answered = await catch_up(space, await _keepers(space, bootstrap))
-                await trio.sleep(0 if answered else BEGIN_RETRY_S)
-        lost = space.store.head(space.agent) is None
-        if lost and not answered and (bootstrap or space.others()):
+        inquiry = Inquiry(space, bootstrap, 0)
+        if begun:
+            await inquiry.note_loss()
+        await inquiry.wait(BEGIN_PATIENCE_S)
+        if space.store.head(space.agent) is not None:
+            return
+        if not inquiry.told and inquiry.known:
             raise TransportError("no node of the community answers; is one of them running?")
-        if lost and begun:
+        if begun:
             raise StoreError(
                 "this node's chain is gone from its disk and nobody asked holds it; name a node "
                 "that does under 'bootstrap' in the config"
             )
     await genesis(space)
+    space.head_confirmed.set()
     space.ring_publish()
 
 
 async def check_head(
     space: Space, bootstrap: tuple[AgentPubKey, ...], task_status: Any = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Hold the chain until those who can be reached have said what they hold of it."""
+    """Ask what others hold of our chain, which is held for a while; until enough have told.
+
+    Once most of those who can be reached have told, we show it, however few they are.
+    """
+    inquiry = Inquiry(space, bootstrap, space.store.receipted_seq())
     async with space.chain_lock:
         task_status.started()
-        try:
-            await catch_up(space, await _keepers(space, bootstrap))
-        except StoreError as error:
-            space.fault(str(error))
+        if not await _checked(inquiry, inquiry.wait(HEAD_PATIENCE_S)):
+            return
+    pause_s = RETRY_S
+    while True:
+        if inquiry.enough or inquiry.likely:
+            space.head_confirmed.set()
+        if inquiry.enough:
+            return
+        await trio.sleep(pause_s * (0.5 + space.rng.random() / 2))
+        pause_s = min(RETRY_MAX_S, 2 * pause_s)
+        if not await _checked(inquiry, inquiry.round(space.chain_lock)):
+            return
+
+
+async def _checked(inquiry: Inquiry, asked: Awaitable[None]) -> bool:
+    """Whether to go on: what the disk cannot take now is asked for again, a fork stays one."""
+    try:
+        await asked
+    except StoreError as error:
+        inquiry.space.fault(str(error))
+        inquiry.told.clear()
+        return not isinstance(error, AnotherContinuation)
+    return True

@@ -247,6 +247,8 @@ class Settlements:
         terms: Mapping[str, Any],
     ) -> ActionHash:
         space = self._space
+        if not space.head_confirmed.is_set():
+            raise Busy("nobody has told yet what others hold of our chain; try again")
         zome, _, function = name.partition(".")
         now = self._date(head)
         ours = Party(space.agent, head.seq + 1, head.hash, Timestamp(now))

@@ -27,7 +27,7 @@ from ioe_node.model.finality import WITNESSES, Standing
 from ioe_node.model.hashes import key_of, proof_digest, to_text, witness_place
 from ioe_node.model.op import all_kinds, ops_of
 from ioe_node.model.record import Record
-from ioe_node.net.messages import Answer, Request, answers, encode
+from ioe_node.net.messages import Answer, Knock, Request, answers, encode
 from ioe_node.net.transport import REQUEST_TIMEOUT_S, Transport
 from ioe_node.store.store import Store
 from ioe_node.store.witness import WitnessRows
@@ -148,6 +148,9 @@ class Space:
     faults: list[str] = field(default_factory=list)
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
+    head_confirmed: trio.Event = field(default_factory=trio.Event)
+    """Set once enough others have said that they hold no more of our chain than we do: before
+    that nothing of it is shown to anyone, and nothing witnessed (`workflows.restore`)."""
     joined: bool = False
     """Whether we have looked around once, now or before a restart, and know our neighbours."""
     grants: tuple[CapGrant, ...] | None = None
@@ -157,7 +160,7 @@ class Space:
     """Who left us waiting when last asked to read; asked after the others."""
     standings: dict[AgentPubKey, Standing] = field(default_factory=dict)
     seats: dict[AgentPubKey, Standing] = field(default_factory=dict)
-    knocks: dict[AgentPubKey, tuple[int, bool]] = field(default_factory=dict)
+    knocks: dict[tuple[AgentPubKey, Knock], tuple[int, bool | None]] = field(default_factory=dict)
     witness_rows: WitnessRows = field(init=False)
     witness_lock: trio.Lock = field(default_factory=trio.Lock)
     _near_version: int = 0

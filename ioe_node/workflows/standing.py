@@ -4,18 +4,26 @@ A standing proves itself, so it may come from anybody.  It matters to those whos
 every member tells its own to the `NEAR` members closest by place, once, and gets theirs in return.
 """
 
-from collections.abc import Iterable
-from heapq import nsmallest
+from collections.abc import Iterable, Sequence
+from heapq import nlargest, nsmallest
 
 import trio
 
-from ioe_node.core.lineage import closest, founders_of
-from ioe_node.errors import IoeError, Malformed, StoreError
+from ioe_node.core.lineage import CLOCK_SKEW_US_MAX, begun_us, closest, founders_of
+from ioe_node.core.witness import begun_after
+from ioe_node.errors import Busy, IoeError, Malformed, StoreError
 from ioe_node.hdi import AgentPubKey, Invalid
-from ioe_node.model.finality import STANDING_SEQ, WITNESSES, Standing, open_standing
+from ioe_node.model.finality import (
+    STANDING_SEQ,
+    WITNESSES,
+    Lineage,
+    Standing,
+    View,
+    open_standing,
+)
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import WireRecord
-from ioe_node.net.messages import Standings
+from ioe_node.net.messages import Here, Knock, Standings
 from ioe_node.workflows.space import Space, log
 
 STANDINGS_MAX = 10_000
@@ -24,6 +32,7 @@ NEAR = 32
 KNOCK_TIMEOUT_S = 0.7
 KNOCKS_MAX = 2
 KNOCK_FRESH_US = 5 * 1_000_000
+KNOCKS_KEPT_MAX = 1_024
 KNOCKED_MAX = 2 * WITNESSES
 """How many of the closest members are asked whether they are there, to find eight that are."""
 
@@ -38,28 +47,67 @@ def admits(space: Space, agent: AgentPubKey, proof: bytes | None, witness: bool 
     return not witness or space.rules.definition.sponsor(agent, proof) == agent
 
 
-def stand(space: Space, wire: WireRecord) -> bool:
-    """Take up a member's standing if it is news; raises `Malformed` for one that is none.
+def _news(space: Space, wires: Iterable[WireRecord]) -> list[tuple[Standing, bool]]:
+    """The standings among these of whom we had none, and whether each has a seat.
+
+    Raises `Malformed` for what is no standing, or not admitted.  In a worker thread.
+    """
+    news: dict[AgentPubKey, tuple[Standing, bool]] = {}
+    for standing in map(open_standing, wires):
+        agent = standing.agent
+        if agent not in space.standings:
+            if not admits(space, agent, standing.proof):
+                raise Malformed("a standing that the membrane does not admit")
+            news.setdefault(agent, (standing, _seated(space, standing)))
+    return list(news.values())
+
+
+def _seated(space: Space, standing: Standing) -> bool:
+    """Whether a member has a seat among witnesses: on its own account only."""
+    return space.rules.definition.sponsor(standing.agent, standing.proof) == standing.agent
+
+
+def seat(space: Space, standing: Standing, seated: bool | None = None) -> None:
+    """Note an admitted member's standing."""
+    space.standings[standing.agent] = standing
+    if _seated(space, standing) if seated is None else seated:
+        space.seats[standing.agent] = standing
+
+
+async def take_standings(space: Space, wires: Iterable[WireRecord]) -> bool:
+    """Take up what a peer showed; whether any was news.  Raises `Malformed`.
 
     The first that is seen of an agent stays: a second one is a fork of its genesis.
     """
-    standing = open_standing(wire)
-    known = space.standings.get(standing.agent)
-    if known is not None or len(space.standings) >= STANDINGS_MAX:
+    judged = await space.run(_news, space, wires)
+    news = [pair for pair in judged if pair[0].agent not in space.standings]
+    dropped = _make_room(space, [standing for standing, _ in news])
+    taken = [pair for pair in news if pair[0].agent not in dropped]
+    if not taken:
         return False
-    if not admits(space, standing.agent, standing.proof):
-        raise Malformed("a standing that the membrane does not admit")
-    seat(space, standing)
-    space.witness_rows.save_standing(standing.agent, wire)
+    for standing, seated in taken:
+        seat(space, standing, seated)
+    kept = [(standing.agent, standing.wire) for standing, _ in taken]
+    await space.run(space.witness_rows.save_standings, kept, dropped)
     return True
 
 
-def seat(space: Space, standing: Standing) -> None:
-    """Note an admitted member's standing; it has a seat among witnesses on its own account only."""
-    agent = standing.agent
-    space.standings[agent] = standing
-    if space.rules.definition.sponsor(agent, standing.proof) == agent:
-        space.seats[agent] = standing
+def _make_room(space: Space, news: Sequence[Standing]) -> set[AgentPubKey]:
+    """Whom to forget for these: the farthest from us, for whose authors we shall never witness.
+
+    What we signed ourselves is not among this: a duty has its author's standing in it.
+    """
+    excess = len(space.standings) + len(news) - STANDINGS_MAX
+    if excess <= 0:
+        return set()
+    own = space.membership.place
+    known = [each for each in (*space.standings.values(), *news) if each.agent != space.agent]
+    far = nlargest(excess, known, key=lambda each: (each.place ^ own, each.agent))
+    dropped = {each.agent for each in far}
+    for each in far:
+        space.standings.pop(each.agent, None)
+        space.seats.pop(each.agent, None)
+    return dropped
 
 
 def recall_standings(space: Space) -> None:
@@ -67,34 +115,39 @@ def recall_standings(space: Space) -> None:
     for wire in space.witness_rows.standings():
         seat(space, open_standing(wire))
     for author in space.store.authors():
-        if author not in space.standings:
+        if author not in space.standings and len(space.standings) < STANDINGS_MAX:
             try:
                 record = space.store.record_at(author, STANDING_SEQ)
                 if record is not None:
-                    stand(space, space.store.alone(record).wire())
+                    for standing, seated in _news(space, (space.store.alone(record).wire(),)):
+                        seat(space, standing, seated)
             except (StoreError, Malformed) as error:
                 log.info("a standing on a damaged chain: %s", error)  # the conductor says which
 
 
-def take_standings(space: Space, wires: Iterable[WireRecord]) -> bool:
-    """Take up what a peer showed; whether any was news."""
-    before = len(space.standings)
-    known = {standing.wire for standing in space.standings.values()}
-    for wire in wires:
-        if wire not in known:
-            stand(space, wire)
-    return len(space.standings) > before
-
-
-def on_standings(space: Space, request: Standings) -> Standings:
-    """Take a peer's, answer with a fair share of all; a knock is answered by nothing."""
+async def on_standings(space: Space, request: Standings) -> Standings:
+    """Take a peer's, answer with a fair share of all."""
+    await take_standings(space, request.standings)
     if not request.standings:
         return Standings(())
-    take_standings(space, request.standings)
     place = open_standing(request.standings[0]).place
     known = space.standings.values()
     near = nsmallest(NEAR, known, key=lambda each: (each.place ^ place, each.agent))
     return Standings(tuple(each.wire for each in near))
+
+
+def on_knock(space: Space, request: Knock) -> Here:
+    """Say whether we can witness; raises `Busy` while we cannot know what we have forgotten.
+
+    Nor may a handover name us whose stamps, by clocks that differ, might be too early for us.
+    """
+    lost_us = space.witness_rows.lost_us()
+    healing = lost_us is not None and space.clock.now_us() <= lost_us + 2 * CLOCK_SKEW_US_MAX
+    if healing or not space.head_confirmed.is_set():
+        raise Busy("our disk was lost, or is being compared with what others hold")
+    author = AgentPubKey(request.author)
+    bound = space.witness_rows.duty(author) is not None
+    return Here(bound or begun_after(request.begun_us, lost_us))
 
 
 def own_founders(space: Space, author: Standing) -> tuple[WireRecord, ...]:
@@ -103,45 +156,72 @@ def own_founders(space: Space, author: Standing) -> tuple[WireRecord, ...]:
     return tuple(space.standings[agent].wire for agent in named)
 
 
-async def there(space: Space, agents: Iterable[AgentPubKey]) -> set[AgentPubKey]:
-    """Which of these answer us now, or did a moment ago; we do."""
-    answered: set[AgentPubKey] = {space.agent}
-    since_us = space.clock.now_us() - KNOCK_FRESH_US
+async def there(
+    space: Space, lineage: Lineage, agents: Iterable[AgentPubKey]
+) -> dict[AgentPubKey, bool]:
+    """Which of these answer us now, or did a moment ago, and can go on witnessing in a lineage."""
+    question = Knock(open_standing(lineage.standing).agent, begun_us(lineage))
+    answers: dict[AgentPubKey, bool] = {}
 
     async def knock(agent: AgentPubKey) -> None:
         for _ in range(KNOCKS_MAX):
             try:
-                await space.ask(agent, Standings(()), KNOCK_TIMEOUT_S)
+                answer = await _ask_there(space, agent, question)
             except IoeError:
                 continue
-            answered.add(agent)
+            answers[agent] = answer
             break
-        space.knocks[agent] = (space.clock.now_us(), agent in answered)
+        _remember(space, agent, question, answers.get(agent))
 
+    since_us = space.clock.now_us() - KNOCK_FRESH_US
     async with trio.open_nursery() as nursery:
         for agent in agents:
-            at_us, was_there = space.knocks.get(agent, (0, False))
-            if at_us >= since_us:
-                answered |= {agent} if was_there else set()
-            elif agent != space.agent:
+            at_us, said = space.knocks.get((agent, question), (0, None))
+            if at_us < since_us:
                 nursery.start_soon(knock, agent)
-    return answered
+            elif said is not None:
+                answers[agent] = said
+    return answers
 
 
-async def own_heirs(space: Space, author: Standing, at_least: int) -> tuple[AgentPubKey, ...]:
+async def _ask_there(space: Space, agent: AgentPubKey, question: Knock) -> bool:
+    if agent == space.agent:
+        return on_knock(space, question).remembers
+    answer = await space.ask(agent, question, KNOCK_TIMEOUT_S)
+    if not isinstance(answer, Here):
+        raise Malformed("a knock answered by something else")
+    return answer.remembers
+
+
+def _remember(space: Space, agent: AgentPubKey, question: Knock, said: bool | None) -> None:
+    now_us = space.clock.now_us()
+    if len(space.knocks) >= KNOCKS_KEPT_MAX:
+        since_us = now_us - KNOCK_FRESH_US
+        space.knocks = {key: each for key, each in space.knocks.items() if each[0] >= since_us}
+    space.knocks[agent, question] = (now_us, said)
+
+
+async def own_heirs(space: Space, lineage: Lineage, view: View) -> tuple[AgentPubKey, ...]:
     """The members closest to an author that answer us now, in the order of their keys.
 
-    Where these are fewer than a view must have, the closest that do not answer fill it up.
+    A witness of the view that has lost its memory counts as gone.  Where these are fewer than
+    the view has, the closest others fill it up, those first that answer: in a new view even the
+    forgetful can serve.  Nobody while the same witnesses would only follow themselves.
     """
+    author = open_standing(lineage.standing)
     near = [
         each
         for each in space.members_by_place(author.place, KNOCKED_MAX + 1)
         if each.agent != author.agent and each.agent not in space.blocked
     ]
-    answered = await there(space, [each.agent for each in near])
-    live = [each for each in near if each.agent in answered][:WITNESSES]
-    others = [each for each in near if each.agent not in answered]
-    return closest(author.place, live + others[: max(0, at_least - len(live))])
+    answers = await there(space, lineage, [each.agent for each in near])
+    forgetful = {agent for agent in view.members if answers.get(agent) is False}
+    fit = [each for each in near if each.agent in answers and each.agent not in forgetful]
+    others = [each for each in near if each not in fit]
+    others.sort(key=lambda each: each.agent not in answers)
+    lacking = max(0, len(view.members) - len(fit))
+    heirs = closest(author.place, fit[:WITNESSES] + others[:lacking])
+    return () if heirs == view.members and not forgetful else heirs
 
 
 async def tell_standing(space: Space, told: set[AgentPubKey]) -> None:
@@ -155,7 +235,7 @@ async def tell_standing(space: Space, told: set[AgentPubKey]) -> None:
             answer = await space.ask(agent, Standings((wire,)))
             if not isinstance(answer, Standings):
                 raise Malformed("standings answered by something else")
-            take_standings(space, answer.standings)
+            await take_standings(space, answer.standings)
             told.add(agent)
         except IoeError as error:
             log.debug("telling %s our standing: %s", to_text(agent)[:12], error)

@@ -5,6 +5,7 @@ import trio
 from ioe_node.core.quota import MICRO
 from ioe_node.errors import Busy, Shunned
 from ioe_node.hdi import AgentPubKey
+from ioe_node.model.finality import Lineage
 from ioe_node.net.messages import (
     Activity,
     Compare,
@@ -16,8 +17,11 @@ from ioe_node.net.messages import (
     Places,
     Propose,
     Publish,
+    Relieve,
     Request,
+    Standings,
     Warrants,
+    Witness,
 )
 from ioe_node.workflows.space import Space
 
@@ -25,6 +29,10 @@ PARCELS_PER_REQUEST = 16
 """So many parcels of a publish cost as much as one request."""
 SPANS_PER_REQUEST = 16
 """So many spans of a comparison cost as much as one request."""
+LINKS_PER_REQUEST = 64
+"""So many links that lead to an action to be witnessed, each one hashed, cost as much as one."""
+SEALS_PER_REQUEST = 16
+"""So many signatures to be checked, of standings or in a lineage, cost as much as one."""
 COSTS: dict[type, int] = {
     Activity: 4,
     Compare: 2,
@@ -35,10 +43,13 @@ COSTS: dict[type, int] = {
     Offer: 2,
     Places: 4,
     Propose: 8,
+    Relieve: 16,
+    Standings: 4,
     Warrants: 8,
+    Witness: 4,
 }
-"""In requests; what is not named costs one.  They read many rows, check many signatures, or run a
-zome's code."""
+"""In requests; what is not named costs one.  They read many rows, check many signatures, write to
+the disk before they answer, ask others in their turn, or run a zome's code."""
 
 
 def _seconds(us: int) -> int:
@@ -72,4 +83,17 @@ def cost_of(request: Request) -> int:
         return COSTS[Compare] - 1 + spans // SPANS_PER_REQUEST
     if isinstance(request, Warrants):
         return COSTS[Warrants] * len(request.warrants)
-    return COSTS.get(type(request), 1) - 1
+    more = COSTS.get(type(request), 1) - 1
+    if isinstance(request, Standings):
+        return more + len(request.standings) // SEALS_PER_REQUEST
+    if isinstance(request, Witness):
+        return more + len(request.links) // LINKS_PER_REQUEST + _seals(request.lineage)
+    if isinstance(request, Relieve):
+        return more + _seals(request.lineage)
+    return more
+
+
+def _seals(lineage: Lineage) -> int:
+    """What it costs to check a lineage."""
+    retired = sum(len(step.retirements) for step in lineage.steps)
+    return (1 + len(lineage.founders) + retired) // SEALS_PER_REQUEST

@@ -11,6 +11,7 @@ from ioe_node.core.void import offence
 from ioe_node.core.witness import (
     BLOCKED,
     CONFLICT,
+    UNSURE,
     Ask,
     Declines,
     Duty,
@@ -33,21 +34,23 @@ from ioe_node.workflows.space import Space
 from ioe_node.workflows.standing import admits, own_founders, own_heirs, take_standings
 
 
-def open_ask(space: Space, lineage: Lineage) -> Ask:
+async def _open_ask(space: Space, lineage: Lineage) -> Ask:
     """Check a lineage in full; raises `Malformed`."""
-    views = views_of(space.dna, lineage, partial(admits, space))
-    take_standings(space, (lineage.standing, *lineage.founders))
-    likely = plausible(lineage, space.seats.values())
-    return Ask(space.dna, space.agent, lineage, views, likely, space.clock.now_us())
+    views = await space.run(views_of, space.dna, lineage, partial(admits, space))
+    await take_standings(space, (lineage.standing, *lineage.founders))
+    likely = await space.run(plausible, lineage, tuple(space.seats.values()))
+    now_us, lost_us = space.clock.now_us(), space.witness_rows.lost_us()
+    return Ask(space.dna, space.agent, lineage, views, likely, now_us, lost_us)
 
 
 async def on_witness(space: Space, request: Witness) -> Witnessed | Unwitnessed:
     """Sign an action as a witness, or say why not."""
-    ask = open_ask(space, request.lineage)
+    ask = await _open_ask(space, request.lineage)
     author = ask.author.agent
-    target = open_target(request.target, request.links, author)
-    if author in space.blocked:
-        return await _unwitnessed(space, ask, BLOCKED, None)
+    target = await space.run(open_target, request.target, request.links, author)
+    barred = _barred(space, ask)
+    if barred is not None:
+        return await _decline(space, ask, barred, None)
     async with space.witness_lock:
         duty = space.witness_rows.duty(author)
         verdict = witness(duty, ask, target)
@@ -59,17 +62,16 @@ async def on_witness(space: Space, request: Witness) -> Witnessed | Unwitnessed:
 
 async def on_relieve(space: Space, request: Relieve) -> Witnessed | Retired | Unwitnessed:
     """Vote for the heirs of a view that we are in, or retire in their favour."""
-    ask = open_ask(space, request.lineage)
+    ask = await _open_ask(space, request.lineage)
     author, view = ask.author, ask.view
     heirs = check_members(request.heirs, author.agent)
-    take_standings(space, request.standings)
+    await take_standings(space, request.standings)
+    barred = _barred(space, ask)
+    if barred is not None:
+        return await _decline(space, ask, barred, None)
     if request.retire and (request.carried is None or request.carried.heirs != heirs):
         raise Malformed("asked to retire for heirs whom no ballot has carried")
-    ours = (
-        ()
-        if request.retire or request.carried
-        else await own_heirs(space, author, len(view.members))
-    )
+    ours = () if request.retire or request.carried else await own_heirs(space, ask.lineage, view)
     async with space.witness_lock:
         duty = space.witness_rows.duty(author.agent)
         if request.retire and request.carried is not None:
@@ -82,6 +84,16 @@ async def on_relieve(space: Space, request: Relieve) -> Witnessed | Retired | Un
     if request.retire:
         return Retired(retirement_of(verdict.duty, view, space.agent, signature))
     return Witnessed(signature)
+
+
+def _barred(space: Space, ask: Ask) -> Declines | Forked | None:
+    """Why we sign nothing for an author, whatever it is."""
+    known = space.standings.get(ask.author.agent)
+    if ask.author.agent in space.blocked:
+        return Declines(BLOCKED)
+    if known is not None and known.hash != ask.author.hash:
+        return Forked(known.wire, ask.lineage.standing)
+    return None if space.head_confirmed.is_set() else Declines(UNSURE)
 
 
 async def _bind(

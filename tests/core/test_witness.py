@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ioe_node.core import lineage as lineage_module
 from ioe_node.core import witness as witness_module
 from ioe_node.core.lineage import (
+    CLOCK_SKEW_US_MAX,
     FOUNDING_US,
     check_certificate,
     extend,
@@ -23,6 +24,7 @@ from ioe_node.core.lineage import (
 from ioe_node.core.witness import (
     BEHIND,
     CONFLICT,
+    FORGOT,
     LATE,
     NOT_OURS,
     OLD,
@@ -84,7 +86,8 @@ class Bench:
         chosen = lineage or self.lineage
         likely = plausible(chosen, member.known.values())
         views = views_of(DNA, chosen, admits)
-        return Ask(DNA, member.signer.agent, chosen, views, likely, self.now_us)
+        agent = member.signer.agent
+        return Ask(DNA, agent, chosen, views, likely, self.now_us, member.lost_us)
 
     def sign(
         self, member: Member, record: Record, branch: list[Record], lineage: Lineage | None = None
@@ -249,6 +252,15 @@ def test_heirs_take_up_what_was_signed(bench: Bench) -> None:
     assert bench.sign(heir, bench.left[-1], bench.left) == Declines(NOT_OURS)
 
 
+def test_an_heir_need_not_be_shown_what_its_elders_have_seen(bench: Bench) -> None:
+    """A chain grows for years; nobody could lead a newcomer up all of it."""
+    bench.certify(bench.left)
+    later = bench.hand_over(bench.others())
+    heir = bench.members(later)[0]
+    alone = open_target(bench.left[-1].wire(), (), bench.trial.author.agent)
+    assert isinstance(witness(heir.duty, bench.ask(heir, later), alone), Signs)
+
+
 def test_no_new_finality_by_the_old_once_they_have_retired(bench: Bench) -> None:
     """Left under the old and right under the new: the one who retires signs no more."""
     shared = bench.left[:2]
@@ -310,6 +322,60 @@ def test_a_word_without_its_seal_binds_no_heir(bench: Bench) -> None:
     assert bench.sign(heir, bench.left[-1], bench.left, stripped) == Declines(UNLIKE)
 
 
+def test_who_lost_its_memory_sits_out_what_it_may_have_signed(bench: Bench) -> None:
+    bench.certify(bench.left[:2])
+    member = bench.members()[0]
+    member.duty, member.lost_us = None, bench.now_us
+    for branch in (bench.left, bench.right):
+        assert bench.sign(member, branch[-1], branch) == Declines(FORGOT)
+    heirs = bench.others()
+    assert vote(None, bench.ask(member), 1, heirs, None, heirs) == Declines(NOT_OURS)
+    member.lost_us = bench.trial.standing.since_us - CLOCK_SKEW_US_MAX
+    assert bench.sign(member, bench.left[-1], bench.left) == Declines(FORGOT)
+    member.lost_us -= 1
+    assert isinstance(bench.sign(member, bench.left[-1], bench.left), bytes)
+
+
+@pytest.mark.parametrize("lost_first", [True, False])
+def test_it_serves_in_a_view_that_came_after_the_loss(bench: Bench, lost_first: bool) -> None:
+    bench.certify(bench.left)
+    heir = bench.trial.members[bench.others()[0]]
+    lost_us = bench.now_us
+    if lost_first:
+        bench.now_us += CLOCK_SKEW_US_MAX + 1
+    later = bench.hand_over(bench.others())
+    heir.lost_us = lost_us
+    signed = bench.sign(heir, bench.left[-1], bench.left, later)
+    assert isinstance(signed, bytes) if lost_first else signed == Declines(FORGOT)
+
+
+def test_one_retires_at_one_time_alone(bench: Bench) -> None:
+    """An heir that forgot would else take an old handover, put together anew, for a new one."""
+    bench.certify(bench.left[:2])
+    prepared = bench.carry(bench.others())
+    member = bench.members()[0]
+    view = views_of(DNA, bench.lineage, admits)[-1]
+    times = set()
+    for _ in range(2):
+        verdict = retire(member.duty, bench.ask(member), prepared)
+        assert isinstance(verdict, Signs)
+        member.duty = duties.decode(encode(verdict.duty))
+        times.add(retirement_of(verdict.duty, view, member.signer.agent, bytes(64)).at_us)
+        bench.now_us += FOUNDING_US
+    assert times == {bench.now_us - 2 * FOUNDING_US}
+
+
+def test_a_view_of_the_future_is_not_taken_up(bench: Bench) -> None:
+    bench.certify(bench.left)
+    bench.now_us += CLOCK_SKEW_US_MAX + 1
+    later = bench.hand_over(bench.others())
+    heir = bench.members(later)[0]
+    bench.now_us -= CLOCK_SKEW_US_MAX + 1
+    assert bench.sign(heir, bench.left[-1], bench.left, later) == Declines(UNLIKE)
+    bench.now_us += 1
+    assert isinstance(bench.sign(heir, bench.left[-1], bench.left, later), bytes)
+
+
 @settings(max_examples=40)
 @given(st.integers(0, 2**32), st.integers(20, MOVES))
 def test_no_adversary_gets_two_branches_final(seed: int, moves: int) -> None:
@@ -334,13 +400,21 @@ def planted(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     if name == "majority":
         for module in (lineage_module, witness_trials):
             monkeypatch.setattr(module, "quorum", lambda count: count // 2 + 1)
+    elif name == "no memory of a loss":
+        monkeypatch.setattr(witness_module, "begun_after", lambda view_us, lost_us: True)
     else:
         broken = {"places only": places_only, "no elders": no_elders}[name]
         monkeypatch.setattr(witness_module, "_descends", broken)
 
 
 @pytest.mark.parametrize(
-    ("name", "seeds"), [("majority", (19,)), ("places only", (17, 20)), ("no elders", (16, 22))]
+    ("name", "seeds"),
+    [
+        ("majority", (71, 103)),
+        ("places only", (5, 30)),
+        ("no elders", (27, 61)),
+        ("no memory of a loss", (11, 67)),
+    ],
 )
 def test_the_adversary_finds_a_planted_bug(
     monkeypatch: pytest.MonkeyPatch, name: str, seeds: tuple[int, ...]

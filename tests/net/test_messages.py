@@ -39,6 +39,8 @@ from ioe_node.net.messages import (
     HeadOf,
     Held,
     Hello,
+    Here,
+    Knock,
     Lacking,
     LinkPage,
     Links,
@@ -80,7 +82,7 @@ HEAD = HeadOf(HASH, 7, HASH, 1_700_000_000_000_000)
 PARTS = (SPAN, DIFFERING, HEAD, OpName(0, 0), Place(HASH, 7))
 WIRE = WireRecord(b"action", Proof(SIGNATURE), None)
 PREPARED = Prepared(2, (HASH,), (Mark(0, SIGNATURE),))
-RETIREMENT = Retirement(0, 3, HASH, WIRE, SIGNATURE)
+RETIREMENT = Retirement(0, 3, HASH, 7, WIRE, SIGNATURE)
 LINEAGE = Lineage(WIRE, (WIRE,), (Handover(2, (HASH,), (RETIREMENT,)),))
 REQUESTS: list[msgspec.Struct] = [
     Publish(()),
@@ -99,6 +101,7 @@ REQUESTS: list[msgspec.Struct] = [
     Outcome("currency", b"entry"),
     Call("load", "echo", b"\x80", b"s" * 64, 1),
     Standings((WIRE,)),
+    Knock(HASH, 7),
     Witness(WIRE, (b"action before",), LINEAGE),
     Relieve(LINEAGE, 3, (HASH,), PREPARED, True, (WIRE,)),
 ]
@@ -118,6 +121,7 @@ ANSWERS: list[msgspec.Struct] = [
     Returned(b"\x01"),
     Failed("unauthorised", "no capability"),
     Standings(()),
+    Here(True),
     Witnessed(SIGNATURE),
     Retired(RETIREMENT),
     Unwitnessed("behind", LINEAGE, WIRE, 4, PREPARED, (WIRE,)),

@@ -1,7 +1,7 @@
 """Finality on whole cells: reached, kept over restarts, handed over, and never for two branches."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import trio
 
+from ioe_node.core import witness as witness_rules
+from ioe_node.core.lineage import CLOCK_SKEW_US_MAX
 from ioe_node.errors import CallError, IoeError, TransportError
+from ioe_node.hdi import AgentPubKey
 from ioe_node.hdk import DnaDef
 from ioe_node.model.finality import WITNESSES
 from ioe_node.model.signing import Signer
@@ -20,6 +23,7 @@ from ioe_node.workflows.finality import (
     FINAL,
     IMPOSSIBLE,
     IN_PROGRESS,
+    STAFFING_S,
     NeverFinal,
     certificate_of,
     finalise,
@@ -42,6 +46,28 @@ async def enrolled(home: Home, name: str = "a thing") -> Any:
     head = home.store.head(home.agent)
     assert head is not None
     return head.hash
+
+
+async def staffed(swarm: Swarm) -> Home:
+    """A payer, once everybody has all the witnesses it needs."""
+    await trio.sleep(STAFFED_S)
+    return swarm.homes[3]
+
+
+def witnessing(swarm: Swarm, payer: Home) -> list[Home]:
+    """The homes that witness for a payer now."""
+    by_agent = {home.agent: home for home in swarm.homes}
+    return [by_agent[AgentPubKey(agent)] for agent in witnesses_of(payer)]
+
+
+async def lose(swarm: Swarm, homes: Sequence[Home]) -> None:
+    """Take these homes' files from them; all hold their chains by then, and they restore them."""
+    assert await swarm.settle()
+    for home in homes:
+        await swarm.kill(home)
+        for path in home.path.parent.glob(home.path.name + "*"):
+            path.unlink()
+        await swarm.start(home)
 
 
 def witnesses_of(home: Home) -> tuple[bytes, ...]:
@@ -84,12 +110,10 @@ def test_one_alone_is_its_own_witness(play: Callable[..., Any]) -> None:
 
 def test_a_witness_that_was_killed_remembers(play: Callable[..., Any], tmp_path: Path) -> None:
     async def story(swarm: Swarm) -> None:
-        await trio.sleep(STAFFED_S)
-        payer = swarm.homes[3]
+        payer = await staffed(swarm)
         hash_ = await enrolled(payer)
         await finalise(payer.cell.space, hash_)
-        by_agent = {home.agent: home for home in swarm.homes}
-        chosen = by_agent[witnesses_of(payer)[0]]
+        chosen = witnessing(swarm, payer)[0]
         before = chosen.cell.space.witness_rows.duty(payer.agent)
         await swarm.kill(chosen)
         copy = tmp_path / "copy.db"
@@ -106,17 +130,15 @@ def test_a_witness_that_was_killed_remembers(play: Callable[..., Any], tmp_path:
 
 def test_witnesses_that_are_gone_are_replaced(play: Callable[..., Any]) -> None:
     async def story(swarm: Swarm) -> None:
-        await trio.sleep(STAFFED_S)
-        payer = swarm.homes[3]
-        by_agent = {home.agent: home for home in swarm.homes}
-        gone = [by_agent[agent] for agent in witnesses_of(payer)[:2]]
+        payer = await staffed(swarm)
+        gone = witnessing(swarm, payer)[:2]
         for home in gone:
             await swarm.kill(home)
         hash_ = await enrolled(payer)
         await finalise(payer.cell.space, hash_)
         assert await staff(payer.cell.space)
         assert not {home.agent for home in gone} & set(witnesses_of(payer))
-        third = by_agent[witnesses_of(payer)[0]]
+        third = witnessing(swarm, payer)[0]
         await swarm.kill(third)
         await finalise(payer.cell.space, await enrolled(payer, "another"))
         for home in gone:
@@ -128,12 +150,57 @@ def test_witnesses_that_are_gone_are_replaced(play: Callable[..., Any]) -> None:
     play(story, homes=14)
 
 
+@pytest.mark.parametrize("homes", [WITNESSES + 1, HOMES])
+def test_witnesses_that_forgot_serve_again_after_a_handover(
+    play: Callable[..., Any], homes: int
+) -> None:
+    """Where there are no others, the same witnesses follow themselves."""
+
+    async def story(swarm: Swarm) -> None:
+        payer = await staffed(swarm)
+        await finalise(payer.cell.space, await enrolled(payer))
+        before = witnesses_of(payer)
+        lost = [home for home in witnessing(swarm, payer) if home.number][:2]
+        await lose(swarm, lost)
+        assert all(home.cell.space.witness_rows.duty(payer.agent) is None for home in lost)
+        certificate = await finalise(payer.cell.space, await enrolled(payer, "another"))
+        signers = {before[mark.signer] for mark in certificate.marks}
+        assert not signers & {home.agent for home in lost}
+        await trio.sleep(2 * CLOCK_SKEW_US_MAX / 1e6 + STAFFING_S)
+        after = witnesses_of(payer)
+        await finalise(payer.cell.space, await enrolled(payer, "a third"))
+        if homes == HOMES:
+            assert not set(after) & {home.agent for home in lost}
+        else:
+            assert after == before
+            await swarm.kill(witnessing(swarm, payer)[0])
+            await swarm.kill(witnessing(swarm, payer)[-1])
+            await finalise(payer.cell.space, await enrolled(payer, "a fourth"))
+        newest = payer.cell.space.witness_rows.newest(payer.agent)
+        assert newest is not None
+        steps = len(newest.lineage.steps)
+        await trio.sleep(3 * STAFFING_S)
+        newest = payer.cell.space.witness_rows.newest(payer.agent)
+        assert newest is not None
+        assert len(newest.lineage.steps) <= steps + 1, "and then all is as it was"
+
+    play(story, homes=homes)
+
+
+def test_one_lost_disk_and_a_minority_that_colludes_do_not_make_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = tmp_path / "template.db"
+    Store(template).close()
+    assert run_trial(54, True, template).finals <= 1
+    monkeypatch.setattr(witness_rules, "begun_after", lambda view_us, lost_us: True)
+    assert run_trial(54, True, template).finals == 2
+
+
 def test_without_a_quorum_nothing_is_final_until_it_is_back(play: Callable[..., Any]) -> None:
     async def story(swarm: Swarm) -> None:
-        await trio.sleep(STAFFED_S)
-        payer = swarm.homes[3]
-        by_agent = {home.agent: home for home in swarm.homes}
-        gone = [by_agent[agent] for agent in witnesses_of(payer)[:3]]
+        payer = await staffed(swarm)
+        gone = witnessing(swarm, payer)[:3]
         for home in gone:
             await swarm.kill(home)
         hash_ = await enrolled(payer)

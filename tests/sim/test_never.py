@@ -259,6 +259,7 @@ def test_what_the_word_was_given_on_is_never_drafted_again(play: Callable[..., A
         await swarm.kill(honest)
         honest.clock.skew(-1_000_000)
         await swarm.start(honest)
+        await honest.cell.space.head_confirmed.wait()
         await refused(asker, honest)
         again = Shared(asker.cell.space, "currency", drafted[1]).theirs
         assert (again.action_seq, again.prev_action) == (said.action_seq, said.prev_action)

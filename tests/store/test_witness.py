@@ -91,7 +91,24 @@ def test_a_later_certificate_covers_an_earlier_action(
 def test_standings_are_remembered(tmp_path: Path) -> None:
     store = Store(tmp_path / "a.db")
     rows = WitnessRows(store)
-    rows.save_standing(AUTHOR, WIRE)
-    rows.save_standing(AUTHOR, WIRE)
+    rows.save_standings([(AUTHOR, WIRE)])
+    rows.save_standings([(AUTHOR, WIRE)])
     assert rows.standings() == [WIRE]
+    rows.save_standings([], [AUTHOR])
+    assert rows.standings() == []
     store.close()
+
+
+def test_a_loss_ends_every_duty(tmp_path: Path) -> None:
+    store = Store(tmp_path / "a.db")
+    rows = WitnessRows(store)
+    rows.bind(AUTHOR, DUTY)
+    assert rows.lost_us() is None
+    rows.forget(7)
+    rows.forget(5)
+    assert rows.lost_us() == 7, "a clock set back gives no memory back"
+    assert rows.duty(AUTHOR) is None
+    store.close()
+    again = Store(tmp_path / "a.db")
+    assert WitnessRows(again).lost_us() == 7
+    again.close()

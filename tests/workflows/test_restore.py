@@ -1,27 +1,32 @@
 """A disk that was lost, or an older copy put back, does not make a node fork its own chain."""
 
 import shutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from ioe_node.net.messages import Activity, Done
+from ioe_node.core.chain import Head
+from ioe_node.errors import Busy, TransportError
+from ioe_node.net.messages import Activity, Chain, Done
 from ioe_node.workflows import pages
+from ioe_node.workflows.publish import deliver
+from ioe_node.workflows.restore import BEGIN_PATIENCE_S, HEAD_PATIENCE_S, enough
 from sim.checkers import faults
 from sim.swarm import Home, Swarm, open_swarm
 from sim.virtual_clock import run_virtual
 
 Story = Callable[[Swarm], Awaitable[None]]
+HOMES = 5
 
 
 @pytest.fixture
 def play(tmp_path: Path) -> Callable[[Story], None]:
     def run(story: Story) -> None:
         async def main() -> None:
-            async with open_swarm(tmp_path, 1, 4) as swarm:
+            async with open_swarm(tmp_path, 1, HOMES) as swarm:
                 await swarm.settle()
                 await story(swarm)
 
@@ -54,37 +59,163 @@ async def put_back(swarm: Swarm, home: Home, copy: Path) -> None:
     shutil.copy(copy, home.path)
 
 
+async def lose(swarm: Swarm, home: Home) -> Head | None:
+    """Take a home's file away once all hold its chain; the home stays off.  Its head."""
+    assert await swarm.settle()
+    head = home.store.head(home.agent)
+    await swarm.kill(home)
+    remove(home.path)
+    return head
+
+
+def cut_off(swarm: Swarm, home: Home, reached: Sequence[Home] = ()) -> None:
+    """Leave a home nobody but these."""
+    for each in swarm.homes:
+        if each is not home and each not in reached:
+            swarm.network.cut(home.agent, each.agent)
+
+
 def test_a_lost_file_is_fetched_back(play: Callable[[Story], None]) -> None:
     async def story(swarm: Swarm) -> None:
-        home, other = swarm.homes[2:]
+        home, other = swarm.homes[2:4]
         for number in range(3):
             await enrol(home, other, f"before {number}")
-        assert await swarm.settle()
-        head = home.store.head(home.agent)
-        await swarm.kill(home)
-        remove(home.path)
+        head = await lose(swarm, home)
         await swarm.start(home)
         assert home.store.head(home.agent) == head
         await enrol(home, other, "after")
         assert await swarm.settle()
         assert faults(swarm) == []
-        assert [each.cell.space.blocked for each in swarm.homes] == [set()] * 4
+        assert [each.cell.space.blocked for each in swarm.homes] == [set()] * HOMES
 
     play(story)
+
+
+def test_nobody_is_believed_while_more_can_be_asked(
+    play: Callable[[Story], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one who can be reached at first lacks what the others hold."""
+
+    async def story(swarm: Swarm) -> None:
+        stale, _, home, other, _ = swarm.homes
+        await enrol(home, other, "before")
+        head = await lose(swarm, home)
+        honest = pages._activity
+
+        def lag(space: Any, ask: Activity) -> Any:
+            return Chain((), False) if space.agent == stale.agent else honest(space, ask)
+
+        monkeypatch.setattr(pages, "_activity", lag)
+        cut_off(swarm, home, [stale])
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(swarm.start, home)
+            await trio.sleep(BEGIN_PATIENCE_S / 2)
+            swarm.network.heal()
+        assert home.store.head(home.agent) == head
+        assert await swarm.settle()
+        assert home.cell.space.head_confirmed.is_set()
+
+    play(story)
+
+
+def test_a_witness_knows_of_its_loss(play: Callable[[Story], None], tmp_path: Path) -> None:
+    async def story(swarm: Swarm) -> None:
+        lost, older, sound, *_ = swarm.homes[1:]
+        await put_aside(swarm, older, tmp_path / "older copy")
+        await put_aside(swarm, sound, tmp_path / "not put back")
+        for home in (lost, older, sound):
+            await enrol(home, swarm.homes[0], "before")
+        await lose(swarm, lost)
+        await put_back(swarm, older, tmp_path / "older copy")
+        await swarm.kill(sound)
+        at_us = sound.clock.now_us()
+        for home in (lost, older, sound):
+            await swarm.start(home)
+            await home.cell.space.head_confirmed.wait()
+        noted = [home.cell.space.witness_rows.lost_us() for home in (lost, older, sound)]
+        assert all(each is not None and each >= at_us for each in noted[:2])
+        assert noted[2] is None, "an ordinary restart is no loss"
+
+    play(story)
+
+
+def test_who_is_alone_writes_on_and_shows_it_when_others_have_told(
+    play: Callable[[Story], None],
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        home, other = swarm.homes[2:4]
+        await swarm.kill(home)
+        cut_off(swarm, home)
+        await swarm.start(home)
+        with trio.fail_after(4 * HEAD_PATIENCE_S):
+            await enrol(home, other, "on an island")
+        space = home.cell.space
+        assert not space.head_confirmed.is_set()
+        with pytest.raises(Busy):
+            await home.call("currency", "pay", {"payee": other.agent, "amount_micro": 5})
+        with pytest.raises(TransportError):
+            await deliver(space, other.agent, ())
+        swarm.network.heal()
+        assert await swarm.settle()
+        assert space.head_confirmed.is_set()
+        assert faults(swarm) == []
+
+    play(story)
+
+
+def test_what_the_disk_could_not_take_is_asked_for_again(
+    play: Callable[[Story], None], tmp_path: Path
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        home, other = swarm.homes[2:4]
+        await put_aside(swarm, home, tmp_path / "older copy")
+        await enrol(home, other, "after the copy")
+        assert await swarm.settle()
+        head = home.store.head(home.agent)
+        await put_back(swarm, home, tmp_path / "older copy")
+        cut_off(swarm, home)
+        await swarm.start(home)
+        home.fail_disk("disk full")
+        swarm.network.heal()
+        await trio.sleep(60)
+        assert not home.cell.space.head_confirmed.is_set()
+        home.fail_disk(None)
+        await trio.sleep(60)
+        assert home.store.head(home.agent) == head
+        assert home.cell.space.head_confirmed.is_set()
+
+    play(story)
+
+
+@pytest.mark.parametrize(
+    ("told", "reached", "known", "said"),
+    [
+        (0, 0, 0, True),
+        (0, 0, 1, False),
+        (1, 1, 1, True),
+        (1, 1, 2, False),
+        (2, 2, 2, True),
+        (2, 3, 9, False),
+        (3, 5, 9, True),
+        (3, 6, 9, False),
+        (5, 8, 9, True),
+    ],
+)
+def test_three_and_most_of_those_reached_are_enough(
+    told: int, reached: int, known: int, said: bool
+) -> None:
+    assert enough(told, reached, known) == said
 
 
 def test_a_lost_file_is_fetched_back_though_it_rests_on_other_chains(
     play: Callable[[Story], None],
 ) -> None:
     async def story(swarm: Swarm) -> None:
-        home, other = swarm.homes[2:]
+        home, other = swarm.homes[2:4]
         for payer, payee in ((home, other), (other, home)):
             await payer.call("currency", "pay", {"payee": payee.agent, "amount_micro": 5})
         await enrol(home, other, "after both")
-        assert await swarm.settle()
-        head = home.store.head(home.agent)
-        await swarm.kill(home)
-        remove(home.path)
+        head = await lose(swarm, home)
         await swarm.start(home)
         assert home.store.head(home.agent) == head
         await trio.sleep(10)
@@ -99,7 +230,7 @@ def test_an_older_copy_is_brought_up_to_date_before_anything_is_written(
     play: Callable[[Story], None], tmp_path: Path
 ) -> None:
     async def story(swarm: Swarm) -> None:
-        home, other = swarm.homes[2:]
+        home, other = swarm.homes[2:4]
         copy = tmp_path / "older copy"
         await put_aside(swarm, home, copy)
         await enrol(home, other, "after the copy")
@@ -122,7 +253,7 @@ def test_a_lying_answer_about_our_chain_is_charged_and_stops_nothing(
     """Another's chain, an earlier place of ours, and no chain at all, each from one peer."""
 
     async def story(swarm: Swarm) -> None:
-        *liars, home = swarm.homes
+        *liars, _, home = swarm.homes
         await enrol(home, liars[0], "before")
         assert await swarm.settle()
         await swarm.kill(home)
@@ -135,7 +266,7 @@ def test_a_lying_answer_about_our_chain_is_charged_and_stops_nothing(
                 return honest(space, Activity(liars[1].agent, 0))
             if space.agent == liars[1].agent:
                 return honest(space, Activity(home.agent, 0))
-            return Done()
+            return Done() if space.agent == liars[2].agent else honest(space, ask)
 
         monkeypatch.setattr(pages, "_activity", lie)
         await swarm.start(home)
@@ -148,29 +279,30 @@ def test_a_lying_answer_about_our_chain_is_charged_and_stops_nothing(
     play(story)
 
 
-def test_a_copy_that_was_written_to_is_said_to_be_beyond_repair(
-    play: Callable[[Story], None], tmp_path: Path
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_copy_that_was_written_to_is_beyond_repair_but_no_fork(
+    play: Callable[[Story], None], tmp_path: Path, restarted: bool
 ) -> None:
     async def story(swarm: Swarm) -> None:
-        home, other = swarm.homes[2:]
+        home, other = swarm.homes[2:4]
         copy = tmp_path / "older copy"
         await put_aside(swarm, home, copy)
-        for number in range(3):
-            await enrol(home, other, f"the true one {number}")
+        await enrol(home, other, "the true one")
         assert await swarm.settle()
         await put_back(swarm, home, copy)
-        for each in swarm.homes:
-            if each is not home:
-                swarm.network.cut(home.agent, each.agent)
+        cut_off(swarm, home)
         await swarm.start(home)
         with trio.fail_after(120):
-            await enrol(home, other, "written while nobody could be asked")
+            for number in range(3):
+                await enrol(home, other, f"written while nobody could be asked {number}")
+        if restarted:
+            await swarm.kill(home)
+            await swarm.start(home)
         swarm.network.heal()
-        await swarm.kill(home)
-        await swarm.start(home)
-        await trio.sleep(30)
+        await trio.sleep(60)
         space = home.cell.space
-        told = [*space.faults, *space.refused_by.values()]
-        assert any("another continuation" in text or "warranted" in text for text in told)
+        assert any("another continuation" in text for text in space.faults)
+        assert not space.head_confirmed.is_set()
+        assert [each.cell.space.blocked for each in swarm.homes] == [set()] * HOMES
 
     play(story)
