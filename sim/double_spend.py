@@ -33,6 +33,7 @@ from ioe_node.core.chain import Draft, seal
 from ioe_node.core.lineage import founders_of, quorum, views_of
 from ioe_node.core.sys_validate import Rules
 from ioe_node.errors import Busy, IoeError, PeerError
+from ioe_node.hdi import AgentPubKey
 from ioe_node.hdk import DnaDef
 from ioe_node.model.action import AgentValidationPkg, AnyAction, Create, Dna, hash_of
 from ioe_node.model.finality import (
@@ -176,7 +177,7 @@ class Witnessing:
             case Relieve():
                 return encode(await on_relieve(self.space, request))
             case Standings():
-                return encode(await on_standings(self.space, request))
+                return encode(await on_standings(self.space, AgentPubKey(peer), request))
             case Knock():
                 return encode(on_knock(self.space, request))
             case Warrants():

@@ -211,9 +211,13 @@ class Call(Struct, frozen=True, tag="Call"):
 
 
 class Standings(Struct, frozen=True, tag="Standings"):
-    """Members' standings; answered in kind."""
+    """Members' standings; answered by the answerer's own and of those near the first's place.
+
+    `count` is how many are wanted.
+    """
 
     standings: Annotated[tuple[WireRecord, ...], Meta(max_length=STANDINGS_PER_MESSAGE_MAX)]
+    count: Annotated[int, Meta(ge=0, le=STANDINGS_PER_MESSAGE_MAX)] = 0
 
 
 class Knock(Struct, frozen=True, tag="Knock"):

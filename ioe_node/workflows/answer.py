@@ -123,7 +123,7 @@ async def _answer(
         case Call():
             return await serve(runner_for_peers(space, settlements), peer, request)
         case Standings():
-            return await on_standings(space, request)
+            return await on_standings(space, peer, request)
         case Knock():
             return on_knock(space, request)
         case Witness():

@@ -221,20 +221,25 @@ async def attend(space: Space) -> None:
     For ever.  An author whose view 0 stands before anyone can profit from another cannot be
     given another.
     """
-    told: set[AgentPubKey] = set()
-    pause_s = ATTEND_MIN_S
-    staff_at_s = trio.current_time() + STAFFING_FIRST_S
+    pause_s = begin_s = ATTEND_MIN_S
+    due_s = trio.current_time()
     while True:
         try:
             own = space.store.record_at(space.agent, STANDING_SEQ)
             if own is not None and space.agent not in space.standings:
                 await take_standings(space, (sealed(space, own),))
-            await tell_standing(space, told)
-            if own is not None and space.witness_rows.newest(space.agent) is None:
-                await finalise(space, own.hash, OWN_TIMEOUT_S)
-            elif own is not None and trio.current_time() >= staff_at_s:
-                staff_at_s = trio.current_time() + STAFFING_S
-                await staff(space)
+            await tell_standing(space)
+            now_s = trio.current_time()
+            if own is not None and now_s >= due_s:
+                if space.witness_rows.newest(space.agent) is not None:
+                    due_s = now_s + STAFFING_S
+                    await staff(space)
+                else:
+                    # Its founders may be gone for good: whoever is asked in vain is asked rarer.
+                    begin_s = min(STAFFING_S, 2 * begin_s)
+                    due_s = now_s + begin_s
+                    await finalise(space, own.hash, OWN_TIMEOUT_S)
+                    due_s = now_s + STAFFING_FIRST_S
         except IoeError as error:
             log.debug("our own witnesses: %s", error)
         await trio.sleep(pause_s * (0.5 + space.rng.random()))

@@ -160,6 +160,8 @@ class Space:
     """Who left us waiting when last asked to read; asked after the others."""
     standings: dict[AgentPubKey, Standing] = field(default_factory=dict)
     seats: dict[AgentPubKey, Standing] = field(default_factory=dict)
+    told: set[AgentPubKey] = field(default_factory=set)
+    """Who knows our standing."""
     knocks: dict[tuple[AgentPubKey, Knock], tuple[int, bool | None]] = field(default_factory=dict)
     witness_rows: WitnessRows = field(init=False)
     witness_lock: trio.Lock = field(default_factory=trio.Lock)

@@ -29,6 +29,8 @@ from ioe_node.workflows.space import Space, log
 STANDINGS_MAX = 10_000
 NEAR = 32
 """More than the witnesses of an author and the heirs that may be asked to take over."""
+TELLERS = 4
+"""So many of the closest (we are one of them) tell us of all whom they know near us."""
 KNOCK_TIMEOUT_S = 0.7
 KNOCKS_MAX = 2
 KNOCK_FRESH_US = 5 * 1_000_000
@@ -125,15 +127,18 @@ def recall_standings(space: Space) -> None:
                 log.info("a standing on a damaged chain: %s", error)  # the conductor says which
 
 
-async def on_standings(space: Space, request: Standings) -> Standings:
-    """Take a peer's, answer with a fair share of all."""
+async def on_standings(space: Space, peer: AgentPubKey, request: Standings) -> Standings:
+    """Take a peer's, answer with our own and a fair share of all."""
     await take_standings(space, request.standings)
-    if not request.standings:
+    own = space.standings.get(space.agent)
+    if not request.standings or own is None:
         return Standings(())
+    _note_told(space, peer)
     place = open_standing(request.standings[0]).place
-    known = space.standings.values()
-    near = nsmallest(NEAR, known, key=lambda each: (each.place ^ place, each.agent))
-    return Standings(tuple(each.wire for each in near))
+    others = (each for each in space.standings.values() if each.agent not in (peer, space.agent))
+    count = max(0, min(NEAR, request.count) - 1)
+    near = nsmallest(count, others, key=lambda each: (each.place ^ place, each.agent))
+    return Standings(tuple(each.wire for each in (own, *near)))
 
 
 def on_knock(space: Space, request: Knock) -> Here:
@@ -224,23 +229,34 @@ async def own_heirs(space: Space, lineage: Lineage, view: View) -> tuple[AgentPu
     return () if heirs == view.members and not forgetful else heirs
 
 
-async def tell_standing(space: Space, told: set[AgentPubKey]) -> None:
-    """Tell our own to the members near us that have not heard it, and take theirs."""
+async def tell_standing(space: Space) -> None:
+    """Tell our own to the members near us that have not heard it, and take theirs.
+
+    The closest are asked for the others', too: of those who are gone nobody else tells us.
+    """
     own = space.standings.get(space.agent)
     if own is None:
         return
 
-    async def tell(agent: AgentPubKey, wire: WireRecord) -> None:
+    async def tell(agent: AgentPubKey, wire: WireRecord, count: int) -> None:
         try:
-            answer = await space.ask(agent, Standings((wire,)))
+            answer = await space.ask(agent, Standings((wire,), count))
             if not isinstance(answer, Standings):
                 raise Malformed("standings answered by something else")
             await take_standings(space, answer.standings)
-            told.add(agent)
+            _note_told(space, agent)
         except IoeError as error:
             log.debug("telling %s our standing: %s", to_text(agent)[:12], error)
 
+    near = space.membership.closest_by_place(own.place, NEAR)
     async with trio.open_nursery() as nursery:
-        for agent in space.membership.closest_by_place(own.place, NEAR):
-            if agent not in told and agent != space.agent:
-                nursery.start_soon(tell, agent, own.wire)
+        for rank, agent in enumerate(near):
+            if agent not in space.told and agent != space.agent:
+                nursery.start_soon(tell, agent, own.wire, NEAR if rank < TELLERS else 1)
+
+
+def _note_told(space: Space, agent: AgentPubKey) -> None:
+    """A peer knows our standing."""
+    if len(space.told) >= STANDINGS_MAX:
+        space.told.clear()
+    space.told.add(agent)

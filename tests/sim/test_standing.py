@@ -60,9 +60,14 @@ def test_all_of_a_message_are_kept_in_one_transaction(
             return transaction(what)
 
         monkeypatch.setattr(space.store, "_transaction", counted)
-        answer = await on_standings(space, Standings((*wires, *wires)))
+        asker = swarm.homes[1].agent
+        answer = await on_standings(space, asker, Standings((*wires, *wires), HOMES))
         assert begun == ["keep standings"]
-        assert sorted(answer.standings, key=str) == sorted(wires, key=str)
+        others = [wire for wire in wires if open_standing(wire).agent != asker]
+        assert sorted(answer.standings, key=str) == sorted(others, key=str)
+        assert open_standing(answer.standings[0]).agent == space.agent
+        answer = await on_standings(space, asker, Standings(wires, 1))
+        assert [open_standing(wire).agent for wire in answer.standings] == [space.agent]
 
     play(story, homes=HOMES)
 
