@@ -20,6 +20,9 @@ from ioe_node.store.store import Store
 CACHE_KIB = 64
 """What a store's connection may keep of its file in memory: swarms have many."""
 
+LOGS_MAX = 2_000
+"""In a larger swarm no store has a log open beside its file: the system's limit is on both."""
+
 LOG_HEADER_BYTES = 32
 LOG_FRAME_BYTES = 24 + 4_096
 """A frame of the write-ahead log: its header and one page."""
@@ -34,15 +37,19 @@ class SimulatedStore(Store):
     """A store on a disk that fails when told to, and that says what its owner commits.
 
     `failing` is a key of `ERRORS` while the disk fails: a full one refuses to write, a broken
-    one to read chains, too.
+    one to read chains, too.  Without `logs` nothing is torn by a crash.
     """
 
-    def __init__(self, path: Path, committed: Callable[[Sequence[Record]], None]) -> None:
+    def __init__(
+        self, path: Path, committed: Callable[[Sequence[Record]], None], logs: bool = True
+    ) -> None:
         self.failing: str | None = None
         self._committed = committed
         self._only: Any = None
         super().__init__(path, "OFF")
         self._connect(path).execute("PRAGMA query_only=0")
+        if not logs:
+            self._connect(path).execute("PRAGMA journal_mode=MEMORY")
 
     def _connect(self, path: Path) -> Any:  # type: ignore[override]
         """One connection for both purposes: here nothing reads while a transaction is open.

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from ioe_node.cli.output import table
 from ioe_node.errors import LocalError
 from sim.conditions import PER_MILLION, Conditions
+from sim.disk import LOGS_MAX
 from sim.plots import must_draw, plot_run
 from sim.result import Result
 from sim.results import figures_of, must_add, must_write, save, write_csv, write_parquet
@@ -29,15 +30,13 @@ from sim.trace import Trace
 
 NODES_MAX = 10_000
 HOURS_MAX = 24 * 366
-FILES_PER_NODE = 2
 FILES_BESIDES = 256
-"""A store has its file and its log open; the process some others."""
 
 
 def allow_files(nodes: int) -> None:
     """Raise this process's own limit on open files as far as it must; raises `LocalError`."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_BESIDES + FILES_PER_NODE * nodes
+    wanted = FILES_BESIDES + nodes * (2 if nodes <= LOGS_MAX else 1)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return
     most = hard if hard == resource.RLIM_INFINITY else max(wanted, hard)

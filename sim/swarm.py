@@ -28,7 +28,7 @@ from ioe_node.model.signing import SEED_BYTES, Signer
 from ioe_node.workflows.space import run_inline
 from sim.closest import Closest
 from sim.conditions import Conditions
-from sim.disk import SimulatedStore, lose
+from sim.disk import LOGS_MAX, SimulatedStore, lose
 from sim.home import Home
 from sim.network import Network
 from sim.shared_verification import verified_once
@@ -55,8 +55,10 @@ class Swarm:
         definition: DnaDef,
         trace: Trace,
         conditions: Conditions | None = None,
+        logs: bool = True,
     ) -> None:
         self.seed = seed
+        self._logs = logs
         self.clock = VirtualClock()
         self.trace = trace
         self.network = Network(self.rng("network"), self.clock, trace, conditions)
@@ -156,7 +158,7 @@ class Swarm:
             )
 
         home.starts += 1
-        store = SimulatedStore(home.path, committed)
+        store = SimulatedStore(home.path, committed, self._logs)
         store.failing = home.disk_failing
         try:
             async with trio.open_nursery() as nursery:
@@ -274,7 +276,8 @@ async def open_swarm(
     """
     with verified_once():
         async with trio.open_nursery() as nursery:
-            swarm = Swarm(nursery, directory, seed, definition, trace or Trace(), conditions)
+            trace, logs = trace or Trace(), homes <= LOGS_MAX
+            swarm = Swarm(nursery, directory, seed, definition, trace, conditions, logs)
             for number in range(homes):
                 await swarm.add()
                 joined(number + 1)

@@ -19,6 +19,7 @@ from ioe_node.errors import Malformed
 
 HASH_BYTES = 39
 AGENTS_CHECKED_MAX = 1_024
+PLACES_CACHED_MAX = 16_384
 CORE = slice(3, 35)
 LOCATION = slice(35, 39)
 
@@ -105,6 +106,7 @@ def proof_digest(membrane_proof: bytes | None) -> bytes:
     return core_of(membrane_proof or b"")
 
 
+@lru_cache(PLACES_CACHED_MAX)
 def witness_place(agent: AgentPubKey, digest: bytes) -> int:
     """Where an agent stands among witnesses: 32 bits, of its key and what admitted it.
 

@@ -97,6 +97,17 @@ def test_a_crash_leaves_the_log_unfolded_and_torn_and_loses_nothing(
     play(story)
 
 
+@pytest.mark.parametrize("logs", [True, False])
+def test_without_a_log_a_store_is_one_file_and_comes_back(tmp_path: Path, logs: bool) -> None:
+    store = SimulatedStore(tmp_path / "a.db", lambda records: None, logs)
+    store.promise(3, b"body")
+    assert (tmp_path / "a.db-wal").exists() is logs
+    store.tear(Random(1))
+    again = SimulatedStore(tmp_path / "a.db", lambda records: None, logs)
+    assert logs or again.promised() == (3, b"body")
+    again.close()
+
+
 def test_what_was_not_committed_dies_with_the_process(tmp_path: Path) -> None:
     store = SimulatedStore(tmp_path / "a.db", lambda records: None)
     with store._transaction("save a peer") as db:
