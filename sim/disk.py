@@ -18,7 +18,9 @@ from ioe_node.model.record import Record
 from ioe_node.store.store import Store
 
 CACHE_KIB = 64
-"""What a store's connection may keep of its file in memory: swarms have many."""
+LOG_PAGES_MAX = 128
+"""What a store's connection may keep of its file in memory, and when it folds its log into the
+file: swarms have many."""
 
 LOGS_MAX = 2_000
 """In a larger swarm no store has a log open beside its file: the system's limit is on both."""
@@ -48,6 +50,7 @@ class SimulatedStore(Store):
         self._only: Any = None
         super().__init__(path, "OFF")
         self._connect(path).execute("PRAGMA query_only=0")
+        self._connect(path).execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES_MAX}")
         if not logs:
             self._connect(path).execute("PRAGMA journal_mode=MEMORY")
 
