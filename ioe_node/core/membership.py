@@ -66,19 +66,18 @@ class Buckets:
     def _bucket(self, member: Member) -> list[AgentPubKey]:
         return self._buckets.setdefault(self._distance(member).bit_length(), [])
 
-    def has_room(self, member: Member) -> bool:
-        """Whether it may enter without anyone leaving."""
-        return len(self._bucket(member)) < self._size or self._rank(member) < NEAREST
-
-    def _rank(self, member: Member) -> int:
-        """How many that are kept are closer to us."""
-        return bisect_left(self._distances, self._distance(member))
+    def has_room(self, at: int) -> bool:
+        """Whether somebody there may enter without anyone leaving."""
+        distance = at ^ self._us
+        if len(self._buckets.get(distance.bit_length(), ())) < self._size:
+            return True
+        return bisect_left(self._distances, distance) < NEAREST
 
     def add(self, member: Member, all_: dict[AgentPubKey, Member]) -> AgentPubKey | None:
         """Take it in if there is room, or in the place of one that is dead, who is returned."""
         bucket = self._bucket(member)
         gone = None
-        if not self.has_room(member):
+        if not self.has_room(self._at(member)):
             dead = [agent for agent in bucket if not all_[agent].alive]
             if not dead:
                 return None
@@ -99,7 +98,7 @@ class Buckets:
 
     def uncount(self, member: Member) -> None:
         """No space keeps it any more."""
-        del self._distances[self._rank(member)]
+        del self._distances[bisect_left(self._distances, self._distance(member))]
 
     def keeps(self, member: Member) -> bool:
         """Whether it is in its bucket."""
@@ -125,8 +124,8 @@ class Membership:
         self.near_version = 0
         self._members: dict[AgentPubKey, Member] = {}
         self._by_key = Buckets(key_of(us), lambda member: member.key, BUCKET_PEERS_MAX)
-        by_place = Buckets(place, lambda member: member.place, PLACE_BUCKET_PEERS_MAX)
-        self._spaces = (self._by_key, by_place)
+        self._by_place = Buckets(place, lambda member: member.place, PLACE_BUCKET_PEERS_MAX)
+        self._spaces = (self._by_key, self._by_place)
         self._authorities: dict[int, tuple[AgentPubKey, ...]] = {}
         self._shares: dict[tuple[AgentPubKey, int], list[Range]] = {}
         self._alive: list[Member] | None = None
@@ -185,8 +184,7 @@ class Membership:
 
     def has_room(self, agent: AgentPubKey, place: int) -> bool:
         """Whether an agent would be kept without pushing anyone out."""
-        member = Member(agent, key_of(agent), place, True, 0)
-        return any(space.has_room(member) for space in self._spaces)
+        return self._by_key.has_room(key_of(agent)) or self._by_place.has_room(place)
 
     def forget(self, agent: AgentPubKey) -> None:
         """It is warranted, or has not been heard of for long."""

@@ -55,9 +55,10 @@ async def meet(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
     refresh_at_s = 0.0
     pause_s = ROUND_S
     while True:
+        worth = _worth_meeting(space)
         begun = [peer for peer in bootstrap if peer not in space.admitted]
         async with trio.open_nursery() as nursery:
-            for peer in (*begun, *_worth_meeting(space)):
+            for peer in (*begun, *worth):
                 nursery.start_soon(_meet, space, peer)
         if space.others() and trio.current_time() >= refresh_at_s:
             await _refresh(space)
@@ -66,7 +67,7 @@ async def meet(space: Space, bootstrap: tuple[AgentPubKey, ...]) -> None:
             refresh_at_s = trio.current_time() + REFRESH_S * (0.5 + space.rng.random())
         alone = not space.others()
         pause_s = ROUND_S if not alone else min(ROUND_MAX_S, 2 * pause_s)
-        if _worth_meeting(space) or alone:
+        if worth or alone:
             await space.exchange_bell.wait(pause_s * (0.5 + space.rng.random()))
         else:
             await space.exchange_bell.wait(REFRESH_S * (0.5 + space.rng.random()))

@@ -232,14 +232,12 @@ class Space:
         """Remember who named a stranger, and forget one if there are too many: the oldest that the
         same peer named, or whoever named most.  So who invents strangers crowds out its own.
         """
-        strangers = set(self.strangers())
         self.named.pop(agent, None)
-        self.named = {each: by for each, by in self.named.items() if each in strangers}
         self.named[agent] = named_by
-        counts = Counter(self.named.values())
+        counts = Counter(self.named[each] for each in self.strangers())
         if counts[named_by] > STRANGERS_PER_NAMER_MAX:
             crowder = named_by
-        elif len(strangers) > STRANGERS_MAX:
+        elif len(self.named) > STRANGERS_MAX:
             crowder = counts.most_common(1)[0][0]
         else:
             return
@@ -317,7 +315,12 @@ class Space:
 
     def strangers(self) -> list[AgentPubKey]:
         """Whom we only know by an info: anybody can make one, so they count for nothing yet."""
-        return [agent for agent in self.peers.agents() if agent not in self.admitted]
+        self.named = {
+            agent: by
+            for agent, by in self.named.items()
+            if agent not in self.admitted and self.peers.info_of(agent) is not None
+        }
+        return sorted(self.named)
 
     def block(self, agent: AgentPubKey) -> None:
         """A warrant convicts an agent: it counts for nothing from now on."""
