@@ -44,7 +44,8 @@ class Home:
     """One agent; `cell` and `store` are there only while it runs.
 
     `committed` is what it ever wrote of its own chain, by place, `failures` says what ended its
-    cell, `unwritten` what it acknowledged and had not written, `life` ends all that it does;
+    cell, `unwritten` what it acknowledged and had not written, `life` ends all that it does,
+    `knows` is whose infos are on its disk before it first starts;
     `torn`, `hushed`, `twist` and `disk_failing` are what the simulator does to it, over restarts.
     """
 
@@ -61,6 +62,7 @@ class Home:
     mended_s: float = 0.0
     failures: list[str] = field(default_factory=list)
     unwritten: list[str] = field(default_factory=list)
+    knows: list[tuple[AgentPubKey, bytes]] = field(default_factory=list)
     torn: bool = False
     opened: bool = False
     twist: Twist | None = None

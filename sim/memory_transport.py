@@ -47,6 +47,11 @@ def kind_of(data: bytes) -> str:
     return data[7 : 7 + (data[6] & 31)].decode("ascii", "replace")
 
 
+def memory_addresses(agent: AgentPubKey) -> tuple[str, ...]:
+    """Where an agent of a swarm says that it is."""
+    return (f"/memory/{agent.hex()}",)
+
+
 class _Reply:
     """Where an asker waits for its answer; an error in the end says how the link broke."""
 
@@ -85,7 +90,7 @@ class MemoryTransport:
         self._routing: dict[str, Routing] = {}
 
     def addresses(self) -> tuple[str, ...]:
-        return (f"/memory/{self.agent.hex()}",)
+        return memory_addresses(self.agent)
 
     def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
         """Agents are found by their keys here."""

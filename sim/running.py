@@ -124,6 +124,12 @@ def swarm_options(chosen: Scenario) -> list[click.Parameter]:
         click.Option(
             ["--minutes"], type=click.FloatRange(0, HOURS_MAX * 60), help="The same in minutes."
         ),
+        click.Option(
+            ["--acquainted"],
+            is_flag=True,
+            help="The nodes know each other from the start and wake all at once, as after a power "
+            "cut: for swarms in which joining one by one would take hours.",
+        ),
         click.Option(["--loss"], type=_PERCENT, help="Percent of messages that are lost."),
         click.Option(["--duplicate"], type=_PERCENT, help="Percent that come twice."),
         click.Option(["--reorder"], type=_PERCENT, help="Percent that come late."),
@@ -168,6 +174,7 @@ def options_of(chosen: Scenario, given: dict[str, Any]) -> Options:
             chosen.conditions, given.pop("loss"), given.pop("duplicate"), given.pop("reorder")
         ),
         settings={name: given.pop(name) for name in chosen.settings},
+        acquainted=given.pop("acquainted"),
     )
     return check_size(chosen, options)
 
@@ -178,6 +185,8 @@ def command_line(chosen: Scenario, options: Options) -> str:
     words = [f"ioe-sim run {loading}{chosen.name} --nodes {options.nodes} --seed {options.seed}"]
     if options.virtual_s != chosen.virtual_s:
         words.append(f"--minutes {options.virtual_s / 60:g}")
+    if options.acquainted:
+        words.append("--acquainted")
     for word in ("loss", "duplicate", "reorder"):
         per_million = getattr(options.conditions, f"{word}_per_million")
         if per_million != getattr(chosen.conditions, f"{word}_per_million"):

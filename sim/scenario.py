@@ -42,6 +42,7 @@ class Options:
     """How large, how long, on what wires, and which lots are drawn.
 
     `settings` are the scenario's own options by name; those left out have their defaults.
+    `acquainted`: the homes know each other from the start.
     """
 
     nodes: int
@@ -49,6 +50,7 @@ class Options:
     virtual_s: float = 600.0
     conditions: Conditions = field(default_factory=Conditions)
     settings: Mapping[str, Setting] = field(default_factory=dict)
+    acquainted: bool = False
 
 
 @dataclass
@@ -210,7 +212,13 @@ async def play(
     result = Result(chosen.name, options.nodes, options.seed, trace)
     begun_s = time.perf_counter()
     async with open_swarm(
-        directory, options.seed, options.nodes, chosen.dna, trace, options.conditions
+        directory,
+        options.seed,
+        options.nodes,
+        chosen.dna,
+        trace,
+        options.conditions,
+        acquainted=options.acquainted,
     ) as swarm:
         watch = Watch(swarm, chosen.check_every_s)
         run = Run(swarm, options, result, watch, progress)

@@ -23,13 +23,17 @@ from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.signals import Signals
 from ioe_node.errors import IoeError
 from ioe_node.hdk import DnaDef
+from ioe_node.model.agent_info import seal_info
+from ioe_node.model.codec import encode
+from ioe_node.model.hashes import key_of, proof_digest, witness_place
 from ioe_node.model.record import Record
 from ioe_node.model.signing import SEED_BYTES, Signer
 from ioe_node.workflows.space import run_inline
-from sim.closest import Closest
+from sim.closest import Closest, Places, acquaintances
 from sim.conditions import Conditions
 from sim.disk import LOGS_MAX, SimulatedStore, lose
 from sim.home import Home
+from sim.memory_transport import memory_addresses
 from sim.network import Network
 from sim.shared_verification import verified_once
 from sim.trace import Trace
@@ -99,22 +103,54 @@ class Swarm:
 
         Without `holds` it is one that holds nothing for others.
         """
-        number = len(self.homes)
-        signer = signer or self._signer(number)
-        steward = self._signer(0)
-        proof = None
-        if number:
-            proof = vouch(
-                self.definition, steward.agent, None, signer.agent, "member", steward.sign
-            )
-        home = Home(number, signer, proof, self._directory / f"{number}.db", holds)
-        self.homes.append(home)
+        home = self._invite(signer or self._signer(len(self.homes)), holds)
         if offender:  # which may come while nobody answers, and tries again
             self.offenders.append(home)
             self.bring_back(home)
         else:
             await self.start(home)
         return home
+
+    def _invite(self, signer: Signer, holds: bool = True) -> Home:
+        """Another home, with a file that is not there yet."""
+        number, steward, proof = len(self.homes), self._signer(0), None
+        if number:
+            proof = vouch(
+                self.definition, steward.agent, None, signer.agent, "member", steward.sign
+            )
+        home = Home(number, signer, proof, self._directory / f"{number}.db", holds)
+        self.homes.append(home)
+        return home
+
+    async def found(self, homes: int, joined: Callable[[int], None]) -> None:
+        """The first homes, one after another, each led in by the steward."""
+        for number in range(homes):
+            await self.add()
+            joined(number + 1)
+
+    async def wake(self, homes: int) -> None:
+        """The first homes, all at once and knowing each other, as after a power cut."""
+        for number in range(homes):
+            self._invite(self._signer(number))
+        infos = {home.agent: self._info_of(home) for home in self.homes}
+        places = {
+            home.agent: witness_place(home.agent, proof_digest(home.proof)) for home in self.homes
+        }
+        by_key = Places((key_of(agent), agent) for agent in infos)
+        by_place = Places((at, agent) for agent, at in places.items())
+        rng = self.rng("acquaintances")
+        async with trio.open_nursery() as nursery:
+            for home in self.homes:
+                known = acquaintances(home.agent, places[home.agent], by_key, by_place, rng)
+                home.knows = [(agent, infos[agent]) for agent in known]
+                nursery.start_soon(self.start, home)
+
+    def _info_of(self, home: Home) -> bytes:
+        """What a home tells of itself, as others keep it."""
+        proof, addresses = proof_digest(home.proof), memory_addresses(home.agent)
+        now_us, sign = self.clock.now_us(), home.signer.sign
+        network = self.definition.hash
+        return encode(seal_info(home.agent, network, proof, True, addresses, now_us, sign))
 
     async def start(self, home: Home) -> None:
         """Start a home on its file, whatever is in it; raises what keeps it from starting."""
@@ -160,6 +196,9 @@ class Swarm:
         home.starts += 1
         store = SimulatedStore(home.path, committed, self._logs)
         store.failing = home.disk_failing
+        for agent, info in home.knows:
+            store.save_peer(agent, info)
+        home.knows = []
         try:
             async with trio.open_nursery() as nursery:
                 home.transport = self.network.join(home.agent, nursery)
@@ -269,17 +308,16 @@ async def open_swarm(
     trace: Trace | None = None,
     conditions: Conditions | None = None,
     joined: Callable[[int], None] = lambda homes: None,
+    acquainted: bool = False,
 ) -> AsyncIterator[Swarm]:
     """A swarm of `homes` running homes with their files in `directory`; ends them all.
 
-    `joined` is told how many have started.
+    `joined` is told how many have started; those `acquainted` start all at once.
     """
     with verified_once():
         async with trio.open_nursery() as nursery:
             trace, logs = trace or Trace(), homes <= LOGS_MAX
             swarm = Swarm(nursery, directory, seed, definition, trace, conditions, logs)
-            for number in range(homes):
-                await swarm.add()
-                joined(number + 1)
+            await (swarm.wake(homes) if acquainted else swarm.found(homes, joined))
             yield swarm
             nursery.cancel_scope.cancel()
