@@ -22,7 +22,6 @@ OFFENCES = {
     "InvalidRecord": "published a record that breaks a rule of the community",
     "ChainFork": "signed two different actions at one place of its chain",
     "DoubleSeal": "sealed one action in two different bundles",
-    "BrokenWord": "signed a settlement that it had said it would never sign",
     "FalseWarrant": "accused another agent of what the rules allow",
 }
 

@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ioe_node.core.void import check_evidence
 from ioe_node.errors import CallError, Malformed
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.action import AgentValidationPkg, EntryAction, decode_action
@@ -11,7 +10,6 @@ from ioe_node.model.hashes import action_hash, to_text
 from ioe_node.model.record import Proof, Record, open_record
 from ioe_node.model.warrant import (
     WARRANT_BYTES_MAX,
-    BrokenWord,
     ChainFork,
     DoubleSeal,
     InvalidRecord,
@@ -125,7 +123,6 @@ def _again(space: Space, signed: SignedWarrant) -> tuple[bool | None, str]:
     """Whether the accusation holds when it is checked now (None: not to be said), and why."""
     try:
         _, warrant = open_warrant(signed)
-        check_evidence(space.rules, warrant)
         if not isinstance(warrant, InvalidRecord):
             return True, "both signatures are the accused's own; nothing else is needed"
         guilty = breaks_a_rule(space, warrant)
@@ -147,8 +144,6 @@ def _evidence(warrant: Warrant) -> tuple[list[dict[str, Any]], int]:
         case DoubleSeal():
             wires = [_sealed(warrant.action, proof) for proof in (warrant.first, warrant.second)]
             return wires, 2
-        case BrokenWord():
-            return [], 0
         case InvalidRecord():
             records = open_evidence(warrant)
             return [_action(records[-1])], len(records)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ioe_node.core.chain import Head, follows
-from ioe_node.core.void import void_fault
 from ioe_node.errors import IoeError, Malformed
 from ioe_node.hdi import (
     ActionHash,
@@ -40,7 +39,6 @@ from ioe_node.model.action import (
     Delete,
     DeleteLink,
     EntryAction,
-    Void,
     hash_of,
 )
 from ioe_node.model.hashes import ACTION, CORE, check_hash
@@ -202,9 +200,6 @@ class Rules:
             return self._delete(record, action, held)
         if isinstance(action, CreateLink | DeleteLink):
             return self._link(record, action, held)
-        if isinstance(action, Void):
-            wrong = void_fault(self, record, action)
-            return Invalid(wrong) if wrong else Valid
         return Valid
 
     def _entry(self, record: Record, action: EntryAction, held: Held, sealed: bool) -> Verdict:

@@ -1,4 +1,4 @@
-"""The eleven action types, the links of a source chain.
+"""The ten action types, the links of a source chain.
 
 An action is one flat msgpack map: `type`, then the header (author, timestamp_us, action_seq,
 prev_action), then the fields of its type, always in this order.  Integers only.  The first
@@ -30,7 +30,6 @@ from ioe_node.model.hashes import (
 
 LINK_TAG_BYTES_MAX = 1_000
 MEMBRANE_PROOF_BYTES_MAX = 16_384
-PROMISED_ACTION_BYTES_MAX = 1_024
 ACTION_BYTES_MAX = MEMBRANE_PROOF_BYTES_MAX + 1_024
 AGENT_ENTRY = "agent"
 CAP_GRANT_ENTRY = "cap_grant"
@@ -40,7 +39,6 @@ Hash39 = Annotated[bytes, Meta(min_length=HASH_BYTES, max_length=HASH_BYTES)]
 TimestampUs = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Seq = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 TypeName = Annotated[str, Meta(min_length=1, max_length=128)]
-PromisedAction = Annotated[bytes, Meta(max_length=PROMISED_ACTION_BYTES_MAX)]
 
 
 class Action(Struct, frozen=True, gc=False, tag_field="type", kw_only=True):
@@ -120,17 +118,6 @@ class OpenChain(Action, tag="OpenChain", frozen=True, gc=False, kw_only=True):
     close_hash: Annotated[ActionHash, Meta(min_length=39, max_length=39)]
 
 
-class Void(Action, tag="Void", frozen=True, gc=False, kw_only=True):
-    """This place was promised to a settlement that its counterparty will never sign.
-
-    `promised` is both parties' actions in the order of the entry's parties, `word` the
-    counterparty's signature that it never will (`core.void`).
-    """
-
-    promised: tuple[PromisedAction, PromisedAction]
-    word: Annotated[bytes, Meta(min_length=64, max_length=64)]
-
-
 AnyAction = (
     Dna
     | AgentValidationPkg
@@ -142,7 +129,6 @@ AnyAction = (
     | DeleteLink
     | CloseChain
     | OpenChain
-    | Void
 )
 EntryAction = Create | Update
 

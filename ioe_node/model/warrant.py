@@ -3,9 +3,8 @@
 A *receipt* says which of an author's records this validator holds as valid.  A *warrant*
 names an offender with the evidence in it, so that anyone can check it again: an invalid
 record, a fork (two distinct actions of one author at one sequence number; the same action
-twice is no fork), a double seal (one action in two bundles), or a broken word (a settlement
-signed by who has signed that it never will).  A warrant whose evidence does not stand convicts
-its own author.
+twice is no fork), or a double seal (one action in two bundles).  A warrant whose evidence does
+not stand convicts its own author.
 """
 
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from ioe_node.errors import Malformed
-from ioe_node.model.action import ACTION_BYTES_MAX, Hash39, TimestampUs, Void, decode_action
+from ioe_node.model.action import ACTION_BYTES_MAX, Hash39, TimestampUs, decode_action
 from ioe_node.model.codec import Codec, encode
 from ioe_node.model.hashes import (
     AGENT,
@@ -27,7 +26,6 @@ from ioe_node.model.hashes import (
 )
 from ioe_node.model.record import (
     BUNDLE_BYTES_MAX,
-    Core,
     Proof,
     Record,
     Signature,
@@ -65,11 +63,7 @@ class InvalidRecord(Struct, frozen=True, tag="InvalidRecord", tag_field="type"):
 
 
 class ChainFork(Struct, frozen=True, tag="ChainFork", tag_field="type"):
-    """Two actions of one author that exclude each other (entries left out).
-
-    They are distinct and at one sequence number, or the second is at the next one after the
-    first, which is a void, and yet follows another.
-    """
+    """Two distinct actions of one author at one sequence number (entries left out)."""
 
     warrantee: Hash39
     accuser: Hash39
@@ -92,17 +86,6 @@ class DoubleSeal(Struct, frozen=True, tag="DoubleSeal", tag_field="type"):
     action: Annotated[bytes, Meta(max_length=ACTION_BYTES_MAX)]
     first: Proof
     second: Proof
-
-
-class BrokenWord(Struct, frozen=True, tag="BrokenWord", tag_field="type"):
-    """A party's word that it never signs the settlement under `root`, and its seal of that."""
-
-    warrantee: Hash39
-    accuser: Hash39
-    timestamp_us: TimestampUs
-    root: Core
-    word: Signature
-    seal: Signature
 
 
 class SignedWarrant(Struct, frozen=True, array_like=True):
@@ -130,7 +113,7 @@ class SignedReceipt(Struct, frozen=True, array_like=True):
     signature: Signature
 
 
-Warrant = InvalidRecord | ChainFork | DoubleSeal | BrokenWord
+Warrant = InvalidRecord | ChainFork | DoubleSeal
 _warrant: Codec[Warrant] = Codec(Warrant, "warrant", WARRANT_BYTES_MAX)
 _receipt: Codec[Receipt] = Codec(Receipt, "receipt", RECEIPT_BYTES_MAX)
 
@@ -149,8 +132,7 @@ def decode_warrant(signed: SignedWarrant) -> Warrant:
 def open_warrant(signed: SignedWarrant) -> tuple[WarrantHash, Warrant]:
     """Check the accuser's signature, and that a fork or a double seal is one; raises `Malformed`.
 
-    Whether an InvalidRecord really breaks a rule is for the DNA's rules to say; whether a fork
-    is excused, and a broken word was given, for `core.void`.
+    Whether an InvalidRecord really breaks a rule is for the DNA's rules to say.
     """
     warrant = decode_warrant(signed)
     check_hash(warrant.accuser, AGENT)
@@ -159,25 +141,15 @@ def open_warrant(signed: SignedWarrant) -> tuple[WarrantHash, Warrant]:
         raise Malformed("a warrant whose signature does not fit its accuser")
     if isinstance(warrant, ChainFork):
         first, second = open_record(warrant.first), open_record(warrant.second)
+        same_place = first.action.action_seq == second.action.action_seq
         authors = {first.action.author, second.action.author}
-        if authors != {warrant.warrantee} or not _exclude(first, second):
+        if first.hash == second.hash or not same_place or authors != {warrant.warrantee}:
             raise Malformed("a warrant of a fork whose two actions are no fork")
     elif isinstance(warrant, DoubleSeal):
         _check_double_seal(warrant)
-    elif isinstance(warrant, BrokenWord):
-        if not verify(warrant.warrantee[CORE], seal_message(warrant.root), warrant.seal):
-            raise Malformed("a warrant of a broken word over what was not signed")
     elif open_evidence(warrant)[-1].action.author != warrant.warrantee:
         raise Malformed("a warrant whose record has another author")
     return warrant_hash(signed.body), warrant
-
-
-def _exclude(first: Record, second: Record) -> bool:
-    """Whether two actions of one author cannot both stand, by their places alone."""
-    places_apart = second.action.action_seq - first.action.action_seq
-    if places_apart == 1 and isinstance(first.action, Void):
-        return second.action.prev_action != first.hash
-    return places_apart == 0 and first.hash != second.hash
 
 
 def open_evidence(warrant: InvalidRecord) -> list[Record]:

@@ -190,10 +190,9 @@ class Sign(Struct, frozen=True, tag="Sign"):
 
 
 class Outcome(Struct, frozen=True, tag="Outcome"):
-    """Did you sign this entry of ours?  Answered by `Signed` or `Never`."""
+    """Did you sign this entry?  Whoever answers no never will."""
 
-    zome: Annotated[str, Meta(max_length=128)]
-    entry: Annotated[bytes, Meta(max_length=ENTRY_BYTES_MAX)]
+    entry_hash: Hash39
 
 
 class Call(Struct, frozen=True, tag="Call"):
@@ -362,9 +361,7 @@ class Signed(Struct, frozen=True, tag="Signed"):
 
 
 class Never(Struct, frozen=True, tag="Never"):
-    """We have not signed it and never will: our signature on that (`core.void`)."""
-
-    signature: Signature
+    """We have not signed it and never will."""
 
 
 class Done(Struct, frozen=True, tag="Done"):

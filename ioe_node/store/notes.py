@@ -149,20 +149,9 @@ class Notes:
         return (int(row[0]), row[1]) if row else None
 
     def release(self, seq: int) -> None:
-        """The place that was promised is taken: its outcome came back with our own chain."""
+        """The other party will never sign the promise at `seq`."""
         with self._transaction("release a promise") as db:
             db.execute("DELETE FROM promise WHERE seq=?", (seq,))
-
-    def swear(self, until_us: int) -> None:
-        """Remember, flushed, that we gave our word never to sign what we dated until then."""
-        with self.flushed(), self._transaction("note our word") as db:
-            db.execute("INSERT OR REPLACE INTO sworn VALUES (0, ?)", (until_us,))
-
-    def sworn_us(self) -> int:
-        """Up to which date of ours we gave our word never to sign; what is drafted comes after."""
-        with guard("read our word"):
-            row = self._reader.execute("SELECT until_us FROM sworn").fetchone()
-        return int(row[0]) if row else 0
 
     def add_warrant(
         self, hash_: bytes, warrantee: AgentPubKey, signed: bytes, now_us: int = 0

@@ -59,7 +59,6 @@ def m001_first(db: Database) -> None:
             signed BLOB NOT NULL
         );
         CREATE TABLE promise (seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
-        CREATE TABLE sworn (id INTEGER PRIMARY KEY CHECK (id = 0), until_us INTEGER NOT NULL);
         """
     )
 

@@ -162,7 +162,7 @@ class Store(Alone):
     def commit(
         self, records: Sequence[Record], ops: Sequence[int], by_hash: Sequence[bool]
     ) -> None:
-        """Write a bundle of our own; a promise at its place is thereby kept, or taken back."""
+        """Write a bundle of our own; a promise at its place is thereby kept."""
         with self._transaction("commit a bundle") as db:
             self._insert(db, records, ops, by_hash)
             owed = [
@@ -171,7 +171,8 @@ class Store(Alone):
                 if foreign_bases(record.action, record.hash, indexed)
             ]
             db.executemany("INSERT INTO owed VALUES (?)", owed)
-            db.execute("DELETE FROM promise WHERE seq=?", (records[0].action.action_seq,))
+            if records[0].proof.cosignatures:
+                db.execute("DELETE FROM promise WHERE seq=?", (records[0].action.action_seq,))
         self._note_heads(records)
 
     def drop_chain(

@@ -9,7 +9,7 @@
 | validation | limbo | verdicts | integration |
 | integration | verdicts | records, warrants, receipts | signals |
 | places | what is held alone, its authors' authorities | what stands on its chain, warrants | |
-| settle | both heads | promise, a countersigned record or a void | publish |
+| settle | both heads | promise, a countersigned record | publish |
 | finality | own chain or another's | certificates | signals |
 | witnessing | a request, our duty to its author | the duty | |
 | standing | members' standings | the same | |

@@ -119,7 +119,7 @@ async def _answer(
         case Sign():
             return await settlements.on_sign(peer, request)
         case Outcome():
-            return await settlements.on_outcome(peer, request)
+            return settlements.on_outcome(peer, request)
         case Call():
             return await serve(runner_for_peers(space, settlements), peer, request)
         case Standings():

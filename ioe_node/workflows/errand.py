@@ -144,7 +144,9 @@ async def ask_witness(
 
 
 async def accuse_author(errand: Errand, held: Record, other: Record) -> None:
-    await accuse(errand.space, errand.space.store.alone(held).wire(), other.wire())
+    first = errand.space.store.alone(held).wire()
+    bare = WireRecord(first.action, first.proof, None)
+    await accuse(errand.space, errand.author.agent, bare, other.wire())
 
 
 async def collect(errand: Errand) -> Certificate | None:

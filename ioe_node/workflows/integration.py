@@ -5,7 +5,6 @@ from collections.abc import Iterable
 import trio
 
 from ioe_node.core.chain import head_after
-from ioe_node.core.void import check_evidence, taken_back
 from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
 from ioe_node.model.action import AgentValidationPkg
@@ -13,7 +12,6 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import Record
 from ioe_node.model.warrant import (
-    BrokenWord,
     ChainFork,
     DoubleSeal,
     InvalidRecord,
@@ -23,7 +21,6 @@ from ioe_node.model.warrant import (
     open_warrant,
     seal_warrant,
 )
-from ioe_node.store.undo import undo
 from ioe_node.workflows import cascade
 from ioe_node.workflows.incoming_ops import park, pull, with_room
 from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack
@@ -32,7 +29,7 @@ from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.standing import take_standings
-from ioe_node.workflows.validation import Pass, Verdicts, judge_limbo, offence_of
+from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 
 FETCHES_AT_ONCE_MAX = 64
 FETCH_AFTER_S = 0.3
@@ -98,10 +95,6 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
         space.charge(refused.sender, refused.why, refused.fault)
         space.counters.refuse(refused.why)
         await _keep_own(space, refused.warrant)
-    for half, warrant in found.undone:
-        await space.run(undo, space.store, half, space.rules.by_hash(half.action))
-        await _keep_own(space, warrant)
-        space.validation_bell.ring()
     for offence in found.offences:
         await _keep_own(space, offence)
     for record in records:
@@ -154,10 +147,7 @@ async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> No
     author, seq = record.action.author, record.action.action_seq
     known = space.store.record_at(author, seq)
     if known is not None and known.hash != hash_:
-        if taken_back(space.rules, record, known) is not None:
-            await park(space, space.agent, [record.wire()])
-        else:
-            await _keep_own(space, offence_of(space, space.store.alone(known), record))
+        await _keep_own(space, fork_of(space, space.store.alone(known), record.wire()))
     elif known is None and (with_chain or space.is_authority(author)):
         await pull(space, author, await authorities_of(space, author))
     elif known is None:
@@ -172,7 +162,6 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
     judged yet: what came before its record is not here, and is fetched; it must be told again.
     """
     hash_, warrant = open_warrant(signed)
-    check_evidence(space.rules, warrant)
     convicted = AgentPubKey(warrant.warrantee)
     if convicted in space.blocked:
         return True
@@ -255,5 +244,3 @@ def describe(warrant: Warrant) -> str:
             return f"{offender}: two actions at one place of its chain"
         case DoubleSeal():
             return f"{offender}: one action sealed in two bundles"
-        case BrokenWord():
-            return f"{offender}: signed a settlement that it had said it never would"

@@ -23,7 +23,7 @@ from ioe_node.store.alone import Unplaced
 from ioe_node.workflows.integration import keep
 from ioe_node.workflows.locate import ask_near
 from ioe_node.workflows.space import Space, log
-from ioe_node.workflows.validation import offence_of
+from ioe_node.workflows.validation import fork_of
 
 ROUND_S = 180.0
 UNPLACED_READ_MAX = 1_024
@@ -110,6 +110,5 @@ async def _accuse(space: Space, peer: AgentPubKey, ours: Unplaced, theirs: Actio
         raise Malformed("another record than was asked for")
     known = space.store.record(ours.hash)
     if known is not None:
-        offence = offence_of(space, space.store.alone(known), record)
-        if offence is not None:
-            await keep(space, seal_warrant(offence, space.sign))
+        fork = fork_of(space, space.store.alone(known), record.wire())
+        await keep(space, seal_warrant(fork, space.sign))

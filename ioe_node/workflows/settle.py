@@ -11,12 +11,8 @@
 The entry names both places, so it fixes both actions to the byte, and one signature of each
 over their common root seals both.  Only the counterparty decides, by committing.  The
 proposer's promise is on its disk before it is sent: after a crash, or an answer that never
-came, it asks for the outcome until it has it.  No chain is held between messages.
-
-Whoever answers "never" gives its word, signed: it forgets the draft, signs nothing that it has
-not drafted, and dates nothing as that was dated again, so one date on its disk is all that it
-has to remember.  The proposer's next action, at the place that was promised, is
-a `Void` with the word in it (`core.void`), so that nobody can turn the promise against it.
+came, it asks for the outcome until it has it.  Whoever has answered "never" has forgotten the
+draft, and signs nothing that it has not drafted.  No chain is held between messages.
 """
 
 from collections import OrderedDict
@@ -25,13 +21,12 @@ from typing import Any, Protocol
 
 import trio
 
-from ioe_node.core.chain import Draft, Head, seal
+from ioe_node.core.chain import Head
 from ioe_node.core.sys_validate import party_actions
-from ioe_node.core.void import never_message
 from ioe_node.errors import Busy, CallError, IoeError, Malformed, PeerError, RuleBroken
 from ioe_node.hdi import ActionHash, AgentPubKey, EntryType, Missing, Party, Timestamp
 from ioe_node.hdk import Host, arguments
-from ioe_node.model.action import Create, Void, decode_action, hash_of
+from ioe_node.model.action import Create, decode_action
 from ioe_node.model.codec import encode, pack, unpack
 from ioe_node.model.hashes import CORE, EntryHash, entry_hash, to_text
 from ioe_node.model.record import Parcel, Proof, Record, path_of, seal_message, tree_of
@@ -104,8 +99,7 @@ class Shared:
         if len(self.agents) != 2 or space.agent not in self.agents:
             raise Malformed("a shared entry of other parties")
         self.actions = party_actions(self.parties, self.declared.name, self.hash)
-        self.root = tree_of([hash_[CORE] for hash_, _ in self.actions])[-1][0]
-        self.message = seal_message(self.root)
+        self.message = seal_message(tree_of([hash_[CORE] for hash_, _ in self.actions])[-1][0])
         self.place = self.agents.index(space.agent)
 
     @property
@@ -193,11 +187,7 @@ class Settlements:
     def __init__(self, space: Space) -> None:
         self._space = space
         self._drafted: OrderedDict[EntryHash, str] = OrderedDict()
-        self._busy_with: set[AgentPubKey] = set()
-        """With whom we are drafting or proposing: no word is given to them meanwhile."""
         self._signing: set[EntryHash] = set()
-        self._sworn_us = space.store.sworn_us()
-        self._restored = False
         self._promised = Bell()
 
     async def _commit(self, record: Record) -> None:
@@ -212,12 +202,7 @@ class Settlements:
         space.counters.bundles_committed += 1
         await park_other_halves(space, [record])
         space.ring_publish()
-        kind = "voided" if isinstance(record.action, Void) else "settled"
-        space.signal({"kind": kind, "hash": record.hash})
-
-    def _date(self, head: Head) -> int:
-        """When our next settlement is dated: after all that we gave our word never to sign."""
-        return max(self._space.clock.now_us(), head.timestamp_us, self._sworn_us + 1)
+        space.signal({"kind": "settled", "hash": record.hash})
 
     # -- the proposer -------------------------------------------------------------------------
 
@@ -230,27 +215,11 @@ class Settlements:
         terms: Mapping[str, Any],
     ) -> ActionHash:
         """Settle with `counterparty`; the caller holds our chain, whose head is `head`."""
-        if counterparty in self._busy_with:
-            raise Busy("a draft for that counterparty is being made; try again")
-        self._busy_with.add(counterparty)
-        try:
-            return await self._propose(host, head, counterparty, name, terms)
-        finally:
-            self._busy_with.discard(counterparty)
-
-    async def _propose(
-        self,
-        host: DraftHost,
-        head: Head,
-        counterparty: AgentPubKey,
-        name: str,
-        terms: Mapping[str, Any],
-    ) -> ActionHash:
         space = self._space
         if not space.head_confirmed.is_set():
             raise Busy("nobody has told yet what others hold of our chain; try again")
         zome, _, function = name.partition(".")
-        now = self._date(head)
+        now = max(space.clock.now_us(), head.timestamp_us)
         ours = Party(space.agent, head.seq + 1, head.hash, Timestamp(now))
         try:
             packed = pack(dict(terms))
@@ -289,35 +258,14 @@ class Settlements:
             raise Malformed("a request to sign answered by something else")
         if not verify(shared.theirs.agent[CORE], shared.message, answer.signature):
             raise Malformed("a counterparty's signature that does not fit")
-        await self._commit(shared.half(self._space.sign(shared.message), answer.signature))
-
-    async def _take_back(self, shared: Shared, word: bytes) -> None:
-        """Void the place that we promised, by the counterparty's word that it never signs."""
-        space, ours = self._space, shared.ours
-        message = never_message(space.dna, shared.root)
-        if not verify(shared.theirs.agent[CORE], message, word):
-            raise Malformed("a counterparty's word that does not fit")
-        head = space.store.head(space.agent)
-        promised = tuple(data for _, data in shared.actions)
-        void = Void(
-            author=space.agent,
-            timestamp_us=max(space.clock.now_us(), 0 if head is None else head.timestamp_us),
-            action_seq=ours.action_seq,
-            prev_action=ours.prev_action,
-            promised=(promised[0], promised[1]),
-            word=word,
-        )
-        hash_, data = hash_of(void)
-        await self._commit(seal([Draft(hash_, void, data, None)], space.sign)[0])
+        hash_, _ = shared.actions[shared.place]
+        if self._space.store.has(hash_):
+            await self._space.run(self._space.store.release, shared.ours.action_seq)
+        else:
+            await self._commit(shared.half(self._space.sign(shared.message), answer.signature))
 
     async def resolve(self) -> None:
-        """Ask for the outcome of a promise left by a crash or a lost answer; for ever.
-
-        The chain is free once what others hold of it is here: only then do we know what we
-        have signed.
-        """
-        async with self._space.chain_lock:
-            self._restored = True
+        """Ask for the outcome of a promise left by a crash or a lost answer; for ever."""
         while True:
             while self._space.store.promised() is not None:
                 async with self._space.chain_lock:
@@ -332,16 +280,13 @@ class Settlements:
         if promised is None:
             return
         seq, body = promised
-        if space.next_seq(space.agent) > seq:
-            await space.run(space.store.release, seq)
-            return
         promise = unpack(body)
         shared = Shared(space, promise["zome"], promise["entry"])
         peer = shared.theirs.agent
         try:
-            answer = await space.ask(peer, Outcome(promise["zome"], shared.entry))
+            answer = await space.ask(peer, Outcome(shared.hash))
             if isinstance(answer, Never):
-                await self._take_back(shared, answer.signature)
+                await space.run(space.store.release, seq)
             else:
                 await self._conclude(shared, answer)
         except IoeError as error:
@@ -351,20 +296,11 @@ class Settlements:
 
     async def on_propose(self, host: DraftHost, proposer: AgentPubKey, ask: Propose) -> Drafted:
         """Draft the entry at both places; nothing is held and nothing is signed."""
-        if proposer in self._busy_with:
-            raise Busy("another settlement with you is under way; try again")
-        self._busy_with.add(proposer)
-        try:
-            return await self._draft_for(host, proposer, ask)
-        finally:
-            self._busy_with.discard(proposer)
-
-    async def _draft_for(self, host: DraftHost, proposer: AgentPubKey, ask: Propose) -> Drafted:
         space = self._space
         head = space.store.head(space.agent)
         if head is None or head.closed or space.store.promised() is not None:
             raise Busy("this chain is in the middle of another settlement; try again")
-        now = self._date(head)
+        now = max(space.clock.now_us(), head.timestamp_us)
         theirs = Party(
             proposer, ask.action_seq, ActionHash(ask.prev_action), Timestamp(ask.timestamp_us)
         )
@@ -425,45 +361,14 @@ class Settlements:
             space.chain_lock.release()
         return Signed(ours)
 
-    async def on_outcome(self, proposer: AgentPubKey, ask: Outcome) -> Signed | Never:
-        """Did we sign?  If not, our word that we never will: the draft is forgotten here.
-
-        Whatever we are asked about, we have not sealed it: what we seal stands on our chain, or
-        is promised, or was taken back there.
-        """
+    def on_outcome(self, proposer: AgentPubKey, ask: Outcome) -> Signed | Never:
+        """Did we sign?  Whoever hears never may rely on it: the draft is forgotten here."""
+        if ask.entry_hash in self._signing:
+            raise Busy("it is being signed just now; ask again")
+        self._drafted.pop(EntryHash(ask.entry_hash), None)
         space = self._space
-        try:
-            shared = Shared(space, ask.zome, ask.entry)
-        except CallError as error:
-            raise PeerError(str(error)) from None
-        if shared.theirs.agent != proposer:
-            raise PeerError("an entry of other parties")
-        if not self._restored:
-            raise Busy("we are looking for what others hold of our chain; ask again")
-        if shared.hash in self._signing or proposer in self._busy_with:
-            raise Busy("a settlement with you is under way; ask again")
-        self._drafted.pop(shared.hash, None)
-        hash_, data = shared.actions[shared.place]
-        stands = space.store.record_at(space.agent, shared.ours.action_seq)
-        if stands is None:
-            await self._swear(shared)
-        elif stands.hash == hash_:
-            return Signed(stands.proof.signature)
-        elif isinstance(stands.action, Void) and data in stands.action.promised:
-            raise PeerError("that was our proposal, and you gave your word never to sign it")
-        return Never(space.sign(never_message(space.dna, shared.root)))
-
-    async def _swear(self, shared: Shared) -> None:
-        """See to it that what we may still draft is never this.
-
-        It need not be a draft of ours, or not yet: we date nothing as it is dated from now on.
-        """
-        space, ours = self._space, shared.ours
-        head, promised = space.store.head(space.agent), space.store.promised()
-        if promised is not None and promised[0] == ours.action_seq:
-            raise Busy("that place of our chain is promised; ask again")
-        if head is None or ours.timestamp_us > self._date(head):
-            raise Busy("we cannot have drafted what is dated after our clock; ask again then")
-        self._sworn_us = max(self._sworn_us, ours.timestamp_us)
-        if space.store.sworn_us() < ours.timestamp_us:
-            await space.run(space.store.swear, self._sworn_us)
+        for record in space.store.by_entry(EntryHash(ask.entry_hash)):
+            action = record.action
+            if action.author == space.agent and isinstance(action, Create):
+                return Signed(record.proof.signature)
+        return Never()

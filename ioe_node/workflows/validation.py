@@ -11,16 +11,15 @@ from dataclasses import dataclass, field
 
 import trio
 
-from ioe_node.core.chain import follows, head_after, with_path
+from ioe_node.core.chain import with_path
 from ioe_node.core.quota import Fault
-from ioe_node.core.void import fork, offence, taken_back
 from ioe_node.errors import Malformed
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
-from ioe_node.model.action import Void
 from ioe_node.model.hashes import CORE
 from ioe_node.model.record import Record, WirePrefix, WireRecord, prefix_of, root_of
 from ioe_node.model.warrant import (
     REASON_CHARS_MAX,
+    ChainFork,
     DoubleSeal,
     InvalidRecord,
     Warrant,
@@ -103,8 +102,6 @@ class Pass:
     alone: list[Record] = field(default_factory=list)
     judged: list[ActionHash] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
-    undone: list[tuple[Record, Warrant | None]] = field(default_factory=list)
-    """Heads of chains that their authors have voided, and what that proves."""
     offences: list[Warrant] = field(default_factory=list)
     """Proved by what is valid here and what was held alone before."""
     done_rows: list[int] = field(default_factory=list)
@@ -241,10 +238,6 @@ def _judge_parcel(space: Space, found: Pass, parked: Parked, opened: Opened) -> 
     # a fork, and only the two actions at one place prove that.
     previous = first.action.prev_action
     on_head = head is not None and previous == head.hash
-    void = None if head is None or on_head else found.overlay.record_at(author, seq - 1)
-    if void is not None and isinstance(void.action, Void):
-        _refuse_past_void(space, found, row, sender, void, opened)
-        return NOTHING
     if previous is not None and not on_head and not _on_chain(found, author, previous):
         return ((CHAIN, previous),)
     if _from_the_future(space, opened):
@@ -330,7 +323,7 @@ def _judge_alone(
     if _from_the_future(space, [record]):
         found.refused.append(Refused(row, record.hash, sender, FROM_THE_FUTURE))
         return NOTHING
-    if offence is not None or (known is not None and known.hash != record.hash):
+    if offence is not None:
         text = f"two actions, or two seals, at place {action.action_seq} of one chain"
         found.refused.append(Refused(row, record.hash, sender, text, offence))
         return NOTHING
@@ -340,8 +333,8 @@ def _judge_alone(
     if isinstance(verdict, Invalid):
         # Of a bundle of several the rest would have to be shown, too, and it is not here.
         alone = not _is_part(record)
-        proof = _invalid(space, record.wire(), action.author, verdict) if alone else None
-        found.refused.append(Refused(row, record.hash, sender, verdict.reason, proof))
+        evidence = _invalid(space, record.wire(), action.author, verdict) if alone else None
+        found.refused.append(Refused(row, record.hash, sender, verdict.reason, evidence))
     else:
         found.alone.append(record)
         found.judged.append(record.hash)
@@ -368,9 +361,11 @@ def _not_for_us(space: Space, records: list[Record], sender: AgentPubKey) -> str
     return None
 
 
-def travelling(record: Record, bundle: list[Record]) -> Record:
+def travelling(record: Record, bundle: list[Record]) -> WireRecord:
     """`record` with the path that it needs to be checked without the rest of its bundle."""
-    return with_path(record, [each.hash[CORE] for each in bundle]) if len(bundle) > 1 else record
+    if len(bundle) > 1:
+        record = with_path(record, [each.hash[CORE] for each in bundle])
+    return record.wire()
 
 
 def evidence_of(culprit: Record, bundle: list[Record]) -> WireRecord | WirePrefix:
@@ -383,7 +378,7 @@ def evidence_of(culprit: Record, bundle: list[Record]) -> WireRecord | WirePrefi
 def _judge_known(
     space: Space, found: Pass, row: int, sender: AgentPubKey, records: list[Record]
 ) -> None:
-    """A parcel at places that are taken: the same again, a fork, a void or a double seal."""
+    """A parcel at places that are taken: the same again, a fork, or a double seal."""
     for record in records:
         action = record.action
         known = found.overlay.record_at(action.author, action.action_seq)
@@ -392,12 +387,9 @@ def _judge_known(
             found.refused.append(Refused(row, records[0].hash, sender, text))
             return
         if known.hash != record.hash:
-            if taken_back(space.rules, record, known) is not None:
-                _undo(space, found, row, sender, known, record)
-                return
-            evidence = offence_of(space, _alone(found.overlay, known), travelling(record, records))
+            fork = fork_of(space, _alone(found.overlay, known), travelling(record, records))
             text = f"two actions at place {action.action_seq} of one chain"
-            found.refused.append(Refused(row, records[0].hash, sender, text, evidence))
+            found.refused.append(Refused(row, records[0].hash, sender, text, fork))
             return
         offence = _double_seal_of(space, found.overlay, known, record, records)
         if offence is not None:
@@ -413,7 +405,7 @@ def _offence(
 ) -> Warrant | None:
     """What two records at one place of one chain prove of their author, if anything."""
     if known.hash != record.hash:
-        return offence_of(space, _alone(overlay, known), travelling(record, bundle))
+        return fork_of(space, _alone(overlay, known), travelling(record, bundle))
     return _double_seal_of(space, overlay, known, record, bundle)
 
 
@@ -428,42 +420,6 @@ def _offences(space: Space, found: Pass, bundle: list[Record]) -> list[Warrant]:
         if 0 <= place < len(bundle):
             offences.append(_offence(space, found.overlay, known, bundle[place], bundle))
     return [offence for offence in offences if offence is not None]
-
-
-def _undo(
-    space: Space, found: Pass, row: int, sender: AgentPubKey, half: Record, void: Record
-) -> None:
-    """Have `half`, the head of its chain here, make room for the void that takes it back.
-
-    The void stays in limbo, and is judged again when that is done.
-    """
-    author, seq = void.action.author, void.action.action_seq
-    after, before = (found.overlay.record_at(author, place) for place in (seq + 1, seq - 1))
-    if after is not None:
-        _refuse_past_void(space, found, row, sender, void, [_alone(found.overlay, after)])
-        return
-    head = None if before is None else head_after(before.action, before.hash)
-    wrong = follows(head, void.action, space.rules.hash)
-    if wrong is not None:
-        evidence = _invalid(space, void.wire(), author, Invalid(wrong))
-        found.refused.append(Refused(row, void.hash, sender, wrong, evidence))
-        return
-    found.undone.append((half, offence_of(space, half, void)))
-
-
-def _refuse_past_void(
-    space: Space,
-    found: Pass,
-    row: int,
-    sender: AgentPubKey,
-    void: Record,
-    bundle: list[Record],
-) -> None:
-    """Whoever has taken a promise back cannot go on from it: that is a fork, too."""
-    now_us = space.clock.now_us()
-    evidence = fork(space.agent, now_us, void, travelling(bundle[0], bundle))
-    text = "a chain that goes on from what its author has voided"
-    found.refused.append(Refused(row, bundle[0].hash, sender, text, evidence))
 
 
 def _alone(overlay: Overlay, record: Record) -> Record:
@@ -494,6 +450,17 @@ def _double_seal_of(
     return DoubleSeal(author, space.agent, now_us, record.action_bytes, first, second)
 
 
-def offence_of(space: Space, known: Record, other: Record) -> Warrant | None:
-    """Our warrant of two actions at one place, if they prove anything; both have their paths."""
-    return offence(space.rules, space.agent, space.clock.now_us(), known, other)
+def fork_of(space: Space, known: Record, other: WireRecord) -> ChainFork:
+    """The warrant of two actions at one place; `known` has its path."""
+    return ChainFork(
+        known.action.author,
+        space.agent,
+        space.clock.now_us(),
+        _bare(known.wire()),
+        _bare(other),
+    )
+
+
+def _bare(wire: WireRecord) -> WireRecord:
+    """A fork is proved by two signed actions; entries stay out of the warrant."""
+    return WireRecord(wire.action, wire.proof, None)

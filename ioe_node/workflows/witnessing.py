@@ -7,10 +7,8 @@ disk, before the answer leaves; one request at a time, so that no two are judged
 from functools import partial
 
 from ioe_node.core.lineage import open_target, plausible, views_of
-from ioe_node.core.void import offence
 from ioe_node.core.witness import (
     BLOCKED,
-    CONFLICT,
     UNSURE,
     Ask,
     Declines,
@@ -26,8 +24,8 @@ from ioe_node.core.witness import (
 from ioe_node.errors import Malformed
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.finality import Lineage, check_members
-from ioe_node.model.record import WireRecord, open_record
-from ioe_node.model.warrant import seal_warrant
+from ioe_node.model.record import WireRecord
+from ioe_node.model.warrant import ChainFork, seal_warrant
 from ioe_node.net.messages import Relieve, Retired, Unwitnessed, Witness, Witnessed
 from ioe_node.workflows.integration import keep
 from ioe_node.workflows.space import Space
@@ -115,19 +113,16 @@ async def _decline(
     ours: tuple[AgentPubKey, ...] = (),
 ) -> Unwitnessed:
     if isinstance(verdict, Forked):
-        await accuse(space, verdict.first, verdict.second)
-        why = BLOCKED if ask.author.agent in space.blocked else CONFLICT
-        return await _unwitnessed(space, ask, why, duty)
+        await accuse(space, ask.author.agent, verdict.first, verdict.second)
+        return await _unwitnessed(space, ask, BLOCKED, duty)
     assert isinstance(verdict, Declines)
     return await _unwitnessed(space, ask, verdict.why, duty, ours)
 
 
-async def accuse(space: Space, first: WireRecord, second: WireRecord) -> None:
-    """Warrant whom two actions of one author at one place convict."""
-    both = open_record(first), open_record(second)
-    warrant = offence(space.rules, space.agent, space.clock.now_us(), *both)
-    if warrant is not None:
-        await keep(space, seal_warrant(warrant, space.sign))
+async def accuse(space: Space, author: AgentPubKey, first: WireRecord, second: WireRecord) -> None:
+    """Warrant an author for two actions at one place."""
+    fork = ChainFork(author, space.agent, space.clock.now_us(), first, second)
+    await keep(space, seal_warrant(fork, space.sign))
 
 
 async def _unwitnessed(

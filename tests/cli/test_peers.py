@@ -111,10 +111,6 @@ def test_a_fork_is_explained_by_both_of_its_actions(ioe: Any, answer: Any) -> No
         ),
         ({"kind": "InvalidRecord", "bundle_actions": 9}, "with the 8 before it in its bundle"),
         ({"kind": "DoubleSeal"}, "sealed one action in two different bundles"),
-        (
-            {"kind": "BrokenWord", "actions": [], "bundle_actions": 0},
-            "signed a settlement that it had said it would never sign",
-        ),
         ({"kind": "FalseWarrant", "stands": False, "finding": "valid"}, "it stands: valid"),
         ({"kind": "FalseWarrant", "accused": ACCUSER}, "whom it accused: uhCAk"),
         ({"stands": False, "finding": "no"}, "it does NOT stand: no"),

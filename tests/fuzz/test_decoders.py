@@ -26,7 +26,6 @@ from ioe_node.model.action import (
     InitZomesComplete,
     OpenChain,
     Update,
-    Void,
     decode_action,
     hash_of,
 )
@@ -56,7 +55,6 @@ from ioe_node.model.record import (
 )
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import (
-    BrokenWord,
     ChainFork,
     DoubleSeal,
     InvalidRecord,
@@ -111,8 +109,6 @@ def chain_of_all_types() -> list[AnyAction]:
     link(Delete, deletes_action=created, deletes_entry=entry)
     link(CreateLink, base=entry, target=BOB.agent, link_type="identity.owns", tag=b"tag")
     link(DeleteLink, base=entry, create_link=hash_of(made[-1])[0])
-    promised = (hash_of(made[4])[1], hash_of(made[5])[1])
-    link(Void, promised=promised, word=bytes(64))
     link(OpenChain, prev_target=NETWORK, close_hash=created)
     link(CloseChain, new_target=NETWORK)
     return made
@@ -167,7 +163,6 @@ FORKED = seal(
 INFO = seal_info(
     ALICE.agent, NETWORK, bytes(32), True, ("/ip4/127.0.0.1/tcp/4001",), NOW_US, ALICE.sign
 )
-ROOT = bytes(range(32))
 WARRANTS = (
     seal_warrant(
         InvalidRecord(ALICE.agent, BOB.agent, NOW_US, SINGLE[0].wire(), "too much"), BOB.sign
@@ -194,10 +189,6 @@ WARRANTS = (
             SINGLE[0].proof,
             alone(BUNDLE)[4].proof,
         ),
-        BOB.sign,
-    ),
-    seal_warrant(
-        BrokenWord(ALICE.agent, BOB.agent, NOW_US, ROOT, bytes(64), ALICE.sign(seal_message(ROOT))),
         BOB.sign,
     ),
 )
@@ -247,7 +238,7 @@ REQUESTS: list[messages.Request] = [
     messages.Warrants(WARRANTS),
     messages.Propose("currency", "draft_sale", b"terms", 7, DRAFTS[6].hash, NOW_US),
     messages.Sign(ENTRY_BYTES, bytes(64)),
-    messages.Outcome("currency", ENTRY_BYTES),
+    messages.Outcome(entry_hash(ENTRY_BYTES)),
 ]
 ANSWERS: list[messages.Answer] = [
     messages.Held(RECEIPT),
@@ -261,7 +252,7 @@ ANSWERS: list[messages.Answer] = [
     messages.Warrants(WARRANTS),
     messages.Drafted(ENTRY_BYTES),
     messages.Signed(bytes(64)),
-    messages.Never(bytes(64)),
+    messages.Never(),
     messages.Done(),
 ]
 

@@ -22,18 +22,16 @@ from ioe_node.model.action import (
     InitZomesComplete,
     OpenChain,
     Update,
-    Void,
     hash_of,
 )
 from ioe_node.model.agent_info import seal_info
 from ioe_node.model.codec import encode, pack
 from ioe_node.model.hashes import CORE, proof_digest, to_text
 from ioe_node.model.op import ops_of
-from ioe_node.model.record import Record, WireBundle, prefix_of, seal_message, tree_of
+from ioe_node.model.record import Record, WireBundle, prefix_of, tree_of
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import (
     VALID,
-    BrokenWord,
     ChainFork,
     DoubleSeal,
     InvalidRecord,
@@ -78,7 +76,6 @@ def actions() -> dict[str, AnyAction]:
         "DeleteLink": DeleteLink(**head, base=entry, create_link=earlier),
         "CloseChain": CloseChain(**head, new_target=None),
         "OpenChain": OpenChain(**head, prev_target=NETWORK, close_hash=earlier),
-        "Void": Void(**head, promised=(b"one party's action", b"the other's"), word=bytes(64)),
     }
 
 
@@ -147,9 +144,6 @@ def vectors() -> dict[str, Any]:
         [Draft(bundle[0].hash, bundle[0].action, bundle[0].action_bytes, None)], AUTHOR.sign
     )
     whole = with_path(bundle[0], [record.hash[CORE] for record in bundle])
-    root = bytes(range(32))
-    word, seal_ = AUTHOR.sign(b"never"), AUTHOR.sign(seal_message(root))
-    broken = BrokenWord(accused, accuser, NOW_US, root, word, seal_)
     twice = DoubleSeal(accused, accuser, NOW_US, whole.action_bytes, again[0].proof, whole.proof)
     addresses = ("/ip4/127.0.0.1/tcp/4001",)
     info = seal_info(
@@ -179,7 +173,6 @@ def vectors() -> dict[str, Any]:
             "InvalidRecord in a bundle": encode(seal_warrant(prefix, OTHER.sign)).hex(),
             "ChainFork": encode(seal_warrant(fork, OTHER.sign)).hex(),
             "DoubleSeal": encode(seal_warrant(twice, OTHER.sign)).hex(),
-            "BrokenWord": encode(seal_warrant(broken, OTHER.sign)).hex(),
         },
         "agent_info": encode(info).hex(),
     }

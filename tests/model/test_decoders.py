@@ -66,7 +66,6 @@ def doors(golden: Any) -> dict[str, tuple[Callable[[bytes], Any], bytes]]:
         "invalid in a bundle": (warrant, of(golden["warrants"]["InvalidRecord in a bundle"])),
         "fork": (warrant, of(golden["warrants"]["ChainFork"])),
         "double seal": (warrant, of(golden["warrants"]["DoubleSeal"])),
-        "broken word": (warrant, of(golden["warrants"]["BrokenWord"])),
         "grant": (capability.grants.decode, encode(GRANT)),
         "claim": (capability.claims.decode, encode(CLAIM)),
         "value": (unpack, of(golden["values"]["sorted"])),
@@ -76,7 +75,7 @@ def doors(golden: Any) -> dict[str, tuple[Callable[[bytes], Any], bytes]]:
 
 SIGNED = {
     *("record", "bundle", "info", "receipt"),
-    *("invalid record", "invalid in a bundle", "fork", "double seal", "broken word"),
+    *("invalid record", "invalid in a bundle", "fork", "double seal"),
 }
 
 

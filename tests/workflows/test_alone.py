@@ -105,7 +105,7 @@ def test_one_action_that_came_alone_under_two_seals_is_an_offence(play: Play) ->
         draft = Draft(record.hash, record.action, record.action_bytes, record.entry)
         pair = seal([draft, draft], author.signer.sign)
         await comes_alone(holder, record)
-        await park(holder.cell.space, holder.agent, [travelling(pair[0], pair).wire()])
+        await park(holder.cell.space, holder.agent, [travelling(pair[0], pair)])
         assert await seen_within(holder, author, SOON_S)
 
     play(story)

@@ -45,7 +45,7 @@ WARRANT = SignedWarrant(b"", bytes(64))
     ("request_", "more"),
     [
         (Get(HASH), 0),
-        (Outcome("currency", b""), 0),
+        (Outcome(HASH), 0),
         (Publish(()), 0),
         (Activity(HASH, 0), 3),
         (Links(HASH), 3),
