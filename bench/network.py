@@ -95,8 +95,8 @@ def check(names: Sequence[str], nodes: int | None, options: Options) -> None:
             raise click.UsageError(f"{name} takes at least {chosen.nodes_min} nodes, not {size}")
         if chosen.run is network_spread.dht_sync_lag and options.writers + options.observers > size:
             raise click.UsageError(
-                f"{options.writers} writers and {options.observers} observers are more than "
-                f"{size} nodes, and none may be both; lower --writers or --observers"
+                f"{name}: {options.writers} writers and {options.observers} observers are more "
+                f"than {size} nodes, and none may be both; lower --writers or --observers"
             )
 
 
@@ -120,7 +120,8 @@ def _help() -> str:
 
 @click.command(help=_help(), context_settings={"max_content_width": 120})
 @click.option(
-    "--scenario", "names",
+    "--scenario",
+    "names",
     multiple=True,
     metavar="NAME",
     type=click.Choice(list(SCENARIOS)),

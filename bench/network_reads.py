@@ -110,7 +110,7 @@ async def get_agent_activity(cluster: Cluster, options: Options) -> list[Line]:
 
 
 async def get_agent_activity_volatile(cluster: Cluster, options: Options) -> list[Line]:
-    """The same while nodes are killed and come back."""
+    """As get_agent_activity, while nodes are killed and come back."""
     writer, *others = cluster.members
     readers, volatile = others[:-VOLATILE_NODES], others[-VOLATILE_NODES:]
     name = f"get_agent_activity_volatile, {len(cluster.members)} nodes"

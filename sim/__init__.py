@@ -50,9 +50,9 @@ be a scenario is refused, in a line, when its file is loaded.
 
 `nodes` and `minutes` are the defaults of `--nodes` and `--minutes`, `nodes_min` and
 `minutes_min` the least with which it shows anything, `limits` the least and most of its own
-options (None: no most), `refuse` says what is wrong with options together, and the community runs the
-neighbourhood's DNA with that metering interval unless the decorator names a `dna`.  When the
-function begins, so many homes run and have met nobody but the first.  It lasts until
+options (None: no most), `refuse` says what is wrong with options together, and the community
+runs the neighbourhood's DNA with that metering interval unless the decorator names a `dna`.  When
+the function begins, so many homes run and have met nobody but the first.  It lasts until
 `run.until_s`.  `Home.call` calls a zome function as the home's own client, `Home.get` reads a
 record as `host.get` does; `swarm.kill`, `crash`, `lose_disk`, `start`, `bring_back` and `add`
 move homes, `swarm.network` has `cut`, `cut_one_way`, `cut_off`, `partition` and `heal`,

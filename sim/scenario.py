@@ -33,8 +33,11 @@ LOADED = "ioe_sim_loaded_"
 """What the modules of loaded files are called, before the file's own name."""
 
 RESERVED = frozenset(
-    "nodes seed hours minutes loss duplicate reorder dir directory results csv parquet plot json "
-    "as_json trace_hash load help".split()
+    (
+        *("nodes", "seed", "hours", "minutes", "loss", "duplicate", "reorder"),
+        *("dir", "directory", "results", "csv", "parquet", "plot", "json", "as_json"),
+        *("trace_hash", "load", "help"),
+    )
 )
 """What `ioe-sim run` has for every scenario; none may call an option of its own so."""
 

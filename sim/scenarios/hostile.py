@@ -21,7 +21,7 @@ READ_PATIENCE_S = 10.0
 
 def too_many(options: Options) -> str | None:
     """A network of which more than a quarter is dishonest may fail, and be right to."""
-    offenders, most = options.settings["offenders"], options.nodes // 4
+    offenders, most = int(options.settings["offenders"]), options.nodes // 4
     if offenders <= most:
         return None
     return f"of {options.nodes} nodes at most {most} may be offenders, not {offenders}"
@@ -39,7 +39,7 @@ def too_many(options: Options) -> str | None:
 async def hostile(run: Run, offenders: int = 4, rounds: int = 1) -> None:
     """Crashes, lost disks, wrong clocks, cuts, liars, forks, Sybils: all of it at once.
 
-    `offenders` homes, a quarter at most, are dishonest, and each kind of fault strikes `rounds` times.
+    `offenders` homes, a quarter at most, are dishonest; each kind of fault strikes `rounds` times.
     """
     swarm = run.swarm
     rng = run.rng("faults")
