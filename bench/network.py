@@ -3,13 +3,14 @@
     python -m bench.network                              the short set, about six minutes
     python -m bench.network --scenario dht_sync_lag --nodes 30 --seconds 300
 
-One community grows as the scenarios need; what one writes stays for the next.  Every figure
-is printed with its raw counts; CPU is that of all node processes.  Observers poll once a
-second, which adds half a second to a lag.
+`--help` names the scenarios and says which are in the short set.  One community grows as they
+need; what one writes stays for the next.  Every figure is printed with its raw counts; CPU
+is that of all node processes.  Observers poll once a second, which adds half a second to a lag.
 """
 
+import inspect
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -23,15 +24,26 @@ from bench.cluster import Cluster, Options, open_cluster
 from bench.report import Line, show
 
 REST_S = 2.0
+NODES_MAX = 200
+RATE_MIN = 0.01
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """What runs, on how many nodes unless told otherwise, and whether the short set has it."""
+    """What runs, on how many nodes unless told otherwise, and whether the short set has it.
+
+    With fewer than `nodes_min` nodes nobody would be left for one of its parts.
+    """
 
     run: Callable[[Cluster, Options], Awaitable[list[Line]]]
     nodes: int
     short: bool = True
+    nodes_min: int = 2
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (inspect.getdoc(self.run) or "").partition("\n")[0]
 
 
 SCENARIOS = {
@@ -43,10 +55,14 @@ SCENARIOS = {
     "two_party_settlement": Scenario(network_calls.two_party_settlement, 8),
     "validation_receipts": Scenario(network_reads.validation_receipts, 20),
     "get_agent_activity": Scenario(network_reads.get_agent_activity, 20),
-    "get_agent_activity_volatile": Scenario(network_reads.get_agent_activity_volatile, 20, False),
-    "unresponsive": Scenario(network_unresponsive.unresponsive, 20, False),
+    "get_agent_activity_volatile": Scenario(
+        network_reads.get_agent_activity_volatile, 20, False, network_reads.VOLATILE_NODES_MIN
+    ),
+    "unresponsive": Scenario(
+        network_unresponsive.unresponsive, 20, False, network_unresponsive.NODES_MIN
+    ),
     "dht_sync_lag": Scenario(network_spread.dht_sync_lag, 30),
-    "partition_heal": Scenario(network_reads.partition_heal, 30, False),
+    "frozen_half": Scenario(network_reads.frozen_half, 30, False),
     "join_large_network": Scenario(network_reads.join_large_network, 30),
     "zero_arc_create_and_read": Scenario(network_reads.zero_arc_create_and_read, 22, False),
 }
@@ -70,15 +86,68 @@ async def play(
     return lines
 
 
-@click.command()
+def check(names: Sequence[str], nodes: int | None, options: Options) -> None:
+    """Raise `UsageError` for what a scenario could only crash on, or pass without showing."""
+    for name in names:
+        chosen = SCENARIOS[name]
+        size = nodes or chosen.nodes
+        if size < chosen.nodes_min:
+            raise click.UsageError(f"{name} takes at least {chosen.nodes_min} nodes, not {size}")
+        if chosen.run is network_spread.dht_sync_lag and options.writers + options.observers > size:
+            raise click.UsageError(
+                f"{name}: {options.writers} writers and {options.observers} observers are more "
+                f"than {size} nodes, and none may be both; lower --writers or --observers"
+            )
+
+
+def _help() -> str:
+    """What `--help` says: the scenarios, a line each."""
+    width = max(map(len, SCENARIOS))
+    lines = [
+        f"  {'*' if each.short else ' '} {name:{width}}  {each.summary}"
+        for name, each in SCENARIOS.items()
+    ]
+    return "\n".join(
+        [
+            "Holochain's load scenarios on real node processes on loopback.",
+            "",
+            "\b",
+            "The scenarios; those with a star are the short set, which runs if none is named:",
+            *lines,
+        ]
+    )
+
+
+@click.command(help=_help(), context_settings={"max_content_width": 120})
 @click.option(
-    "--scenario", "names", multiple=True, type=click.Choice(list(SCENARIOS)), help="Repeatable."
+    "--scenario",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    type=click.Choice(list(SCENARIOS)),
+    help="Repeatable.  [default: the short set]",
 )
-@click.option("--nodes", type=click.IntRange(2, 200), help="[default: each scenario's own]")
-@click.option("--seconds", default=60.0, show_default=True, help="How long writers write.")
-@click.option("--rate", default=2.0, show_default=True, help="Writes a second and writer.")
-@click.option("--writers", default=25, show_default=True)
-@click.option("--observers", default=5, show_default=True)
+@click.option("--nodes", type=click.IntRange(2, NODES_MAX), help="[default: each scenario's own]")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1),
+    default=60.0,
+    show_default=True,
+    help="How long writers write.",
+)
+@click.option(
+    "--rate",
+    type=click.FloatRange(RATE_MIN),
+    default=2.0,
+    show_default=True,
+    help="Writes a second and writer.",
+)
+@click.option(
+    "--writers", type=click.IntRange(1), default=25, show_default=True, help="Of dht_sync_lag."
+)
+@click.option(
+    "--observers", type=click.IntRange(1), default=5, show_default=True, help="Of dht_sync_lag."
+)
 @click.option(
     "--function",
     default="stream",
@@ -97,11 +166,11 @@ def main(
     function: str,
     in_json: bool,
 ) -> None:
-    """Holochain's load scenarios on real node processes on loopback."""
     chosen = [name for name in SCENARIOS if name in names] or [
         name for name, each in SCENARIOS.items() if each.short
     ]
     options = Options(seconds, rate, writers, observers, function)
+    check(chosen, nodes, options)
     with tempfile.TemporaryDirectory(prefix="ioe-bench-") as directory:
         lines = trio.run(play, Path(directory), chosen, nodes, options)
     show("network", lines, in_json)

@@ -118,7 +118,10 @@ async def spread(
 
 
 async def dht_sync_lag(cluster: Cluster, options: Options) -> list[Line]:
-    """The lag is from the writer's clock to the moment that an observer has read the entry."""
+    """Writers write steadily, observers poll; the lag is from a write to when it has been read.
+
+    It begins by the writer's clock, and has the observer's waiting for its next look in it.
+    """
     name = f"dht_sync_lag, {len(cluster.members)} nodes"
     writers = cluster.members[: options.writers]
     observers = cluster.members[-options.observers :]

@@ -17,6 +17,8 @@ SAMPLES_PER_ROUND = 40
 SETTLE_S = 3.0
 RECEIPTS = 4
 """A majority of the seven authorities that an author has besides itself."""
+NODES_MIN = RECEIPTS + 2
+"""An author, so many that are well and sign for it, and the silent one."""
 RATIO_MAX = 1.1
 
 Operation = Callable[[int], Awaitable[None]]

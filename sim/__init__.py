@@ -12,8 +12,10 @@ A scenario is one decorated async function.  In a file of your own it needs no c
 `ioe-sim run --load FILE.py many_pay_one` imports the file first, and so do `sweep --load` and
 `replay --load`.  Those of this package are in `sim/scenarios/`, whose `__init__` imports them.
 It has a docstring, whose first line `ioe-sim list` shows; what follows
-`run` in its signature are its own options, typed, each with a default, and each becomes an
-option of `ioe-sim run <scenario>`.
+`run` in its signature are its own options, each an int, float, str or bool with a default of
+that type, and each becomes an option of `ioe-sim run <scenario>`.  None may be called as one that
+every scenario has (`nodes`, `seed`, `loss`, `results`...: `sim.scenario.RESERVED`).  What cannot
+be a scenario is refused, in a line, when its file is loaded.
 
     from contextlib import suppress
 
@@ -48,9 +50,9 @@ option of `ioe-sim run <scenario>`.
 
 `nodes` and `minutes` are the defaults of `--nodes` and `--minutes`, `nodes_min` and
 `minutes_min` the least with which it shows anything, `limits` the least and most of its own
-options (None: no most), and the community runs the
-neighbourhood's DNA with that metering interval unless the decorator names a `dna`.  When the
-function begins, so many homes run and have met nobody but the first.  It lasts until
+options (None: no most), `refuse` says what is wrong with options together, and the community
+runs the neighbourhood's DNA with that metering interval unless the decorator names a `dna`.  When
+the function begins, so many homes run and have met nobody but the first.  It lasts until
 `run.until_s`.  `Home.call` calls a zome function as the home's own client, `Home.get` reads a
 record as `host.get` does; `swarm.kill`, `crash`, `lose_disk`, `start`, `bring_back` and `add`
 move homes, `swarm.network` has `cut`, `cut_one_way`, `cut_off`, `partition` and `heal`,

@@ -131,10 +131,10 @@ def _collect(
         with bar:
             task = bar.add_task(chosen.name, total=len(todo))
             for options, result in outcomes:
-                done += 1
                 bar.advance(task)
                 if file is not None:
                     results.save(file, options, result)
+                done += 1
                 for finding in result.findings[:1]:
                     failed += 1
                     what = f"at {finding.at_s:g} s: {finding.checker}: {finding.text}"
@@ -144,7 +144,7 @@ def _collect(
                         f"{command_line(chosen, options)}"
                     )
     except KeyboardInterrupt:
-        kept = f"; they are in {file}" if file is not None else ""
+        kept = f"; they are in {file}" if done and file is not None else ""
         click.echo(f"{done} of {len(todo)} runs were done{kept}", err=True)
         raise
     finally:

@@ -1,14 +1,19 @@
 """The `ioe-sim` command: which scenarios there are, running one, and what runs have left."""
 
 import logging
+import signal
+import sys
 
 import click
 
+from ioe_node.cli.main import INTERRUPTED
 from ioe_node.cli.main import run as run_command
 from sim.afterwards import plot, replay, show_results, sweep
 from sim.naming import load_option, unknown
 from sim.running import run_command_of
 from sim.scenarios import SCENARIOS
+
+TERMINATED = 128 + signal.SIGTERM
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -18,7 +23,7 @@ def cli() -> None:
 
     \b
     Exit codes: 0 every checker passed, 1 one did not or a run crashed (its seed is printed),
-    2 wrong usage, 130 interrupted.
+    2 wrong usage, 130 interrupted, 143 terminated; what is temporary is removed in any case.
     """
     logging.basicConfig(level=logging.CRITICAL)
 
@@ -59,8 +64,19 @@ for _command in (replay, sweep, show_results, plot):
 
 
 def main() -> None:
-    """Run `ioe-sim`."""
-    run_command("ioe-sim", lambda: cli)
+    """Run `ioe-sim`.  SIGTERM ends it as Ctrl-C does, but for the exit code."""
+    terminated = False
+
+    def terminate(number: int, frame: object) -> None:
+        nonlocal terminated
+        terminated = True
+        signal.raise_signal(signal.SIGINT)
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        run_command("ioe-sim", lambda: cli)
+    except SystemExit as leave:
+        sys.exit(TERMINATED if terminated and leave.code == INTERRUPTED else leave.code)
 
 
 if __name__ == "__main__":

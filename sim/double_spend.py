@@ -12,7 +12,6 @@ by whichever branch.
     python -m sim.double_spend --trials 1000
 """
 
-import argparse
 import os
 import shutil
 import sys
@@ -26,6 +25,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import click
 import trio
 
 from dna.neighbourhood import DNA
@@ -446,19 +446,18 @@ def run_trials(seeds: range, attack: bool, directory: Path, processes: int = 1) 
         return list(pool.map(one, seeds, chunksize=4))
 
 
-def main() -> int:
-    """Print trials, finals, double finals and time; 1 if any trial fails."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--trials", type=int, default=1_000)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
-    options = parser.parse_args()
-    seeds = range(options.seed, options.seed + options.trials)
+@click.command()
+@click.option("--trials", type=click.IntRange(1), default=1_000, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Of the first trial.")
+@click.option("--processes", type=click.IntRange(1), default=os.cpu_count() or 1)
+def main(trials: int, seed: int, processes: int) -> None:
+    """Print trials, finals, double finals and time; the exit code is 1 if any trial fails."""
+    seeds = range(seed, seed + trials)
     failed = 0
     for attack in (True, False):
         begun_s = time.perf_counter()
         with tempfile.TemporaryDirectory() as directory:
-            outcomes = run_trials(seeds, attack, Path(directory), options.processes)
+            outcomes = run_trials(seeds, attack, Path(directory), processes)
         wall_s = time.perf_counter() - begun_s
         faults = [outcome for outcome in outcomes if outcome.fault]
         failed += len(faults)
@@ -470,8 +469,8 @@ def main() -> int:
         )
         for outcome in faults[:10]:
             print(f"  seed {outcome.seed}: {outcome.fault}")
-    return 1 if failed else 0
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

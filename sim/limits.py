@@ -6,10 +6,16 @@ The bounds are the node's own constants; a checker holds them against what is th
 from collections.abc import Callable
 from typing import NamedTuple
 
+from ioe_node.core import quota
 from ioe_node.core.peer_book import PEERS_MAX
 from ioe_node.core.quota import Limits
-from ioe_node.workflows.incoming_ops import LIMBO_BYTES_PER_PEER_MAX
+from ioe_node.workflows.incoming_ops import (
+    ALONE_BYTES_PER_AUTHOR_MAX,
+    ALONE_ROWS_PER_AUTHOR_MAX,
+    LIMBO_BYTES_PER_PEER_MAX,
+)
 from ioe_node.workflows.space import REFUSED_BY_MAX, STRANGERS_MAX, WANTED_MAX
+from ioe_node.workflows.standing import KNOCKS_KEPT_MAX, STANDINGS_MAX
 from sim.home import Home
 
 LIMBO_LOOKED_AT_MAX = 1_000
@@ -47,8 +53,21 @@ LIMITS = [
         lambda home: max((size for _, size in _limbo(home)), default=0),
         LIMBO_BYTES_PER_PEER_MAX,
     ),
+    Limit(
+        "records of one author held alone",
+        lambda home: home.store.alone_load_most()[0],
+        ALONE_ROWS_PER_AUTHOR_MAX,
+    ),
+    Limit(
+        "bytes of one author held alone",
+        lambda home: home.store.alone_load_most()[1],
+        ALONE_BYTES_PER_AUTHOR_MAX,
+    ),
     Limit("peers known", lambda home: len(home.cell.space.peers.agents()), PEERS_MAX),
-    Limit("strangers known", lambda home: len(home.cell.space.strangers()), STRANGERS_MAX),
+    Limit("strangers known", lambda home: len(home.cell.space.named), STRANGERS_MAX),
+    Limit("peers accounted for", lambda home: home.cell.space.quota.peers(), quota.PEERS_MAX),
+    Limit("standings known", lambda home: len(home.cell.space.standings), STANDINGS_MAX),
+    Limit("knocks remembered", lambda home: len(home.cell.space.knocks), KNOCKS_KEPT_MAX),
     Limit("records wanted", lambda home: len(home.cell.space.wanted), WANTED_MAX),
     Limit("refusals remembered", lambda home: len(home.cell.space.refused_by), REFUSED_BY_MAX),
     Limit(

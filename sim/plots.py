@@ -77,6 +77,7 @@ def plot_run(path: Path, title: str, series: Sequence[Metric]) -> None:
 
 def plot_growth(path: Path, rows: Iterable[dict[str, Any]], names: Sequence[str]) -> None:
     """Figures over the number of nodes: the mean of all seeds, and how far they spread."""
+    rows = list(rows)
     found: dict[str, defaultdict[str, defaultdict[int, list[float]]]] = {}
     units: dict[str, str] = {}
     for row in rows:
@@ -85,7 +86,13 @@ def plot_growth(path: Path, rows: Iterable[dict[str, Any]], names: Sequence[str]
             lines[row["scenario"]][row["nodes"]].append(row["value"])
             units[row["name"]] = row["unit"]
     if not found:
-        raise LocalError(f"no run has any of these figures: {', '.join(names)}")
+        known = "".join(f"\n  {name}" for name in dict.fromkeys(row["name"] for row in rows))
+        wanted = "these figures" if names != GROWTH else "the usual figures"
+        raise LocalError(
+            f"no run has any of {wanted}; choose with --metric of those that there are:{known}"
+            if known
+            else "no run has any figure"
+        )
     figure, panels = _panels(len(found))
     for panel, (name, lines) in zip(panels, found.items(), strict=True):
         for scenario, by_nodes in lines.items():

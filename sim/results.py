@@ -16,7 +16,7 @@ from sqlite_utils import Database
 
 from ioe_node.errors import LocalError
 from sim.conditions import Conditions
-from sim.result import Finding, Metric, Result
+from sim.result import Finding, Result
 from sim.scenario import Options
 
 NO_PARQUET = "Parquet needs pyarrow: pip install 'ioe-node[parquet]'"
@@ -182,8 +182,3 @@ def write_parquet(path: Path, rows: Iterable[dict[str, Any]]) -> None:
     except ImportError:
         raise LocalError(NO_PARQUET) from None
     parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path)
-
-
-def metrics_of(rows: Iterable[dict[str, Any]]) -> list[Metric]:
-    """The figures alone."""
-    return [Metric(row["name"], row["value"], row["unit"], row["at_s"]) for row in rows]

@@ -85,7 +85,7 @@ def _option(chosen: Scenario, name: str) -> click.Option:
 
 
 def check_size(chosen: Scenario, options: Options) -> Options:
-    """`options`, if they are neither too few nodes nor too little time; raises `UsageError`."""
+    """`options`, if the scenario shows anything with them; raises `UsageError`."""
     if not chosen.nodes_min <= options.nodes <= NODES_MAX:
         raise click.UsageError(
             f"{chosen.name} takes {chosen.nodes_min} to {NODES_MAX} nodes, not {options.nodes}"
@@ -95,6 +95,9 @@ def check_size(chosen: Scenario, options: Options) -> Options:
             f"{chosen.name} takes at least {chosen.virtual_min_s / 60:g} minutes, "
             f"not {options.virtual_s / 60:g}"
         )
+    why_not = chosen.refuse(options)
+    if why_not is not None:
+        raise click.UsageError(f"{chosen.name}: {why_not}")
     return options
 
 

@@ -32,6 +32,15 @@ MINUTES_MIN = 0.1
 LOADED = "ioe_sim_loaded_"
 """What the modules of loaded files are called, before the file's own name."""
 
+RESERVED = frozenset(
+    (
+        *("nodes", "seed", "hours", "minutes", "loss", "duplicate", "reorder"),
+        *("dir", "directory", "results", "csv", "parquet", "plot", "json", "as_json"),
+        *("trace_hash", "load", "help"),
+    )
+)
+"""What `ioe-sim run` has for every scenario; none may call an option of its own so."""
+
 Setting = int | float | str | bool
 Progress = Callable[[float], None]
 """Told the virtual seconds of the scenario that have passed."""
@@ -100,7 +109,8 @@ class Scenario:
 
     `dna` is what its community runs; `settle` says that in the end all must come to rest and be
     checked as a whole.  With fewer than `nodes_min` nodes or less than `virtual_min_s` it would
-    pass without showing anything; `limits` has the least and most of its own options.
+    pass without showing anything; `limits` has the least and most of its own options; `refuse`
+    says of options that are right one by one why they are wrong together (None: they are not).
     """
 
     name: str
@@ -114,6 +124,7 @@ class Scenario:
     nodes_min: int
     virtual_min_s: float
     limits: Mapping[str, Limits]
+    refuse: Callable[[Options], str | None]
 
     @property
     def file(self) -> str | None:
@@ -155,21 +166,21 @@ def scenario(
     nodes_min: int = 2,
     minutes_min: float = MINUTES_MIN,
     limits: Mapping[str, Limits] | None = None,
+    refuse: Callable[[Options], str | None] = lambda options: None,
 ) -> Callable[[Story], Story]:
     """Register the decorated function under its own name; see `Scenario`.
 
     Without a `dna` it is the neighbourhood's, with a metering interval of `interval_s`.
+    Raises `LocalError` for a name that is taken, no docstring, or a signature of which
+    `ioe-sim run` cannot make options.
     """
     if dna is None:
         dna = replace(DNA, properties=replace(DNA.properties, interval_us=interval_s * 1_000_000))
 
     def register(story: Story) -> Story:
-        name = story.__name__
-        assert name not in SCENARIOS, f"there are two scenarios {name}"
-        assert inspect.getdoc(story), f"scenario {name} says nothing of itself"
-        hints = typing.get_type_hints(story)
+        _check_story(story)
         made = Scenario(
-            name,
+            story.__name__,
             story,
             nodes,
             minutes * 60,
@@ -180,14 +191,41 @@ def scenario(
             nodes_min,
             minutes_min * 60,
             limits or {},
+            refuse,
         )
-        assert set(made.limits) <= set(made.settings), f"scenario {name} limits what it has not"
-        for option, default in made.settings.items():
-            assert type(default) is hints[option], f"scenario {name}: {option} has no such default"
-        SCENARIOS[name] = made
+        unknown = sorted(set(made.limits) - set(made.settings))
+        if unknown:
+            raise LocalError(f"scenario {made.name} limits {unknown[0]}, an option it has not")
+        SCENARIOS[made.name] = made
         return story
 
     return register
+
+
+def _check_story(story: Story) -> None:
+    """Raise `LocalError` unless it can be a scenario, and each of its options one of a command."""
+    name = story.__name__
+    if name in SCENARIOS:
+        raise LocalError(f"there is a scenario {name} already; name yours otherwise")
+    if not inspect.getdoc(story):
+        raise LocalError(f"scenario {name} has no docstring, whose first line 'list' shows")
+    parameters = list(inspect.signature(story).parameters.values())
+    if not inspect.iscoroutinefunction(story) or not parameters:
+        raise LocalError(f"scenario {name} must be 'async def {name}(run: Run, ...)'")
+    hints = typing.get_type_hints(story)
+    for each in parameters[1:]:
+        if each.name in RESERVED:
+            raise LocalError(
+                f"scenario {name}: 'ioe-sim run' itself has an option {each.name}; "
+                "name yours otherwise"
+            )
+        type_ = hints.get(each.name)
+        plain = each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)
+        if not plain or type_ not in typing.get_args(Setting) or type(each.default) is not type_:
+            raise LocalError(
+                f"scenario {name}: its option {each.name} must be an int, float, str or bool "
+                f"with a default of that type, as in '{each.name}: float = 2.0'"
+            )
 
 
 def load(path: Path) -> None:
@@ -201,6 +239,8 @@ def load(path: Path) -> None:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except LocalError as error:
+        raise LocalError(f"{path}: {error}") from None
     except Exception as error:
         raise LocalError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from error
 

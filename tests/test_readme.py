@@ -44,21 +44,21 @@ def test_the_table_has_a_file_for_every_stage() -> None:
         assert all((ROOT / path).is_file() for path in re.findall(r"`([^`]+)`", files))
 
 
-def test_every_command_line_it_shows_can_be_parsed() -> None:
+@pytest.mark.parametrize(("program", "least"), [(ioe, 10), (ioe_sim, 6)], ids=["ioe", "ioe-sim"])
+def test_every_command_line_it_shows_can_be_parsed(program: click.Group, least: int) -> None:
+    name = "ioe" if program is ioe else "ioe-sim"
     blocks = re.findall(r"^```\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
     lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    shown = [line.split("#")[0].split() for line in lines if line.startswith("ioe ")]
-    assert len(shown) >= 10
+    shown = [line.split("#")[0].split() for line in lines if line.startswith(f"{name} ")]
+    assert len(shown) >= least
     for words in shown:
-        rest = words[1:]
-        if rest[:1] == ["--home"]:
-            rest = rest[2:]
-        path = "ioe"
-        while rest and f"{path} {rest[0]}" in COMMANDS:
-            path = f"{path} {rest.pop(0)}"
-        command = COMMANDS[path]
-        assert not isinstance(command, click.Group), words
-        command.make_context(path, list(rest), parent=click.Context(ioe))
+        rest = words[3:] if words[1] == "--home" else words[1:]
+        command: click.Command | None = program
+        context = click.Context(program)
+        while isinstance(command, click.Group):
+            _, command, rest = command.resolve_command(context, rest)
+        assert command is not None, words
+        command.make_context(words[0], list(rest), parent=context)
 
 
 def test_every_command_is_in_the_table() -> None:

@@ -28,6 +28,9 @@ def peers(context: click.Context, community: str | None, as_json: bool) -> None:
       ioe peers
       ioe peers --json | jq '.[] | select(.slowed)'
 
+    A peer with a full arc holds a share of what the others write; one with a zero arc only its
+    own chain.
+
     A peer that sends what it must not, or asks faster than [limits] in the config allows, is
     charged points.  They halve every five minutes.  From 50 on the peer is slowed to an eighth of
     its rates, from 150 on it is refused until they have halved.  That is forgotten in the end;
@@ -41,6 +44,7 @@ def peers(context: click.Context, community: str | None, as_json: bool) -> None:
                 short(each["agent"]),
                 each["name"],
                 each["role"],
+                each["arc"],
                 when(each["asked_at_us"]) if each["asked_at_us"] else "never",
                 each["score_points"],
                 state_of(each),
@@ -50,8 +54,8 @@ def peers(context: click.Context, community: str | None, as_json: bool) -> None:
             )
             for each in found
         ]
-        columns = ("peer", "name", "role", "last asked us", "score", "state", "charges")
-        table("", (*columns, "addresses", "agent"), rows)
+        columns = ("peer", "name", "role", "arc", "last asked us", "score", "state")
+        table("", (*columns, "charges", "addresses", "agent"), rows)
 
     show(found, as_json, people)
 

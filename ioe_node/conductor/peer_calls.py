@@ -48,6 +48,7 @@ def _peers(
             "agent": agent,
             "name": names.get(agent, ""),
             "role": _role(space, agent),
+            "arc": _arc(space, agent),
             "addresses": list(space.peers.addresses(agent)),
             "asked_at_us": standing.asked_us if standing else 0,
             "score_points": standing.points if standing else 0,
@@ -61,6 +62,12 @@ def _peers(
         }
         listed.append(shown)
     return listed
+
+
+def _arc(space: Space, agent: AgentPubKey) -> str:
+    """ "full" or "zero" as a peer itself says; "" while it has told us nothing."""
+    info = space.peers.info_of(agent)
+    return "" if info is None else "full" if info.holds else "zero"
 
 
 def _role(space: Space, agent: AgentPubKey) -> str:

@@ -209,6 +209,10 @@ class Quota:
         peers = sorted(self._standings)
         return [peer for peer in peers if self._at(peer, now_us).divisor > 1]
 
+    def peers(self) -> int:
+        """Of how many peers anything is remembered."""
+        return len(self._standings)
+
     def charges(self, peer: AgentPubKey) -> int:
         """How often a peer was charged, as far as is remembered."""
         standing = self._standings.get(peer)

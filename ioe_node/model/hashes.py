@@ -25,7 +25,6 @@ LOCATION = slice(35, 39)
 
 AgentPubKey = NewType("AgentPubKey", bytes)
 EntryHash = NewType("EntryHash", bytes)
-OpHash = NewType("OpHash", bytes)
 ActionHash = NewType("ActionHash", bytes)
 DnaHash = NewType("DnaHash", bytes)
 ExternalHash = NewType("ExternalHash", bytes)
@@ -83,11 +82,6 @@ def dna_hash(data: bytes) -> DnaHash:
     """The hash of a DNA definition's canonical bytes."""
     core = core_of(data)
     return DnaHash(DNA + core + location_of(core))
-
-
-def op_hash(data: bytes, basis: bytes) -> OpHash:
-    """The hash of an op's canonical bytes, at its basis' location."""
-    return OpHash(OP + core_of(data) + basis[LOCATION])
 
 
 def warrant_hash(data: bytes) -> WarrantHash:

@@ -16,8 +16,7 @@ from ioe_node.model.action import (
     DeleteLink,
     Update,
 )
-from ioe_node.model.codec import pack
-from ioe_node.model.hashes import LOCATION, ActionHash, OpHash, op_hash
+from ioe_node.model.hashes import LOCATION, ActionHash
 
 
 class OpKind(IntFlag):
@@ -72,8 +71,3 @@ def all_kinds(action: AnyAction, by_hash: bool) -> int:
     """Every kind of an action's ops, which its author holds; `ops_of` without the bases."""
     kinds = _ALWAYS | _KINDS_OF.get(type(action), 0)
     return kinds | _CREATE_ENTRY if by_hash and isinstance(action, Create | Update) else kinds
-
-
-def hash_of_op(kind: OpKind, action: ActionHash, basis: bytes) -> OpHash:
-    """The op's own name: kind and action, at its basis' location."""
-    return op_hash(pack([kind.value, action]), basis)

@@ -129,6 +129,14 @@ class Alone(Notes):
             ).fetchone()
         return (int(found[0]), int(found[1])) if found else (0, 0)
 
+    def alone_load_most(self) -> tuple[int, int]:
+        """The most rows, and the most bytes, of any one author's that are held alone."""
+        with guard("count what is held alone"):
+            rows, size = self._reader.execute(
+                "SELECT coalesce(max(rows), 0), coalesce(max(bytes), 0) FROM alone_load"
+            ).fetchone()
+        return int(rows), int(size)
+
     def unplaced(self, after_row: int, limit: int) -> list[Unplaced]:
         """The next records held alone that were not found on their chains, the newest first."""
         with guard("read what is held alone"):

@@ -241,7 +241,9 @@ class Space:
             crowder = counts.most_common(1)[0][0]
         else:
             return
-        self.peers.forget(next(each for each, by in self.named.items() if by == crowder))
+        crowded_out = next(each for each, by in self.named.items() if by == crowder)
+        self.peers.forget(crowded_out)
+        del self.named[crowded_out]
 
     def welcome(self, agent: AgentPubKey) -> None:
         """The membrane has admitted an agent: from now on it counts as a member."""

@@ -199,11 +199,10 @@ async def _ask_there(space: Space, agent: AgentPubKey, question: Knock) -> bool:
 
 
 def _remember(space: Space, agent: AgentPubKey, question: Knock, said: bool | None) -> None:
-    now_us = space.clock.now_us()
+    space.knocks.pop((agent, question), None)
     if len(space.knocks) >= KNOCKS_KEPT_MAX:
-        since_us = now_us - KNOCK_FRESH_US
-        space.knocks = {key: each for key, each in space.knocks.items() if each[0] >= since_us}
-    space.knocks[agent, question] = (now_us, said)
+        del space.knocks[next(iter(space.knocks))]  # the oldest
+    space.knocks[agent, question] = (space.clock.now_us(), said)
 
 
 async def own_heirs(space: Space, lineage: Lineage, view: View) -> tuple[AgentPubKey, ...]:

@@ -8,7 +8,7 @@ import trio
 from ioe_node.errors import IoeError
 from sim import faults
 from sim.home import Home
-from sim.scenario import Run, scenario
+from sim.scenario import Options, Run, scenario
 from sim.scenarios.readings import enrol, read_within, record_due
 
 CALM_S = 60.0
@@ -19,6 +19,14 @@ PAUSE_S = 40.0
 READ_PATIENCE_S = 10.0
 
 
+def too_many(options: Options) -> str | None:
+    """A network of which more than a quarter is dishonest may fail, and be right to."""
+    offenders, most = int(options.settings["offenders"]), options.nodes // 4
+    if offenders <= most:
+        return None
+    return f"of {options.nodes} nodes at most {most} may be offenders, not {offenders}"
+
+
 @scenario(
     nodes=25,
     minutes=4,
@@ -26,15 +34,16 @@ READ_PATIENCE_S = 10.0
     nodes_min=8,  # a quarter may be dishonest: one that forks, one that does all else
     minutes_min=(CALM_S + FAULTS_MIN_S) / 60,
     limits={"offenders": (0, None), "rounds": (1, 100)},
+    refuse=too_many,
 )
 async def hostile(run: Run, offenders: int = 4, rounds: int = 1) -> None:
     """Crashes, lost disks, wrong clocks, cuts, liars, forks, Sybils: all of it at once.
 
-    `offenders` homes are dishonest, and each kind of fault strikes `rounds` times.
+    `offenders` homes, a quarter at most, are dishonest; each kind of fault strikes `rounds` times.
     """
     swarm = run.swarm
     rng = run.rng("faults")
-    guilty = sorted(rng.sample(range(1, len(swarm.homes)), min(offenders, len(swarm.homes) // 4)))
+    guilty = sorted(rng.sample(range(1, len(swarm.homes)), offenders))
     swarm.offenders += [swarm.homes[number] for number in guilty]
     until_s = run.options.virtual_s - CALM_S
     schedule = faults.draw(rng, len(swarm.homes), guilty, until_s, rounds=rounds)

@@ -16,6 +16,7 @@ PEER: dict[str, Any] = {
     "agent": AGENT,
     "name": "roof\x1b[2J",
     "role": "device",
+    "arc": "full",
     "addresses": ["/ip4/192.0.2.7/tcp/4001"],
     "asked_at_us": AT_US,
     "score_points": 0,
@@ -69,6 +70,7 @@ def answer(monkeypatch: pytest.MonkeyPatch) -> Any:
     [
         ({}, "good"),
         ({"asked_at_us": 0}, "never"),
+        ({"arc": "zero"}, "zero"),
         ({"slowed": True, "score_points": 60}, "slowed"),
         ({"slowed": True, "shunned_s": 77}, "refused for 77 s"),
         ({"warranted": True, "shunned_s": 77}, "warranted"),

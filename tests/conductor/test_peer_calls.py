@@ -47,6 +47,7 @@ async def test_a_peer_is_told_with_its_role_name_and_charges(
     (peer,) = peers
     assert peer["agent"] == roof.agent
     assert peer["asked_at_us"] > 0
+    assert peer["arc"] == "full"
     assert (peer["charges"], peer["score_points"], peer["slowed"]) == (0, 0, False)
     while not space.quota.shunned_us(roof.agent, space.clock.now_us()):
         space.charge(roof.agent, "junk", Fault.MALFORMED)

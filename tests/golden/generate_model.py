@@ -158,7 +158,6 @@ def vectors() -> dict[str, Any]:
             "network": to_text(NETWORK),
             "entry": to_text(hashes.entry_hash(ENTRY)),
             "warrant": to_text(hashes.warrant_hash(b"a warrant")),
-            "op": to_text(hashes.op_hash(b"an op", AUTHOR.agent)),
         },
         "values": {
             "empty": pack({}).hex(),

@@ -7,9 +7,9 @@ from msgspec.structs import replace
 
 from ioe_node.core.chain import with_path
 from ioe_node.errors import Malformed
-from ioe_node.model.action import Create, Delete, decode_action
+from ioe_node.model.action import Delete, decode_action
 from ioe_node.model.hashes import CORE, ActionHash, core_of, entry_hash
-from ioe_node.model.op import OpKind, all_kinds, hash_of_op, ops_of
+from ioe_node.model.op import OpKind, all_kinds, ops_of
 from ioe_node.model.record import (
     PATH_NODES_MAX,
     Proof,
@@ -165,11 +165,3 @@ def test_an_authors_kinds_are_the_kinds_of_its_ops(golden: Any) -> None:
             assert all_kinds(action, by_hash) == kinds.value
             entry = by_hash and name in ("Create", "Update")
             assert bool(kinds & OpKind.CREATE_ENTRY) == entry
-
-
-def test_an_op_is_named_by_kind_action_and_basis(new_author: Any) -> None:
-    record = new_author(1).genesis()[2]
-    assert isinstance(record.action, Create)
-    ops = list(ops_of(record.action, record.hash, by_hash=True))
-    names = {hash_of_op(kind, record.hash, basis) for kind, basis in ops}
-    assert len(names) == len(ops) == 3

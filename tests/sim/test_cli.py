@@ -1,8 +1,11 @@
 """`ioe-sim`: what it prints, and its exit codes."""
 
 import json
+import os
+import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +17,12 @@ from ioe_node.errors import LocalError
 from sim import checkers, results, running
 from sim import cli as sim_cli
 from sim.cli import cli
+from sim.scenario import RESERVED
 from sim.scenarios import SCENARIOS
 
 SHORT = ["run", "neighbourhood", "--nodes", "2", "--hours", "1", "--seed", "3"]
+
+START_MAX_S = 30.0
 
 
 def test_the_scenarios_are_listed() -> None:
@@ -96,6 +102,8 @@ def test_an_unknown_scenario_has_one_like_it_named() -> None:
         ["metering", "--churn", "101"],
         ["kill_third", "--percent", "100"],
         ["hostile", "--offenders", "-1"],
+        ["hostile", "--offenders", "8"],
+        ["hostile", "--nodes", "8", "--offenders", "3"],
         ["hostile", "--rounds", "0"],
         ["join_large_network", "--newcomers", "0"],
     ],
@@ -129,6 +137,93 @@ def test_a_file_that_cannot_be_loaded_is_said(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["run", "--load", str(file), "mine"])
     assert isinstance(done.exception, LocalError)
     assert "cannot be loaded: ModuleNotFoundError" in str(done.exception)
+
+
+SCENARIO = """
+from sim.scenario import Run, scenario
+
+@scenario(nodes=2, minutes=1)
+{defined}
+    '''Says what it is.'''
+"""
+
+
+@pytest.mark.parametrize(
+    ("defined", "said"),
+    [
+        *(
+            (f"async def mine(run: Run, {name}: int = 1) -> None:", f"has an option {name}")
+            for name in ("seed", "nodes", "hours", "results", "dir", "directory", "json")
+        ),
+        ("async def mine(run: Run, often) -> None:", "its option often must be"),
+        ("async def mine(run: Run, often: int) -> None:", "its option often must be"),
+        ("async def mine(run: Run, often: float = 2) -> None:", "its option often must be"),
+        ("async def mine(run: Run, often: list = []) -> None:", "its option often must be"),
+        ("async def mine(run: Run, *often: int) -> None:", "its option often must be"),
+        ("async def mine() -> None:", "must be 'async def mine(run: Run, ...)'"),
+        ("def mine(run: Run) -> None:", "must be 'async def mine(run: Run, ...)'"),
+        ("async def hostile(run: Run) -> None:", "there is a scenario hostile already"),
+    ],
+)
+def test_a_function_that_can_be_no_scenario_is_said_when_it_is_loaded(
+    tmp_path: Path, defined: str, said: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(SCENARIO.format(defined=defined))
+    done = CliRunner().invoke(cli, ["run", "--load", str(file), "mine"])
+    assert isinstance(done.exception, LocalError), done.output
+    assert str(done.exception).startswith(f"{file}: ")
+    assert said in str(done.exception)
+    assert "mine" not in SCENARIOS
+
+
+def test_an_option_that_every_scenario_has_is_reserved() -> None:
+    taken = [*running.swarm_options(SCENARIOS["partition_heal"]), *running.OUTPUTS]
+    words = {str(each.name) for each in taken}
+    for each in taken:
+        words |= {word.lstrip("-").replace("-", "_") for word in each.opts}
+    assert words | {"load", "help"} == RESERVED
+
+
+SLOW = """
+import os
+from pathlib import Path
+
+import trio
+
+from sim.scenario import Run, scenario
+
+@scenario(nodes=2, minutes=1)
+async def slow(run: Run) -> None:
+    '''Never ends, in a busy way.'''
+    Path(os.environ["BEGUN"]).touch()
+    while True:
+        await trio.sleep(1)
+"""
+
+
+@pytest.mark.parametrize("command", [["run"], ["sweep", "--seeds", "0:2"]])
+def test_what_is_terminated_leaves_nothing(tmp_path: Path, command: list[str]) -> None:
+    file, begun, temporary = tmp_path / "slow.py", tmp_path / "begun", tmp_path / "tmp"
+    file.write_text(SLOW)
+    temporary.mkdir()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sim.cli", *command, "--load", str(file), "slow"],
+        cwd=Path(sim.__file__).parents[1],
+        env={**os.environ, "BEGUN": str(begun), "TMPDIR": str(temporary)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    until_s = time.monotonic() + START_MAX_S
+    while not begun.exists() and time.monotonic() < until_s:
+        time.sleep(0.05)
+    assert list(temporary.iterdir())
+    process.terminate()
+    said = process.communicate(timeout=START_MAX_S)[1]
+    assert process.returncode == sim_cli.TERMINATED == 143
+    assert said.splitlines()[-1] == "ioe-sim: interrupted"
+    assert list(temporary.iterdir()) == []
 
 
 def test_an_interrupted_run_is_one_line(

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+from click.testing import CliRunner
 
 from ioe_node.core import witness as witness_rules
 from ioe_node.core.lineage import CLOCK_SKEW_US_MAX
@@ -31,6 +32,7 @@ from ioe_node.workflows.finality import (
 )
 from ioe_node.workflows.relief import staff
 from sim.checkers import faults
+from sim.double_spend import main as double_spend
 from sim.double_spend import run_trial, run_trials
 from sim.swarm import Home, Swarm
 
@@ -287,6 +289,11 @@ def test_who_is_in_by_anothers_word_witnesses_for_nobody(
     assert all(run_trial(seed, True, template).finals <= 1 for seed in seeds)
     monkeypatch.setattr(DnaDef, "sponsor", lambda self, agent, proof: agent)
     assert any(run_trial(seed, True, template).finals == 2 for seed in seeds)
+
+
+@pytest.mark.parametrize("words", [("--trials", "0"), ("--processes", "0")])
+def test_no_trials_are_refused(words: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(double_spend, words).exit_code == 2
 
 
 @pytest.mark.parametrize("attack", [True, False])

@@ -11,6 +11,7 @@ from ioe_node.store.store import Store
 from ioe_node.workflows import gossip, incoming_ops, integration, publish, validation
 from sim import byzantine
 from sim.result import Result
+from sim.scenario import Setting
 from sim.scenarios import SCENARIOS, run_scenario
 from sim.swarm import Swarm
 from sim.watch import CHECK_EVERY_S, GRACE_S, Watch
@@ -18,6 +19,8 @@ from sim.watch import CHECK_EVERY_S, GRACE_S, Watch
 NEWCOMER_AFTER_S = 30.0
 SEED = 3
 """By it each bug comes to light by itself, before what follows from it."""
+
+ONE_OFFENDER: dict[str, Setting] = {"offenders": 1}
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -96,17 +99,21 @@ PLANTS: dict[str, Plant] = {
 }
 
 
-def run(name: str, directory: Path, nodes: int, seed: int, minutes: float) -> Result:
-    options = SCENARIOS[name].options(nodes=nodes, seed=seed, virtual_s=minutes * 60)
+def run(
+    name: str, directory: Path, nodes: int, minutes: float, settings: dict[str, Setting]
+) -> Result:
+    options = SCENARIOS[name].options(
+        nodes=nodes, seed=SEED, virtual_s=minutes * 60, settings=settings
+    )
     return run_scenario(name, directory, options)
 
 
 @pytest.mark.parametrize(
-    ("plant", "scenario", "nodes", "minutes", "checker"),
+    ("plant", "scenario", "nodes", "minutes", "settings", "checker"),
     [
-        (receipt_before_writing, "hostile", 6, 2, "what is acknowledged is on disk"),
-        (commit_before_writing, "hostile", 6, 2, "what is acknowledged is on disk"),
-        (no_handover, "kill_third", 12, 0.5, "redundancy comes back"),
+        (receipt_before_writing, "hostile", 6, 2, ONE_OFFENDER, "what is acknowledged is on disk"),
+        (commit_before_writing, "hostile", 6, 2, ONE_OFFENDER, "what is acknowledged is on disk"),
+        (no_handover, "kill_third", 12, 0.5, {}, "redundancy comes back"),
     ],
 )
 def test_a_planted_bug_is_found(
@@ -114,12 +121,13 @@ def test_a_planted_bug_is_found(
     scenario: str,
     nodes: int,
     minutes: float,
+    settings: dict[str, Setting],
     checker: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     plant(monkeypatch)
-    result = run(scenario, tmp_path, nodes, SEED, minutes)
+    result = run(scenario, tmp_path, nodes, minutes, settings)
     assert checker in {finding.checker for finding in result.findings}
 
 

@@ -13,6 +13,8 @@ from ioe_node.errors import LocalError
 from sim import afterwards, results, running, sweep
 from sim.cli import cli
 from sim.conditions import Conditions
+from sim.plots import GROWTH, plot_growth
+from sim.result import Metric
 from sim.scenario import SCENARIOS, Options
 
 SHORT = ["run", "partition_heal", "--nodes", "3", "--minutes", "1", "--seed", "5"]
@@ -89,8 +91,21 @@ def test_a_run_is_drawn(kept: Path, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     from sim.plots import plot_run
 
-    plot_run(tmp_path / "run.png", "a run", results.metrics_of(results.figures(kept, series=True)))
+    taken = [
+        Metric(row["name"], row["value"], row["unit"], row["at_s"])
+        for row in results.figures(kept, series=True)
+    ]
+    plot_run(tmp_path / "run.png", "a run", taken)
     assert (tmp_path / "run.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_picture_of_figures_that_are_not_there_names_those_that_are(tmp_path: Path) -> None:
+    shown = [{"name": name} for name in ("reads", "reads, p50", "reads")]
+    with pytest.raises(LocalError) as refused:
+        plot_growth(tmp_path / "none.png", shown, GROWTH)
+    assert str(refused.value).splitlines()[1:] == ["  reads", "  reads, p50"]
+    with pytest.raises(LocalError, match="no run has any figure"):
+        plot_growth(tmp_path / "none.png", [], ("reads",))
 
 
 def test_a_sweep_of_two_jobs_keeps_every_run_and_its_growth_is_drawn(tmp_path: Path) -> None:
@@ -126,6 +141,20 @@ def test_an_interrupted_sweep_says_what_was_done(
     assert ended == [2]
     assert len(results.runs(file)) == 1
     assert [each.name for each in tmp_path.iterdir()] == ["s.db"]
+
+
+def test_a_sweep_interrupted_at_once_names_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(afterwards, "sweep_here", interrupted)
+    file = tmp_path / "s.db"
+    done = invoke("sweep", "metering", "--nodes", "2", "--results", str(file))
+    assert done.stderr.splitlines()[0] == "0 of 10 runs were done"
+    assert not file.exists()
 
 
 def test_a_run_that_crashes_does_not_end_the_sweep(
@@ -214,6 +243,7 @@ def test_a_scheduler_without_dask_is_said_in_one_line() -> None:
         ["sweep", "metering", "--minutes", "0"],
         ["sweep", "metering", "--set", "churn=101"],
         ["sweep", "hostile", "--minutes", "1"],
+        ["sweep", "hostile", "--nodes", "8", "--set", "offenders=3"],
         ["replay", "--scenario", "metering", "--nodes", "1"],
         ["replay", "--scenario", "hostile", "--minutes", "1"],
         ["run", "metering", "--nodes", "1"],

@@ -12,7 +12,7 @@ from ioe_node.core.chain import Draft, seal
 from ioe_node.core.witness import BLOCKED
 from ioe_node.model.action import AgentValidationPkg, hash_of
 from ioe_node.model.finality import STANDING_SEQ, Lineage, open_standing
-from ioe_node.net.messages import Standings, Unwitnessed, Witness
+from ioe_node.net.messages import Knock, Standings, Unwitnessed, Witness
 from ioe_node.workflows import standing as standing_module
 from ioe_node.workflows.standing import on_standings, own_founders
 from ioe_node.workflows.witnessing import on_witness
@@ -68,6 +68,21 @@ def test_all_of_a_message_are_kept_in_one_transaction(
         assert open_standing(answer.standings[0]).agent == space.agent
         answer = await on_standings(space, asker, Standings(wires, 1))
         assert [open_standing(wire).agent for wire in answer.standings] == [space.agent]
+
+    play(story, homes=HOMES)
+
+
+def test_only_so_many_knocks_are_remembered_however_fresh(
+    play: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing_module, "KNOCKS_KEPT_MAX", KEPT)
+
+    async def story(swarm: Swarm) -> None:
+        space = swarm.homes[0].cell.space
+        agents = [home.agent for home in swarm.homes]
+        for agent in agents:
+            standing_module._remember(space, agent, Knock(agent, 0), True)
+        assert [agent for agent, _ in space.knocks] == agents[-KEPT:]
 
     play(story, homes=HOMES)
 

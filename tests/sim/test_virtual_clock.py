@@ -55,7 +55,7 @@ async def _fail() -> None:
 
 
 SELLING = ("neighbourhood", "--nodes", "4", "--hours", "1")
-HOSTILE = ("hostile", "--nodes", "8", "--minutes", "2")
+HOSTILE = ("hostile", "--nodes", "8", "--minutes", "2", "--offenders", "2")
 
 
 def _trace_hash(scenario: tuple[str, ...], seed: int, hash_seed: str) -> str:

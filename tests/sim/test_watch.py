@@ -8,12 +8,13 @@ import pytest
 import trio
 
 from ioe_node.hdi import ActionHash
+from ioe_node.net.messages import Knock
 from ioe_node.workflows import answer as answering
 from ioe_node.workflows import integration
 from sim import byzantine, checkers, watch
 from sim.disk import SimulatedStore
 from sim.home import Home
-from sim.limits import Limit
+from sim.limits import LIMITS, Limit
 from sim.scenarios.readings import enrol
 from sim.survey import Settlement
 from sim.swarm import Swarm
@@ -146,6 +147,53 @@ def test_what_exceeds_a_limit_is_found(
     async def story(swarm: Swarm) -> None:
         await write_some(swarm)
         assert names(await looked(swarm)) == {"nobody exceeds a limit"}
+
+    play(story)
+
+
+def _hold_alone(home: Home) -> None:
+    with home.disk._transaction("plant what came alone") as db:
+        db.execute("INSERT INTO alone (author, seq, record, bytes) VALUES (?, 1, -1, 2)", (b"a",))
+
+
+def _name_a_stranger(home: Home) -> None:
+    home.cell.space.named[home.agent] = None
+
+
+def _knock(home: Home) -> None:
+    home.cell.space.knocks[home.agent, Knock(home.agent, 0)] = (0, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "plant"),
+    [
+        ("records of one author held alone", _hold_alone),
+        ("bytes of one author held alone", _hold_alone),
+        ("strangers known", _name_a_stranger),
+        ("peers accounted for", None),
+        ("standings known", None),
+        ("knocks remembered", _knock),
+    ],
+)
+def test_each_limit_is_measured(
+    name: str,
+    plant: Callable[[Home], None] | None,
+    play: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (limit,) = (each for each in LIMITS if each.name == name)
+    monkeypatch.setattr(watch, "LIMITS", [limit._replace(most=0)])
+
+    async def story(swarm: Swarm) -> None:
+        await write_some(swarm)
+        found = Watch(swarm)
+        if plant is not None:
+            found.look_once()
+            assert found.findings == []
+            plant(swarm.homes[1])
+        found.look_once()
+        assert names(found) == {"nobody exceeds a limit"}
+        assert f" {name}, at most 0" in found.findings[0].text
 
     play(story)
 

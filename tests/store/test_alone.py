@@ -47,6 +47,8 @@ def test_it_is_found_by_its_place_and_counted_by_its_author(store: Store, new_au
     assert store.alone_load(author.agent) == (0, 0)
     assert store.alone_at(author.agent, 0, 99) == []
     assert store.alone_load(other.agent)[0] == 1
+    keep(store, blobs(other, 3)[1:])
+    assert store.alone_load_most() == store.alone_load(other.agent) != (0, 0)
     store.drop_chain(author.agent, lambda _: True, lambda record: record == records[3])
     assert store.alone_load(author.agent) == (1, size_of(records[3:]))
 

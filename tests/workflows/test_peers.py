@@ -61,7 +61,7 @@ def test_many_that_name_many_crowd_out_their_own(on_a_home: Any) -> None:
         for number in range(2 * STRANGERS_MAX):
             liar = signer(f"liar {number % 20}").agent
             space.learn(info(space, f"invented {number}"), liar)
-        assert len(space.strangers()) == STRANGERS_MAX
+        assert len(space.named) == len(space.strangers()) == STRANGERS_MAX
         assert real in space.strangers()
         assert space.learn(info(space, "real, too"), signer("other").agent) in space.strangers()
 
