@@ -84,6 +84,7 @@ class CallHost:
         return self._head
 
     def _writable_head(self) -> Head:
+        self.space.check_branch()
         head = self.space.store.head(self.space.agent)
         if head is None or head.closed:
             raise CallError("this chain has no genesis or is closed; nothing can be written")

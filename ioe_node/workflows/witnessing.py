@@ -7,7 +7,6 @@ disk, before the answer leaves; one request at a time, so that no two are judged
 from functools import partial
 
 from ioe_node.core.lineage import open_target, plausible, views_of
-from ioe_node.core.void import offence
 from ioe_node.core.witness import (
     BLOCKED,
     CONFLICT,
@@ -32,6 +31,7 @@ from ioe_node.net.messages import Relieve, Retired, Unwitnessed, Witness, Witnes
 from ioe_node.workflows.integration import keep
 from ioe_node.workflows.space import Space
 from ioe_node.workflows.standing import admits, own_founders, own_heirs, take_standings
+from ioe_node.workflows.validation import offence_of
 
 
 async def _open_ask(space: Space, lineage: Lineage) -> Ask:
@@ -93,7 +93,7 @@ def _barred(space: Space, ask: Ask) -> Declines | Forked | None:
         return Declines(BLOCKED)
     if known is not None and known.hash != ask.author.hash:
         return Forked(known.wire, ask.lineage.standing)
-    return None if space.head_confirmed.is_set() else Declines(UNSURE)
+    return None if space.sure else Declines(UNSURE)
 
 
 async def _bind(
@@ -125,7 +125,7 @@ async def _decline(
 async def accuse(space: Space, first: WireRecord, second: WireRecord) -> None:
     """Warrant whom two actions of one author at one place convict."""
     both = open_record(first), open_record(second)
-    warrant = offence(space.rules, space.agent, space.clock.now_us(), *both)
+    warrant = offence_of(space, *both)
     if warrant is not None:
         await keep(space, seal_warrant(warrant, space.sign))
 

@@ -9,9 +9,11 @@ import pytest
 import trio
 
 from ioe_node.core.chain import Head
-from ioe_node.errors import Busy, TransportError
+from ioe_node.errors import AnotherContinuation, Busy, TransportError
 from ioe_node.net.messages import Activity, Chain, Done
 from ioe_node.workflows import pages
+from ioe_node.workflows.finality import finalise, status
+from ioe_node.workflows.incoming_ops import park
 from ioe_node.workflows.publish import deliver
 from ioe_node.workflows.restore import BEGIN_PATIENCE_S, HEAD_PATIENCE_S, enough
 from sim.checkers import faults
@@ -279,30 +281,110 @@ def test_a_lying_answer_about_our_chain_is_charged_and_stops_nothing(
     play(story)
 
 
+async def go_astray(swarm: Swarm, home: Home, copy: Path) -> Head | None:
+    """Have a home write to an older copy, then meet the others; its head as they hold it."""
+    other = swarm.homes[3]
+    await put_aside(swarm, home, copy)
+    await enrol(home, other, "the true one")
+    assert await swarm.settle()
+    head = home.store.head(home.agent)
+    await put_back(swarm, home, copy)
+    cut_off(swarm, home)
+    await swarm.start(home)
+    with trio.fail_after(120):
+        for number in range(3):
+            await enrol(home, other, f"written while nobody could be asked {number}")
+    swarm.network.heal()
+    return head
+
+
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_copy_that_was_written_to_is_beyond_repair_but_no_fork(
+def test_a_copy_that_was_written_to_is_no_fork(
     play: Callable[[Story], None], tmp_path: Path, restarted: bool
 ) -> None:
     async def story(swarm: Swarm) -> None:
-        home, other = swarm.homes[2:4]
-        copy = tmp_path / "older copy"
-        await put_aside(swarm, home, copy)
-        await enrol(home, other, "the true one")
-        assert await swarm.settle()
-        await put_back(swarm, home, copy)
-        cut_off(swarm, home)
-        await swarm.start(home)
-        with trio.fail_after(120):
-            for number in range(3):
-                await enrol(home, other, f"written while nobody could be asked {number}")
+        home = swarm.homes[2]
+        await go_astray(swarm, home, tmp_path / "older copy")
         if restarted:
             await swarm.kill(home)
             await swarm.start(home)
-        swarm.network.heal()
         await trio.sleep(60)
         space = home.cell.space
         assert any("another continuation" in text for text in space.faults)
         assert not space.head_confirmed.is_set()
+        assert [each.cell.space.blocked for each in swarm.homes] == [set()] * HOMES
+
+    play(story)
+
+
+def test_who_is_astray_writes_and_accuses_no_more_and_says_why(
+    play: Callable[[Story], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        home, other = swarm.homes[2:4]
+        true = await go_astray(swarm, home, tmp_path / "older copy")
+        await trio.sleep(60)
+        space = home.cell.space
+        head = home.store.head(home.agent)
+        assert true is not None
+        assert head is not None
+        answer = await space.ask(other.agent, Activity(home.agent, true.seq))
+        assert isinstance(answer, Chain)
+        await park(space, space.agent, answer.parcels)
+        await trio.sleep(10)
+        payment = {"payee": other.agent, "amount_micro": 5}
+        with pytest.raises(AnotherContinuation, match=str(home.path)):
+            await enrol(home, other, "in vain")
+        with pytest.raises(AnotherContinuation):
+            await home.call("currency", "pay", payment)
+        with pytest.raises(AnotherContinuation):
+            await status(space, head.hash)
+        with pytest.raises(AnotherContinuation):
+            await finalise(space, head.hash)
+        assert home.store.head(home.agent) == head
+        assert space.counters.last_refusals, "its own validation has seen the other branch"
+        assert "a warrant names us" not in caplog.text
+
+    play(story)
+
+
+def test_who_is_astray_gives_no_word_and_no_half(
+    play: Callable[[Story], None], tmp_path: Path
+) -> None:
+    """Nor does it when it was sure of its chain before, as one that few could be asked about."""
+
+    async def story(swarm: Swarm) -> None:
+        home, other = swarm.homes[2:4]
+        space = home.cell.space
+        space.astray = "another continuation"
+        held = home.store.head(home.agent)
+        with pytest.raises(Busy):
+            await other.cell.space.ask(home.agent, Activity(home.agent, 0))
+        with pytest.raises(Busy):
+            await other.call("currency", "pay", {"payee": home.agent, "amount_micro": 5})
+        assert home.store.head(home.agent) == held
+
+    play(story)
+
+
+def test_who_is_astray_comes_back_under_the_same_key(
+    play: Callable[[Story], None], tmp_path: Path
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        home, other = swarm.homes[2:4]
+        head = await go_astray(swarm, home, tmp_path / "older copy")
+        await trio.sleep(60)
+        assert home.cell.space.astray
+        await swarm.kill(home)
+        remove(home.path)
+        await swarm.start(home)
+        assert home.store.head(home.agent) == head
+        assert home.cell.space.faults == []
+        await enrol(home, other, "after")
+        await trio.sleep(10)
+        await home.call("currency", "pay", {"payee": other.agent, "amount_micro": 5})
+        assert await swarm.settle()
+        assert faults(swarm) == []
         assert [each.cell.space.blocked for each in swarm.homes] == [set()] * HOMES
 
     play(story)
