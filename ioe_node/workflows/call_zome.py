@@ -332,7 +332,8 @@ async def call_zome(
 ) -> Any:
     """Run one function for `caller` (ourselves by default) and commit what it staged.
 
-    Raises `CallError` and its kinds, or `Busy` (try again); then nothing was written.
+    Raises `CallError` and its kinds, `AnotherContinuation`, or `Busy` (try again); then nothing
+    was written.
     """
     authorise(space, caller or space.agent, secret, zome, name)
     host = CallHost(space, settlements, depth)

@@ -10,6 +10,9 @@ One answer is not believed where more can be had: the chain is held, for a time,
 those who can be reached and three of them have told.  A node alone writes on after that, but
 shows nothing of its chain to anybody until somebody has told (`Space.head_confirmed`), and goes
 on asking.  Where nobody can be asked nobody can be published to, so that waiting costs nothing.
+
+If what others hold excludes what was written here meanwhile, that can never leave: nothing more
+is written (`Space.check_branch`), and the owner is told to move the file away and begin again.
 """
 
 from collections.abc import Awaitable

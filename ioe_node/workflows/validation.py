@@ -13,7 +13,7 @@ import trio
 
 from ioe_node.core.chain import follows, head_after, with_path
 from ioe_node.core.quota import Fault
-from ioe_node.core.void import offence, taken_back
+from ioe_node.core.void import fork, offence, taken_back
 from ioe_node.errors import Malformed
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
 from ioe_node.model.action import Void
@@ -460,7 +460,8 @@ def _refuse_past_void(
     bundle: list[Record],
 ) -> None:
     """Whoever has taken a promise back cannot go on from it: that is a fork, too."""
-    evidence = offence_of(space, void, travelling(bundle[0], bundle))
+    now_us = space.clock.now_us()
+    evidence = fork(space.agent, now_us, void, travelling(bundle[0], bundle))
     text = "a chain that goes on from what its author has voided"
     found.refused.append(Refused(row, bundle[0].hash, sender, text, evidence))
 
@@ -482,7 +483,7 @@ def _double_seal_of(
 
     One signature fits one root only.  Two signatures may fit the same one: that is no offence.
     """
-    if known.proof.signature == record.proof.signature or known.action.author == space.agent:
+    if known.proof.signature == record.proof.signature:
         return None
     first, second = _alone(overlay, known).proof, travelling(record, bundle).proof
     leaf = record.hash[CORE]
@@ -494,7 +495,6 @@ def _double_seal_of(
 
 
 def offence_of(space: Space, known: Record, other: Record) -> Warrant | None:
-    """Our warrant of two actions that exclude each other, if they prove anything of another
-    than us; both have their paths."""
+    """Our warrant of whom two actions at one place convict, but us; both have their paths."""
     found = offence(space.rules, space.agent, space.clock.now_us(), known, other)
     return None if found is None or found.warrantee == space.agent else found
