@@ -49,6 +49,10 @@ class ChainBroken(StoreError):
     """A stored chain fails its own hashes or signatures; the text names the action."""
 
 
+class AnotherContinuation(StoreError):
+    """Other nodes hold another continuation of our chain: an older copy was written to."""
+
+
 class CallError(LocalError):
     """A zome call was refused before anything was written."""
 

@@ -34,7 +34,7 @@ LOADED = "ioe_sim_loaded_"
 
 RESERVED = frozenset(
     (
-        *("nodes", "seed", "hours", "minutes", "loss", "duplicate", "reorder"),
+        *("nodes", "seed", "hours", "minutes", "acquainted", "loss", "duplicate", "reorder"),
         *("dir", "directory", "results", "csv", "parquet", "plot", "json", "as_json"),
         *("trace_hash", "load", "help"),
     )

@@ -171,7 +171,7 @@ class Warrants(Struct, frozen=True, tag="Warrants"):
 class Propose(Struct, frozen=True, tag="Propose"):
     """Commit an entry with us: the zome's draft function and its terms.
 
-    `head_seq`, `head` and `timestamp_us` are the proposer's place; answered by `Drafted`.
+    `action_seq`, `prev_action` and `timestamp_us` are the proposer's place; answered by `Drafted`.
     """
 
     zome: Annotated[str, Meta(max_length=128)]

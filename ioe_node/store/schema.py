@@ -1,5 +1,8 @@
 """Tables and their migrations, applied in order when a file is opened.
 
+A file remembers which migrations it has had, so they are append-only: what is new comes in a
+migration of its own, and none that stands here is ever edited.
+
 A record's row id is `agent.id << 32 | action_seq`, so a chain is one contiguous run of the
 table's own b-tree and needs no index to be read, published or verified; a second action at
 one place is refused by the key itself.  Large columns stand last, where they hide no small one.
@@ -12,7 +15,12 @@ neighbourhoods records are held, `alone` at which places of their authors' chain
 authority of the author has said that it holds the same there.
 """
 
+from collections.abc import Iterator
+
 from sqlite_utils import Database, Migrations
+
+from ioe_node.errors import Malformed
+from ioe_node.model.action import decode_action
 
 migrations = Migrations("ioe-cell")
 
@@ -71,21 +79,6 @@ def m002_share(db: Database) -> None:
         CREATE TABLE op (location INTEGER NOT NULL, short INTEGER NOT NULL,
             record INTEGER NOT NULL, PRIMARY KEY (location, short, record)) WITHOUT ROWID;
         CREATE TABLE owed (seq INTEGER PRIMARY KEY);
-        CREATE TABLE alone (author BLOB NOT NULL, seq INTEGER NOT NULL, record INTEGER NOT NULL,
-            bytes INTEGER NOT NULL, placed INTEGER NOT NULL DEFAULT 0,
-            PRIMARY KEY (author, seq, record)) WITHOUT ROWID;
-        CREATE INDEX alone_unplaced ON alone (record) WHERE NOT placed;
-        CREATE TABLE alone_load (author BLOB PRIMARY KEY, rows INTEGER NOT NULL,
-            bytes INTEGER NOT NULL) WITHOUT ROWID;
-        CREATE TRIGGER alone_came AFTER INSERT ON alone BEGIN
-            INSERT INTO alone_load VALUES (new.author, 1, new.bytes) ON CONFLICT (author)
-                DO UPDATE SET rows = rows + 1, bytes = bytes + excluded.bytes;
-        END;
-        CREATE TRIGGER alone_gone AFTER DELETE ON alone BEGIN
-            UPDATE alone_load SET rows = rows - 1, bytes = bytes - old.bytes
-                WHERE author = old.author;
-            DELETE FROM alone_load WHERE author = old.author AND NOT rows;
-        END;
         """
     )
 
@@ -106,12 +99,11 @@ def m003_limbo_by_digest(db: Database) -> None:
             author BLOB NOT NULL,
             seq INTEGER NOT NULL,
             sender BLOB NOT NULL,
-            fetched INTEGER NOT NULL,
             bytes INTEGER NOT NULL,
             parked_us INTEGER NOT NULL,
             wire BLOB NOT NULL
         );
-        CREATE INDEX limbo_sender ON limbo (sender, fetched, bytes);
+        CREATE INDEX limbo_sender ON limbo (sender, bytes);
         ALTER TABLE warrant ADD COLUMN kept_us INTEGER NOT NULL DEFAULT 0;
         """
     )
@@ -119,14 +111,70 @@ def m003_limbo_by_digest(db: Database) -> None:
 
 @migrations()  # type: ignore[untyped-decorator]
 def m004_witness(db: Database) -> None:
-    """A witness' duty to each author, certificates that we obtained, members' standings;
-    when duties were lost with a disk."""
+    """A witness' duty to each author, certificates that we obtained, members' standings."""
     db.executescript(
         """
         CREATE TABLE duty (author BLOB PRIMARY KEY, duty BLOB NOT NULL) WITHOUT ROWID;
         CREATE TABLE certificate (author BLOB NOT NULL, seq INTEGER NOT NULL,
             certificate BLOB NOT NULL, PRIMARY KEY (author, seq)) WITHOUT ROWID;
         CREATE TABLE standing (agent BLOB PRIMARY KEY, standing BLOB NOT NULL) WITHOUT ROWID;
-        CREATE TABLE loss (id INTEGER PRIMARY KEY CHECK (id = 0), at_us INTEGER NOT NULL);
         """
     )
+
+
+@migrations()  # type: ignore[untyped-decorator]
+def m005_places(db: Database) -> None:
+    """The places of what is held alone; limbo by whether it was asked for; lost duties."""
+    db.executescript(
+        """
+        CREATE TABLE loss (id INTEGER PRIMARY KEY CHECK (id = 0), at_us INTEGER NOT NULL);
+        CREATE TABLE alone (author BLOB NOT NULL, seq INTEGER NOT NULL, record INTEGER NOT NULL,
+            bytes INTEGER NOT NULL, placed INTEGER NOT NULL DEFAULT 0,
+            PRIMARY KEY (author, seq, record)) WITHOUT ROWID;
+        CREATE INDEX alone_unplaced ON alone (record) WHERE NOT placed;
+        CREATE TABLE alone_load (author BLOB PRIMARY KEY, rows INTEGER NOT NULL,
+            bytes INTEGER NOT NULL) WITHOUT ROWID;
+        CREATE TRIGGER alone_came AFTER INSERT ON alone BEGIN
+            INSERT INTO alone_load VALUES (new.author, 1, new.bytes) ON CONFLICT (author)
+                DO UPDATE SET rows = rows + 1, bytes = bytes + excluded.bytes;
+        END;
+        CREATE TRIGGER alone_gone AFTER DELETE ON alone BEGIN
+            UPDATE alone_load SET rows = rows - 1, bytes = bytes - old.bytes
+                WHERE author = old.author;
+            DELETE FROM alone_load WHERE author = old.author AND NOT rows;
+        END;
+        DROP INDEX limbo_sender;
+        ALTER TABLE limbo RENAME TO limbo_before;
+        CREATE TABLE limbo (
+            id INTEGER PRIMARY KEY,
+            digest BLOB NOT NULL UNIQUE,
+            hash BLOB NOT NULL,
+            author BLOB NOT NULL,
+            seq INTEGER NOT NULL,
+            sender BLOB NOT NULL,
+            fetched INTEGER NOT NULL,
+            bytes INTEGER NOT NULL,
+            parked_us INTEGER NOT NULL,
+            wire BLOB NOT NULL
+        );
+        INSERT INTO limbo SELECT id, digest, hash, author, seq, sender, 0, bytes, parked_us, wire
+            FROM limbo_before;
+        DROP TABLE limbo_before;
+        CREATE INDEX limbo_sender ON limbo (sender, fetched, bytes);
+        """
+    )
+    db.conn.executemany(
+        "INSERT INTO alone (author, seq, record, bytes) VALUES (?,?,?,?)", _held_alone(db)
+    )
+
+
+def _held_alone(db: Database) -> Iterator[tuple[bytes, int, int, int]]:
+    """(author, place, row, bytes) of each record held alone; one that is damaged is passed over."""
+    for row, data, size_bytes in db.conn.execute(
+        "SELECT id, action, length(action) + coalesce(length(entry), 0) FROM record WHERE id < 0"
+    ):
+        try:
+            action = decode_action(data)
+        except (Malformed, TypeError):
+            continue
+        yield action.author, action.action_seq, row, size_bytes

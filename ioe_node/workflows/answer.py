@@ -65,7 +65,7 @@ async def answer(
     await take_turn(space, peer, len(data))
     try:
         request = requests.decode(data)
-        if not space.head_confirmed.is_set() and _shows(space, request):
+        if not space.sure and _shows(space, request):
             raise Busy("we have yet to ask what others hold of our chain; try again")
         space.quota.spend(peer, cost_of(request), 0, space.clock.now_us())
         if isinstance(request, Get | GetOps | Activity | Links | Places):

@@ -84,6 +84,7 @@ class CallHost:
         return self._head
 
     def _writable_head(self) -> Head:
+        self.space.check_branch()
         head = self.space.store.head(self.space.agent)
         if head is None or head.closed:
             raise CallError("this chain has no genesis or is closed; nothing can be written")
@@ -331,7 +332,8 @@ async def call_zome(
 ) -> Any:
     """Run one function for `caller` (ourselves by default) and commit what it staged.
 
-    Raises `CallError` and its kinds, or `Busy` (try again); then nothing was written.
+    Raises `CallError` and its kinds, `AnotherContinuation`, or `Busy` (try again); then nothing
+    was written.
     """
     authorise(space, caller or space.agent, secret, zome, name)
     host = CallHost(space, settlements, depth)

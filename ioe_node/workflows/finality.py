@@ -81,8 +81,9 @@ async def finalise(
 ) -> Certificate:
     """Have an action witnessed by a quorum; its certificate is kept and returned.
 
-    Raises `NeverFinal`, `CallError` for an action that cannot be had, `TransportError` when the
-    time is over (asking again goes on where this ended).
+    Raises `NeverFinal`, `CallError` for an action that cannot be had, `AnotherContinuation` for
+    ours once others hold another, `TransportError` when the time is over (asking again goes on
+    where this ended).
     """
     found = certificate_of(space, hash_)
     if found is not None:
@@ -124,6 +125,8 @@ async def _record(space: Space, hash_: ActionHash) -> Record:
     if record is None:
         raise CallError("nobody who can be reached holds that action")
     author, seq = record.action.author, record.action.action_seq
+    if author == space.agent:
+        space.check_branch()
     if not space.store.on_chain(author, seq, hash_):
         await catch_up(space, author, await authorities_of(space, author))
     held = space.store.record_at(author, seq)

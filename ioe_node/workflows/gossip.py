@@ -232,13 +232,13 @@ class Gossip:
         space, fetched = self._space, False
         settled_us = space.clock.now_us() - IN_FLIGHT_US
         for head in sorted(answer.heads, key=lambda head: -head.timestamp_us):
-            author, seq = AgentPubKey(head.author), head.action_seq
+            author, seq, hash_ = AgentPubKey(head.author), head.action_seq, ActionHash(head.hash)
             if lacks(space, head):
                 if space.is_authority(author) and head.timestamp_us < settled_us:
                     self._nursery.start_soon(self._fetch, author, peer)
                     fetched = True
-            elif not space.store.on_chain(author, seq, ActionHash(head.hash)):
-                space.want([ActionHash(head.hash)])  # another branch than ours: a fork
+            elif author != space.agent and not space.store.on_chain(author, seq, hash_):
+                space.want([hash_])  # another branch than ours: a fork
         ahead = await space.run(chains_ahead, space.store, authors_held(space), answer, settled_us)
         if ahead:
             lacking = await space.ask(peer, Offer(tuple(ahead)), COMPARE_TIMEOUT_S)

@@ -109,8 +109,8 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
 
 
 async def _keep_own(space: Space, warrant: Warrant | None) -> None:
-    """Sign and keep what a pass has found, if it has."""
-    if warrant is not None:
+    """Sign and keep what a pass has found, if it has; that is nothing against ourselves."""
+    if warrant is not None and warrant.warrantee != space.agent:
         try:
             await keep(space, seal_warrant(warrant, space.sign))
         except IoeError as error:

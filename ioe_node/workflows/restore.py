@@ -10,6 +10,9 @@ One answer is not believed where more can be had: the chain is held, for a time,
 those who can be reached and three of them have told.  A node alone writes on after that, but
 shows nothing of its chain to anybody until somebody has told (`Space.head_confirmed`), and goes
 on asking.  Where nobody can be asked nobody can be published to, so that waiting costs nothing.
+
+If what others hold excludes what was written here meanwhile, that can never leave: nothing more
+is written (`Space.check_branch`), and the owner is told to move the file away and begin again.
 """
 
 from collections.abc import Awaitable
@@ -19,7 +22,7 @@ from typing import Any
 
 import trio
 
-from ioe_node.errors import IoeError, Malformed, StoreError, TransportError
+from ioe_node.errors import AnotherContinuation, IoeError, Malformed, StoreError, TransportError
 from ioe_node.hdi import AgentPubKey, Invalid
 from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.record import Record, open_parcel
@@ -36,10 +39,6 @@ BEGIN_PATIENCE_S = 15.0
 HEAD_PATIENCE_S = 5.0
 RETRY_S = 1.0
 RETRY_MAX_S = 30.0
-
-
-class AnotherContinuation(StoreError):
-    """Other nodes hold another continuation of our chain: an older copy was written to."""
 
 
 def enough(told: int, reached: int, known: int) -> bool:
@@ -173,11 +172,13 @@ class Inquiry:
         for record in records:
             verdict = space.rules.validate(record, overlay.head(space.agent), overlay)
             if isinstance(verdict, Invalid):
-                raise AnotherContinuation(
+                space.astray = (
                     "other nodes hold another continuation of our chain than this disk: an older "
-                    "copy was put back and written to; ask the steward for a new invitation of a "
-                    "new node"
+                    f"copy was put back and written to; stop the node, move {space.store.path} "
+                    "away and start again: it takes up what the others hold, and what was written "
+                    "here meanwhile is lost"
                 )
+                raise AnotherContinuation(space.astray)
             overlay.add(record)
         await self.note_loss(records[-1].action.timestamp_us)
         ops = [space.ops_held(record) for record in records]

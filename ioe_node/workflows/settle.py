@@ -277,7 +277,7 @@ class Settlements:
         """One question about the promise in doubt, if there is one; the chain is held."""
         space = self._space
         promised = space.store.promised()
-        if promised is None:
+        if promised is None or space.astray:
             return
         seq, body = promised
         promise = unpack(body)
@@ -344,6 +344,7 @@ class Settlements:
         if space.chain_lock.statistics().owner is not trio.lowlevel.current_task():
             raise Busy("this chain is being written; try again")
         try:
+            space.check_branch()
             head = space.store.head(space.agent)
             place = (shared.ours.action_seq - 1, shared.ours.prev_action)
             if head is None or (head.seq, head.hash) != place:

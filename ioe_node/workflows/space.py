@@ -19,7 +19,7 @@ from ioe_node.core.membership import Membership
 from ioe_node.core.peer_book import PeerBook
 from ioe_node.core.quota import Fault, Limits, Quota
 from ioe_node.core.sys_validate import Rules
-from ioe_node.errors import Busy, IoeError, Malformed, Refused, TransportError
+from ioe_node.errors import AnotherContinuation, Busy, IoeError, Malformed, Refused, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash
 from ioe_node.model.agent_info import SignedInfo, open_info, seal_info
 from ioe_node.model.capability import CapGrant
@@ -151,6 +151,8 @@ class Space:
     head_confirmed: trio.Event = field(default_factory=trio.Event)
     """Set once enough others have said that they hold no more of our chain than we do: before
     that nothing of it is shown to anyone, and nothing witnessed (`workflows.restore`)."""
+    astray: str = ""
+    """Why nothing is written any more: others hold another continuation of our chain."""
     joined: bool = False
     """Whether we have looked around once, now or before a restart, and know our neighbours."""
     grants: tuple[CapGrant, ...] | None = None
@@ -398,6 +400,16 @@ class Space:
             self.faults.append(text)
             log.error("%s: %s", self.rules.definition.seed, text)
             self.signal({"kind": "fault", "text": text})
+
+    @property
+    def sure(self) -> bool:
+        """Whether we know what we have signed: enough have told, and nobody of another branch."""
+        return self.head_confirmed.is_set() and not self.astray
+
+    def check_branch(self) -> None:
+        """Raise `AnotherContinuation` once others were found to hold one."""
+        if self.astray:
+            raise AnotherContinuation(self.astray)
 
     def charge(self, peer: AgentPubKey, why: str, fault: Fault = Fault.REFUSED) -> None:
         """Note that a peer sent what it must not; see `core.quota`."""

@@ -91,7 +91,7 @@ def _barred(space: Space, ask: Ask) -> Declines | Forked | None:
         return Declines(BLOCKED)
     if known is not None and known.hash != ask.author.hash:
         return Forked(known.wire, ask.lineage.standing)
-    return None if space.head_confirmed.is_set() else Declines(UNSURE)
+    return None if space.sure else Declines(UNSURE)
 
 
 async def _bind(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlite_utils import Database
 
 from ioe_node.core.chain import verify_chain
 from ioe_node.errors import ChainBroken, DiskFull, LocalError, StoreError
@@ -19,6 +20,7 @@ from ioe_node.store.hash_index import short_of
 from ioe_node.store.limbo import ToPark
 from ioe_node.store.schema import migrations
 from ioe_node.store.store import Store
+from ioe_node.store.witness import WitnessRows
 
 
 @pytest.fixture
@@ -277,9 +279,38 @@ def test_migrations_are_applied_once(path: Path, new_author: Any) -> None:
         store.close()
 
 
-def database(store: Store) -> Any:
-    from sqlite_utils import Database
+def test_a_file_of_before_the_places_is_brought_up_to_date(path: Path, new_author: Any) -> None:
+    author = new_author(1)
+    author.genesis()
+    records = [author.create(bytes([number]) * 100, "t.Blob") for number in range(2)]
+    raw = sqlite3.connect(path, isolation_level=None)
+    migrations.apply(Database(raw), stop_before="m005_places")
+    for row, record in zip((-1, -2), records, strict=True):
+        values = (row, 0, 0, encode(record.proof), record.action_bytes, record.entry)
+        raw.execute("INSERT INTO record VALUES (?,?,?,?,?,?)", values)
+        raw.execute("INSERT INTO hash_index VALUES (?,?)", (short_of(record.hash), row))
+    raw.execute("INSERT INTO record VALUES (-3, 0, 0, x'', x'00', NULL)")
+    raw.execute(
+        "INSERT INTO limbo (digest, hash, author, seq, sender, bytes, parked_us, wire)"
+        " VALUES (x'01', x'02', ?, 0, ?, 7, 8, x'03')",
+        (author.agent, author.agent),
+    )
+    raw.close()
+    store = Store(path)
+    assert store.alone_at(author.agent, 3, 4) == records
+    size_bytes = sum(len(record.action_bytes) + 100 for record in records)
+    assert store.alone_load(author.agent) == (2, size_bytes)
+    assert [each.row for each in store.unplaced(-(2**63), 9)] == [-2, -1]
+    assert store.limbo.load(author.agent) == (1, 7)
+    assert store.limbo.load(author.agent, fetched=True) == (0, 0)
+    assert [store.limbo.wire(each.row) for each in store.limbo.page(0, 9)] == [b"\3"]
+    assert WitnessRows(store).lost_us() is None
+    store.drop_alone(records, [True, True])
+    assert store.alone_load(author.agent) == (0, 0)
+    store.close()
 
+
+def database(store: Store) -> Any:
     return Database(store._db)
 
 

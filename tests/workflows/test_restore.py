@@ -9,11 +9,13 @@ import pytest
 import trio
 
 from ioe_node.core.chain import Head
-from ioe_node.errors import Busy, TransportError
+from ioe_node.errors import AnotherContinuation, Busy, IoeError, TransportError
 from ioe_node.net.messages import Activity, Chain, Done
 from ioe_node.workflows import pages
+from ioe_node.workflows.finality import finalise, status
 from ioe_node.workflows.publish import deliver
 from ioe_node.workflows.restore import BEGIN_PATIENCE_S, HEAD_PATIENCE_S, enough
+from ioe_node.workflows.settle import CHAIN_WAIT_S
 from sim.checkers import faults
 from sim.swarm import Home, Swarm, open_swarm
 from sim.virtual_clock import run_virtual
@@ -279,30 +281,140 @@ def test_a_lying_answer_about_our_chain_is_charged_and_stops_nothing(
     play(story)
 
 
+async def go_astray(swarm: Swarm, home: Home, copy: Path) -> Head | None:
+    """Have a home write to an older copy, then meet the others; its head as they hold it."""
+    other = swarm.homes[3]
+    await put_aside(swarm, home, copy)
+    await enrol(home, other, "the true one")
+    assert await swarm.settle()
+    head = home.store.head(home.agent)
+    await put_back(swarm, home, copy)
+    cut_off(swarm, home)
+    await swarm.start(home)
+    with trio.fail_after(120):
+        for number in range(3):
+            await enrol(home, other, f"written while nobody could be asked {number}")
+    swarm.network.heal()
+    return head
+
+
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_copy_that_was_written_to_is_beyond_repair_but_no_fork(
+def test_a_copy_that_was_written_to_is_no_fork(
     play: Callable[[Story], None], tmp_path: Path, restarted: bool
 ) -> None:
     async def story(swarm: Swarm) -> None:
-        home, other = swarm.homes[2:4]
-        copy = tmp_path / "older copy"
-        await put_aside(swarm, home, copy)
-        await enrol(home, other, "the true one")
-        assert await swarm.settle()
-        await put_back(swarm, home, copy)
-        cut_off(swarm, home)
-        await swarm.start(home)
-        with trio.fail_after(120):
-            for number in range(3):
-                await enrol(home, other, f"written while nobody could be asked {number}")
+        home = swarm.homes[2]
+        await go_astray(swarm, home, tmp_path / "older copy")
         if restarted:
             await swarm.kill(home)
             await swarm.start(home)
-        swarm.network.heal()
         await trio.sleep(60)
         space = home.cell.space
         assert any("another continuation" in text for text in space.faults)
         assert not space.head_confirmed.is_set()
         assert [each.cell.space.blocked for each in swarm.homes] == [set()] * HOMES
+
+    play(story)
+
+
+def test_who_is_astray_writes_and_accuses_no_more_and_says_why(
+    play: Callable[[Story], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        home, other = swarm.homes[2:4]
+        true = await go_astray(swarm, home, tmp_path / "older copy")
+        space = home.cell.space
+        asked: list[Any] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(space, "want", lambda *hashes: asked.append(hashes))
+            await trio.sleep(60)
+        assert asked == [], "a peer that tells the head of the other branch is asked for nothing"
+        head = home.store.head(home.agent)
+        assert true is not None
+        assert head is not None
+        space.want([true.hash])
+        await trio.sleep(10)
+        assert "a warrant names us" not in caplog.text
+        payment = {"payee": other.agent, "amount_micro": 5}
+        with pytest.raises(AnotherContinuation, match=str(home.path)):
+            await enrol(home, other, "in vain")
+        with pytest.raises(AnotherContinuation):
+            await home.call("currency", "pay", payment)
+        with pytest.raises(AnotherContinuation):
+            await status(space, head.hash)
+        with pytest.raises(AnotherContinuation):
+            await finalise(space, head.hash)
+        assert home.store.head(home.agent) == head
+
+    play(story)
+
+
+def test_who_is_astray_shows_nothing_though_it_was_sure_before(
+    play: Callable[[Story], None],
+) -> None:
+    """Few could be asked at first, and told that they held no more."""
+
+    async def story(swarm: Swarm) -> None:
+        home, other = swarm.homes[2:4]
+        space = home.cell.space
+        space.astray = "another continuation"
+        held = home.store.head(home.agent)
+        with pytest.raises(Busy):
+            await other.cell.space.ask(home.agent, Activity(home.agent, 0))
+        with pytest.raises(Busy):
+            await other.call("currency", "pay", {"payee": home.agent, "amount_micro": 5})
+        assert home.store.head(home.agent) == held
+
+    play(story)
+
+
+def test_who_is_astray_comes_back_under_the_same_key(
+    play: Callable[[Story], None], tmp_path: Path
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        home, other = swarm.homes[2:4]
+        head = await go_astray(swarm, home, tmp_path / "older copy")
+        await trio.sleep(60)
+        assert home.cell.space.astray
+        await swarm.kill(home)
+        remove(home.path)
+        await swarm.start(home)
+        assert home.store.head(home.agent) == head
+        assert home.cell.space.faults == []
+        await enrol(home, other, "after")
+        await trio.sleep(10)
+        await home.call("currency", "pay", {"payee": other.agent, "amount_micro": 5})
+        assert await swarm.settle()
+        assert faults(swarm) == []
+        assert [each.cell.space.blocked for each in swarm.homes] == [set()] * HOMES
+
+    play(story)
+
+
+def test_who_is_astray_signs_no_settlement_and_asks_for_the_outcome_of_none(
+    play: Callable[[Story], None],
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        payer, payee = swarm.homes[2:4]
+        heads = [home.store.head(home.agent) for home in (payer, payee)]
+
+        async def pay() -> None:
+            with pytest.raises(IoeError):
+                await payer.call("currency", "pay", {"payee": payee.agent, "amount_micro": 5})
+
+        async with trio.open_nursery() as nursery, payee.cell.space.chain_lock:
+            nursery.start_soon(pay)
+            await trio.sleep(0.9 * CHAIN_WAIT_S)
+            assert payer.store.promised() is not None
+            payee.cell.space.astray = "another continuation"
+        payer.cell.space.astray, payee.cell.space.astray = "another continuation", ""
+        await trio.sleep(10)
+        assert [home.store.head(home.agent) for home in (payer, payee)] == heads
+        payer.cell.space.astray = ""
+        await trio.sleep(10)
+        assert payer.store.promised() is None, "it was taken back"
 
     play(story)
