@@ -10,8 +10,9 @@ the key's neighbourhood is reached in O(log N) hops.
                         \\--patience over---> overdue --on_success--> answered
 
 - *The window* is the `count` closest candidates, those failed or overdue left out; where only
-  some are looked for, it reaches to the `count`-th of them.  Whoever in it is unasked is asked, the closest first, with never more than `alpha` waited for.  There are no
-  rounds: a place that falls free is filled at once, so a slow peer slows one lane of three.
+  some count, it reaches to the `count`-th of these.  Whoever in it is unasked is asked, the closest
+  first, with never more than `alpha` waited for.  There are no rounds: a place that falls free is
+  filled at once, so a slow peer slows one lane of three.
 - *It ends* when all in the window have answered.  Nobody closer can be learned then, but from a
   peer farther away than all of them.
 - *Overdue* is not failed: the lookup goes on past such a peer, and its late answer still counts.
@@ -197,7 +198,9 @@ class Lookup:
         found: list[_Candidate] = []
         left = self._count
         for _, _, peer in self._nearest:
-            if left and self._candidates[peer].state in states:
+            if not left:
+                break
+            if self._candidates[peer].state in states:
                 found.append(self._candidates[peer])
                 left -= self._counts(peer)
         return found
