@@ -34,7 +34,7 @@ class Pending(Struct, frozen=True):
 class State(Struct, frozen=True):
     """`cells.json`: invitations as bytes, claims to finish, the next device's number.
 
-    `begun` says that a device has written in its community, which it is in before that.
+    `begun` says that a device has written in the community that it was claimed into.
     """
 
     cells: tuple[bytes, ...] = ()

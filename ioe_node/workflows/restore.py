@@ -79,7 +79,7 @@ class Inquiry:
     def known(self, named: bool) -> int:
         """How many there are that could tell, as far as we know.
 
-        Those `named` to us whom we never met may be invented: to wait for them has to end.
+        Those `named` to us whom nobody admitted may be invented: to wait for them has to end.
         Before anybody has answered, each member may know one that could.
         """
         space = self.space
@@ -97,7 +97,7 @@ class Inquiry:
     @property
     def likely(self) -> bool:
         """Whether most of those who can be reached have told, however few they are."""
-        return enough(len(self.told), len(self.reached), min(1, self.known(named=True)))
+        return enough(len(self.told), len(self.reached), min(1, self.known(named=False)))
 
     @property
     def _all_told(self) -> bool:
