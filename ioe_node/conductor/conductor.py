@@ -253,8 +253,12 @@ class Conductor:
     async def _run_cell(self, invitation: Invitation, opened: trio.Event) -> None:
         definition = invitation.definition(self.known)
         signer = self.signer()
-        # An owner's community is written down once its chain is begun.
-        begun = self.role == "owner" and invitation in self.home.invitations()
+        # An owner's community is written down once its chain is begun, a device's before that.
+        begun = (
+            invitation in self.home.invitations()
+            if self.role == "owner"
+            else self.home.state().begun
+        )
         peers = [
             split_address(text) for text in (*invitation.bootstrap, *self.config.network.bootstrap)
         ]
@@ -318,6 +322,9 @@ class Conductor:
 
     async def _start_device(self, nursery: trio.Nursery, cell: Cell) -> None:
         assert self.config.device is not None
+        state = self.home.state()
+        if not state.begun:
+            self.home.keep(replace(state, begun=True))
         owner = AgentPubKey(self.keystore.secrets["owner"])
         nursery.start_soon(devices.acknowledge, cell, owner)
         self.poller = await devices.make_poller(self, cell, self.config.device)

@@ -32,11 +32,15 @@ class Pending(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """`cells.json`: invitations as bytes, claims to finish, the next device's number."""
+    """`cells.json`: invitations as bytes, claims to finish, the next device's number.
+
+    `begun` says that a device has written in the community that it was claimed into.
+    """
 
     cells: tuple[bytes, ...] = ()
     pending: tuple[Pending, ...] = ()
     next_device: int = 0
+    begun: bool = False
 
 
 class Home:

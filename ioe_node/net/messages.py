@@ -83,12 +83,14 @@ class Links(Struct, frozen=True, tag="Links"):
 class Find(Struct, frozen=True, tag="Find"):
     """Whom do you know closest to a key, or to a place among the witnesses?
 
-    `count` of them at most, besides yourself.
+    `count` of them at most, besides yourself.  By key anybody, or `holders` of a share alone;
+    witnesses are holders.
     """
 
     key: Location
     by_place: bool
     count: Annotated[int, Meta(ge=0, le=FOUND_PEERS_MAX)] = FOUND_PEERS_MAX
+    holders: bool = False
 
 
 class Span(Struct, frozen=True, array_like=True):

@@ -27,6 +27,8 @@ def known_near(space: Space, ask: Find) -> Peers:
     """The infos of those whom we know closest to a key or place, ours first."""
     if ask.by_place:
         near = space.membership.closest_by_place(ask.key, ask.count)
+    elif ask.holders:
+        near = list(space.membership.authorities(ask.key))[: ask.count]
     else:
         near = space.membership.closest(ask.key, ask.count)
     known = [space.peers.signed_of(agent) for agent in near if agent != space.agent]
@@ -59,32 +61,43 @@ async def ask_near(
     key: int,
     by_place: bool = False,
     count: int = FOUND_PEERS_MAX,
+    holders: bool = False,
 ) -> list[AgentPubKey]:
     """Whom a peer knows closest to a key; raises what `Space.ask` does."""
-    answer = await space.ask(peer, Find(key, by_place, count), FIND_TIMEOUT_S)
+    answer = await space.ask(peer, Find(key, by_place, count, holders), FIND_TIMEOUT_S)
     if not isinstance(answer, Peers):
         raise Malformed("a search for peers answered by something else")
     return [agent for agent in learn_all(space, answer.infos, peer) if agent != space.agent]
 
 
-async def lookup(space: Space, key: int, count: int = REDUNDANCY, by_place: bool = False) -> Done:
-    """The `count` members closest to a key, or place, that answer; ourselves left out."""
-    start = (
-        space.membership.closest_by_place(key, FOUND_PEERS_MAX)
-        if by_place
-        else space.membership.closest(key, FOUND_PEERS_MAX)
-    )
+async def lookup(
+    space: Space,
+    key: int,
+    count: int = REDUNDANCY,
+    by_place: bool = False,
+    holders: bool = False,
+) -> Done:
+    """The `count` members closest to a key, or place, that answer; ourselves left out.
+
+    Of `holders` of a share `count`, and of those who were asked the others too that are closer.
+    """
+    if by_place:
+        start = space.membership.closest_by_place(key, FOUND_PEERS_MAX)
+    else:
+        start = space.membership.closest(key, FOUND_PEERS_MAX)
+        start += space.membership.authorities(key) if holders else ()
     search = Lookup(
         key,
         [(agent, _at(space, agent, by_place)) for agent in start if agent != space.agent],
         space.clock.now_us(),
         count=count,
+        counts=lambda peer: not holders or holds(space, peer),
     )
     answered = Bell()
 
     async def one(peer: AgentPubKey) -> None:
         try:
-            near = await ask_near(space, peer, key, by_place)
+            near = await ask_near(space, peer, key, by_place, holders=holders)
             closer = [(agent, _at(space, agent, by_place)) for agent in near]
             search.on_success(peer, closer, space.clock.now_us())
         except IoeError as error:
@@ -117,7 +130,7 @@ async def authorities_of(space: Space, basis: bytes) -> tuple[AgentPubKey, ...]:
     if found is not None and found[0] > now_us:
         return found[1]
     done = await lookup(space, key)
-    holders = tuple(agent for agent in done.peers if _holds(space, agent)) or known
+    holders = tuple(agent for agent in done.peers if holds(space, agent)) or known
     if space.joined:
         if len(space.found) >= FOUND_MAX:
             space.found.pop(next(iter(space.found)))
@@ -125,6 +138,7 @@ async def authorities_of(space: Space, basis: bytes) -> tuple[AgentPubKey, ...]:
     return holders
 
 
-def _holds(space: Space, agent: AgentPubKey) -> bool:
+def holds(space: Space, agent: AgentPubKey) -> bool:
+    """Whether an agent holds a share for others; so we take it to be until it has said."""
     info = space.peers.info_of(agent)
     return info is None or info.holds

@@ -13,8 +13,13 @@ on asking.  Where nobody can be asked nobody can be published to, so that waitin
 
 If what others hold excludes what was written here meanwhile, that can never leave: nothing more
 is written (`Space.check_branch`), and the owner is told to move the file away and begin again.
+
+Only who holds a share can tell: a member without one has nothing of us to tell of, and leads us
+to the others.  Who is there and does not tell is waited for a few rounds and then left out, or one
+could keep us silent for ever.
 """
 
+from collections import Counter
 from collections.abc import Awaitable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -28,17 +33,19 @@ from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.record import Record, open_parcel
 from ioe_node.net.messages import Activity, Chain
 from ioe_node.workflows.genesis import genesis
-from ioe_node.workflows.locate import ask_near, lookup
+from ioe_node.workflows.locate import ask_near, holds, lookup
 from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.space import Space, log
 
 ASK_TIMEOUT_S = 3.0
 PEERS_ASKED_MAX = 8
 TELL_ENOUGH = 3
+FAILURES_MAX = 3
 BEGIN_PATIENCE_S = 15.0
 HEAD_PATIENCE_S = 5.0
 RETRY_S = 1.0
 RETRY_MAX_S = 30.0
+NOTICE_AFTER_S = 180.0
 
 
 def enough(told: int, reached: int, known: int) -> bool:
@@ -54,24 +61,47 @@ class Inquiry:
     bootstrap: tuple[AgentPubKey, ...]
     from_seq: int
     told: set[AgentPubKey] = field(default_factory=set)
-    reached: set[AgentPubKey] = field(default_factory=set)
+    _asked: set[AgentPubKey] = field(default_factory=set)
+    _there: set[AgentPubKey] = field(default_factory=set)
+    _led: bool = False
+    _failures: Counter[AgentPubKey] = field(default_factory=Counter)
+    _notice: str = ""
     _liars: set[AgentPubKey] = field(default_factory=set)
     _lost_us: int = 0
 
     @property
-    def known(self) -> int:
-        """How many there are that could be asked, as far as we know."""
-        return len({*self.space.peers.agents(), *self.bootstrap, *self.reached})
+    def reached(self) -> set[AgentPubKey]:
+        """Who answers and may yet tell, or has told."""
+        silent = {peer for peer, rounds in self._failures.items() if rounds >= FAILURES_MAX}
+        return ((self._there - silent) | self.told) - self._liars
+
+    def known(self, named: bool) -> int:
+        """How many there are that could tell, as far as we know.
+
+        Those `named` to us whom nobody admitted may be invented: to wait for them has to end.
+        Before anybody has answered, each member may know one that could.
+        """
+        space = self.space
+        others = {peer for peer in space.peers.agents() if named or peer in space.admitted}
+        could = {peer for peer in {*others, *self.bootstrap} if holds(space, peer)}
+        if not could and not self._led:
+            could = others
+        return len((could - space.blocked) | self.reached)
 
     @property
     def enough(self) -> bool:
         """Whether more answers need not be waited for."""
-        return enough(len(self.told), len(self.reached), self.known)
+        return enough(len(self.told), len(self.reached), self.known(named=False))
 
     @property
     def likely(self) -> bool:
         """Whether most of those who can be reached have told, however few they are."""
-        return enough(len(self.told), len(self.reached), min(1, self.known))
+        return enough(len(self.told), len(self.reached), min(1, self.known(named=False)))
+
+    @property
+    def _all_told(self) -> bool:
+        """Whether enough have told, even if all that were named to us are there."""
+        return enough(len(self.told), len(self.reached), self.known(named=True))
 
     async def wait(self, patience_s: float) -> None:
         """Ask again and again until enough have told, or for so long.
@@ -81,16 +111,18 @@ class Inquiry:
         """
         until_s = trio.current_time() + patience_s
         await self.round(nullcontext())
-        while not self.enough and trio.current_time() < until_s:
+        while not self._all_told and trio.current_time() < until_s:
             await trio.sleep(RETRY_S)
             await self.round(nullcontext())
 
     async def round(self, hold: AbstractAsyncContextManager[None]) -> None:
         """Ask those closest to us once, and take all that they have while we `hold` the chain."""
         peers = await self._keepers()
-        self.reached = {*peers, *self.told} - self._liars
+        self._there = {peer for peer in peers if holds(self.space, peer)}
+        self._asked |= self._there
+        silent: set[AgentPubKey] = set()
         while True:
-            answers = await self._ask(peers)
+            answers = await self._ask(peers, silent)
             async with hold:
                 for bundle in (bundle for answer in answers for bundle in answer):
                     await self._take(bundle)
@@ -98,15 +130,19 @@ class Inquiry:
             if not ends:
                 break
             self.from_seq = max(ends) + 1
+        self._failures.update(silent)
 
     async def _keepers(self) -> list[AgentPubKey]:
-        """Who should hold our chain: those closest to us, whom the bootstrap peers lead to."""
+        """Who should hold our chain: the holders closest to us, whom the bootstrap peers lead to.
+
+        Where these are few, others too: one whose disk is full may have what it held before.
+        """
         space, near = self.space, key_of(self.space.agent)
         there: list[AgentPubKey] = []
 
         async def one(peer: AgentPubKey) -> None:
             try:
-                await ask_near(space, peer, near)
+                await ask_near(space, peer, near, holders=True)
                 there.append(peer)
             except IoeError as error:
                 log.debug("asking %s for peers: %s", to_text(peer)[:12], error)
@@ -115,23 +151,33 @@ class Inquiry:
             for peer in self.bootstrap:
                 if peer not in space.admitted:
                     nursery.start_soon(one, peer)
-        found = await lookup(space, near, PEERS_ASKED_MAX)
-        return list(dict.fromkeys([*found.peers, *sorted(there)]))[:PEERS_ASKED_MAX]
+        found = await lookup(space, near, PEERS_ASKED_MAX, holders=True)
+        answered = dict.fromkeys([*found.peers, *sorted(there)])
+        self._led = self._led or bool(answered)
+        return sorted(answered, key=lambda peer: not holds(space, peer))[:PEERS_ASKED_MAX]
 
-    async def _ask(self, peers: list[AgentPubKey]) -> list[list[list[Record]]]:
-        """The bundles that each of those who answer holds from `from_seq` on."""
+    async def _ask(
+        self, peers: list[AgentPubKey], silent: set[AgentPubKey]
+    ) -> list[list[list[Record]]]:
+        """The bundles that each of those who answer holds from `from_seq` on.
+
+        `silent` is kept up to date: those of the peers who did not answer when last asked.
+        """
         answers: list[list[list[Record]]] = []
 
         async def one(peer: AgentPubKey) -> None:
             try:
                 ask = Activity(self.space.agent, self.from_seq)
                 answers.append(self._open(await self.space.ask(peer, ask, ASK_TIMEOUT_S)))
-                self.told.add(peer)
+                silent.discard(peer)
+                del self._failures[peer]
+                if holds(self.space, peer):
+                    self.told.add(peer)
             except Malformed as error:
                 self._liars.add(peer)
-                self.reached.discard(peer)
                 self.space.charge(peer, str(error))
             except IoeError as error:
+                silent.add(peer)
                 log.debug("asking %s for our chain: %s", to_text(peer)[:12], error)
 
         async with trio.open_nursery() as nursery:
@@ -195,6 +241,27 @@ class Inquiry:
             async with space.witness_lock:
                 await space.run(space.witness_rows.forget, at_us)
 
+    def in_words(self) -> str:
+        """Who was asked and who told, for the owner."""
+
+        def names(peers: set[AgentPubKey]) -> str:
+            return ", ".join(to_text(peer)[:12] for peer in sorted(peers)) or "nobody"
+
+        return (
+            "nothing of our chain is shown to others, as too few have told what they hold of it "
+            f"(asked: {names(self._asked)}; told: {names(self.told)}); see that their nodes run "
+            "and can be reached"
+        )
+
+    def notify(self, text: str) -> None:
+        """Have this text, or none, in the status, in the place of the last."""
+        if text != self._notice:
+            space = self.space
+            space.faults = [each for each in space.faults if each != self._notice]
+            self._notice = text
+            if text:
+                space.fault(text)
+
 
 async def begin(space: Space, bootstrap: tuple[AgentPubKey, ...], begun: bool) -> None:
     """Our first time here: genesis, unless others already hold a chain of ours.
@@ -210,7 +277,7 @@ async def begin(space: Space, bootstrap: tuple[AgentPubKey, ...], begun: bool) -
         await inquiry.wait(BEGIN_PATIENCE_S)
         if space.store.head(space.agent) is not None:
             return
-        if not inquiry.told and inquiry.known:
+        if not inquiry.told and inquiry.known(named=True):
             raise TransportError("no node of the community answers; is one of them running?")
         if begun:
             raise StoreError(
@@ -227,8 +294,10 @@ async def check_head(
 ) -> None:
     """Ask what others hold of our chain, which is held for a while; until enough have told.
 
-    Once most of those who can be reached have told, we show it, however few they are.
+    Once most of those who can be reached have told, we show it, however few they are.  While they
+    have not, the owner is told who was asked.
     """
+    notice_at_s = trio.current_time() + NOTICE_AFTER_S
     inquiry = Inquiry(space, bootstrap, space.store.receipted_seq())
     async with space.chain_lock:
         task_status.started()
@@ -238,6 +307,9 @@ async def check_head(
     while True:
         if inquiry.enough or inquiry.likely:
             space.head_confirmed.set()
+            inquiry.notify("")
+        elif trio.current_time() >= notice_at_s:
+            inquiry.notify(inquiry.in_words())
         if inquiry.enough:
             return
         await trio.sleep(pause_s * (0.5 + space.rng.random() / 2))

@@ -11,6 +11,8 @@ from ioe_node.conductor import devices
 from ioe_node.conductor.home import Home
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.errors import CallError, LocalError, PairingRefused, StoreError, TransportError
+from ioe_node.net.messages import Activity, Chain
+from ioe_node.workflows import pages
 
 CODE, WRONG = "1234-5678", "1111-2222"
 
@@ -237,6 +239,24 @@ async def test_an_owner_that_cannot_write_the_claim_gives_no_seed(
     await trio.sleep(2)
     assert roof.conductor.role == "unowned"
     await owner.call("device_claim", device="roof", code=CODE)
+
+
+async def test_a_device_whose_chain_is_lost_and_nowhere_held_begins_no_other(
+    claimed: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, roof = await claimed()
+    await roof.stop()
+    for file in (roof.home.path / "cells").iterdir():
+        file.unlink()
+    honest = pages._activity
+
+    def hold_nothing(space: Any, ask: Activity) -> Any:
+        return Chain((), False) if space.agent == owner.agent else honest(space, ask)
+
+    monkeypatch.setattr(pages, "_activity", hold_nothing)
+    await roof.start()
+    (fault,) = (await roof.call("status"))["faults"]
+    assert "gone from its disk" in fault
 
 
 async def test_a_device_goes_on_where_its_chain_ends(claimed: Any, autojump: Any) -> None:

@@ -90,6 +90,7 @@ REQUESTS: list[msgspec.Struct] = [
     Activity(HASH, 7),
     Links(HASH, HASH),
     Find(2**32 - 1, True),
+    Find(0, False, 8, True),
     Compare((SPAN,), (SPAN,), DIGEST, (HASH,), (INFO,)),
     Offer((HEAD,)),
     GetOps((OpName(0, -1),)),

@@ -201,12 +201,13 @@ def test_a_corrupted_copy_does_not_stand_in_the_way_of_the_honest_one(
         for home in (judge, swarm.homes[0]):
             swarm.network.cut(author.agent, home.agent)
         await author.call("identity", "enrol", enrolment(judge, "clock"))
-        await trio.sleep(2)
+        await trio.sleep(0.2)
         head = mallory.store.head(author.agent)
         assert head is not None
         record = mallory.store.record(head.hash)
         assert record is not None
         whole = record.wire()
+        assert not judge.store.has(record.hash)
         spoilt = WireRecord(whole.action, whole.proof, b"corrupted")
         space = judge.cell.space
         await incoming_ops.park(space, mallory.agent, [spoilt])

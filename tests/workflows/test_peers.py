@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from ioe_node.hdi import AgentPubKey
-from ioe_node.model.agent_info import SignedInfo, seal_info
+from ioe_node.model.agent_info import SignedInfo, open_info, seal_info
 from ioe_node.model.hashes import proof_digest
 from ioe_node.model.signing import Signer
+from ioe_node.net.messages import Find
+from ioe_node.workflows.locate import known_near
 from ioe_node.workflows.space import STRANGERS_MAX, STRANGERS_PER_NAMER_MAX, Space
 from sim.swarm import Swarm, open_swarm
 from sim.virtual_clock import run_virtual
@@ -64,5 +66,21 @@ def test_many_that_name_many_crowd_out_their_own(on_a_home: Any) -> None:
         assert len(space.named) == len(space.strangers()) == STRANGERS_MAX
         assert real in space.strangers()
         assert space.learn(info(space, "real, too"), signer("other").agent) in space.strangers()
+
+    on_a_home(story)
+
+
+def test_holders_are_named_alone_to_who_asks_for_them(on_a_home: Any) -> None:
+    async def story(swarm: Swarm) -> None:
+        for _ in range(3):
+            await swarm.add(holds=False)
+        holder, asked = swarm.homes[1], swarm.homes[0].cell.space
+
+        def named(holders: bool) -> set[bytes]:
+            infos = known_near(asked, Find(0, False, 20, holders)).infos[1:]
+            return {open_info(each, asked.dna, None).agent for each in infos}
+
+        assert named(False) == {each.agent for each in swarm.homes[1:]}
+        assert named(True) == {holder.agent}
 
     on_a_home(story)
