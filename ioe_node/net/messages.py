@@ -83,11 +83,12 @@ class Links(Struct, frozen=True, tag="Links"):
 class Find(Struct, frozen=True, tag="Find"):
     """Whom do you know closest to a key, or to a place among the witnesses?
 
-    `count` of them at most, besides yourself.
+    `count` of them at most, besides yourself; of holders only, if they are asked for.
     """
 
     key: Location
     by_place: bool
+    holders: bool = False
     count: Annotated[int, Meta(ge=0, le=FOUND_PEERS_MAX)] = FOUND_PEERS_MAX
 
 

@@ -115,7 +115,7 @@ class Gossip:
             return
         self._seen_version = space.membership.version
         living, dead = set(space.others()), space.membership.dead()
-        near = space.membership.closest(key_of(space.agent), NEIGHBOURS)
+        near = space.membership.closest(key_of(space.agent), NEIGHBOURS, holders=True)
         if any(agent not in living for agent in self._neighbours):
             # Who has left changes the shares of all around: ask everyone once.
             self._ask_soon(near)

@@ -28,7 +28,7 @@ def known_near(space: Space, ask: Find) -> Peers:
     if ask.by_place:
         near = space.membership.closest_by_place(ask.key, ask.count)
     else:
-        near = space.membership.closest(ask.key, ask.count)
+        near = space.membership.closest(ask.key, ask.count, ask.holders)
     known = [space.peers.signed_of(agent) for agent in near if agent != space.agent]
     return Peers((space.info(), *(signed for signed in known if signed is not None)))
 
@@ -58,21 +58,30 @@ async def ask_near(
     peer: AgentPubKey,
     key: int,
     by_place: bool = False,
+    holders: bool = False,
     count: int = FOUND_PEERS_MAX,
 ) -> list[AgentPubKey]:
     """Whom a peer knows closest to a key; raises what `Space.ask` does."""
-    answer = await space.ask(peer, Find(key, by_place, count), FIND_TIMEOUT_S)
+    answer = await space.ask(peer, Find(key, by_place, holders, count), FIND_TIMEOUT_S)
     if not isinstance(answer, Peers):
         raise Malformed("a search for peers answered by something else")
     return [agent for agent in learn_all(space, answer.infos, peer) if agent != space.agent]
 
 
-async def lookup(space: Space, key: int, count: int = REDUNDANCY, by_place: bool = False) -> Done:
-    """The `count` members closest to a key, or place, that answer; ourselves left out."""
+async def lookup(
+    space: Space,
+    key: int,
+    count: int = REDUNDANCY,
+    by_place: bool = False,
+    holders: bool = False,
+) -> Done:
+    """The `count` members closest to a key, or place, that answer, or holders only; ourselves left
+    out.
+    """
     start = (
         space.membership.closest_by_place(key, FOUND_PEERS_MAX)
         if by_place
-        else space.membership.closest(key, FOUND_PEERS_MAX)
+        else space.membership.closest(key, FOUND_PEERS_MAX, holders)
     )
     search = Lookup(
         key,
@@ -84,8 +93,12 @@ async def lookup(space: Space, key: int, count: int = REDUNDANCY, by_place: bool
 
     async def one(peer: AgentPubKey) -> None:
         try:
-            near = await ask_near(space, peer, key, by_place)
-            closer = [(agent, _at(space, agent, by_place)) for agent in near]
+            near = await ask_near(space, peer, key, by_place, holders)
+            closer = [
+                (agent, _at(space, agent, by_place))
+                for agent in near
+                if not holders or _holds(space, agent)
+            ]
             search.on_success(peer, closer, space.clock.now_us())
         except IoeError as error:
             log.debug("asking %s for peers: %s", to_text(peer)[:12], error)
@@ -116,8 +129,8 @@ async def authorities_of(space: Space, basis: bytes) -> tuple[AgentPubKey, ...]:
     found = space.found.get(key)
     if found is not None and found[0] > now_us:
         return found[1]
-    done = await lookup(space, key)
-    holders = tuple(agent for agent in done.peers if _holds(space, agent)) or known
+    done = await lookup(space, key, holders=True)
+    holders = done.peers or known
     if space.joined:
         if len(space.found) >= FOUND_MAX:
             space.found.pop(next(iter(space.found)))

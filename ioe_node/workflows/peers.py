@@ -8,6 +8,7 @@ Whoever is named to us is met if there is room for it: only the membrane makes i
 
 import trio
 
+from ioe_node.core.membership import NEAREST
 from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import AgentPubKey, Invalid
 from ioe_node.model.agent_info import INFO_BYTES_MAX, SignedInfo
@@ -79,7 +80,9 @@ def _worth_meeting(space: Space) -> list[AgentPubKey]:
     found = []
     for agent in space.strangers():
         info = space.peers.info_of(agent)
-        if info is not None and space.membership.has_room(agent, witness_place(agent, info.proof)):
+        if info is None:
+            continue
+        if space.membership.has_room(agent, witness_place(agent, info.proof), info.holds):
             found.append(agent)
     if len(found) <= STRANGERS_PER_ROUND_MAX:
         return found
@@ -87,10 +90,12 @@ def _worth_meeting(space: Space) -> list[AgentPubKey]:
 
 
 async def _meet(space: Space, peer: AgentPubKey) -> None:
-    """Be admitted and admit; who is near us, or all that we know, says who else is near."""
-    near = space.membership.is_near(key_of(peer))
+    """Be admitted and admit; who is near us, or all that we know, says which holders are near."""
+    info = space.peers.info_of(peer)
+    near = space.membership.is_near(key_of(peer), info is None or info.holds)
+    count = FOUND_PEERS_MAX if near else 0
     try:
-        await ask_near(space, peer, key_of(space.agent), count=FOUND_PEERS_MAX if near else 0)
+        await ask_near(space, peer, key_of(space.agent), holders=True, count=count)
     except IoeError as error:
         log.debug("meeting %s: %s", to_text(peer)[:12], error)
         if peer not in space.admitted:
@@ -98,12 +103,15 @@ async def _meet(space: Space, peer: AgentPubKey) -> None:
 
 
 async def _refresh(space: Space) -> None:
-    """Look up our own key and place; then ask one member at each distance, the largest first.
+    """Look up our own key and place, and the holders near us if not all who are near us hold; then
+    ask one member at each distance, the largest first.
 
     Until one names fewer there than it could: the rest the first lookup has passed by.
     """
     ours = key_of(space.agent)
     await lookup(space, ours)
+    if space.membership.closest(ours, NEAREST) != space.membership.closest(ours, NEAREST, True):
+        await lookup(space, ours, holders=True)
     await lookup(space, space.membership.place, by_place=True)
     for bits in range(KEY_BITS, 0, -1):
         key = ours ^ (1 << bits - 1) ^ space.rng.randrange(1 << bits - 1)

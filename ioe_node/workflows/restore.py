@@ -116,7 +116,7 @@ class Inquiry:
             for peer in self.bootstrap:
                 if peer not in space.admitted:
                     nursery.start_soon(one, peer)
-        found = await lookup(space, near, PEERS_ASKED_MAX)
+        found = await lookup(space, near, PEERS_ASKED_MAX, holders=True)
         return list(dict.fromkeys([*found.peers, *sorted(there)]))[:PEERS_ASKED_MAX]
 
     async def _ask(self, peers: list[AgentPubKey]) -> list[list[list[Record]]]:

@@ -266,6 +266,15 @@ class Space:
         if self.membership.version != before:
             self.members_changed()
 
+    def _take_in(self) -> None:
+        """Somebody was forgotten: keep those who were admitted when there was no room for them."""
+        for agent in self.peers.agents():
+            info = self.peers.info_of(agent)
+            if info is None or agent not in self.admitted or agent in self.blocked:
+                continue
+            if self.membership.has_room(agent, witness_place(agent, info.proof), info.holds):
+                self._keep(agent)
+
     def recall_info(self, signed: SignedInfo) -> AgentPubKey:
         """Take up a member's info from our own disk, however old."""
         info = open_info(signed, self.dna, None)
@@ -302,6 +311,9 @@ class Space:
         silent = self.membership.forget_silent(self.clock.now_us())
         if silent:
             self.store.forget_peers(silent)
+            for agent in silent:
+                self.peers.forget(agent)
+            self._take_in()
             self.members_changed()
 
     def others(self) -> list[AgentPubKey]:
@@ -327,6 +339,7 @@ class Space:
         self.blocked.add(agent)
         self.admitted.pop(agent, None)
         self.membership.forget(agent)
+        self._take_in()
         self.members_changed()
 
     def authorities(self, basis: bytes) -> tuple[AgentPubKey, ...]:
