@@ -117,6 +117,16 @@ async def lookup(
                     return done
 
 
+async def lookup_near_us(space: Space, count: int = REDUNDANCY) -> tuple[AgentPubKey, ...]:
+    """The members closest to our key, after the closest holders where not all of those hold."""
+    ours = key_of(space.agent)
+    members = (await lookup(space, ours, count)).peers
+    if all(_holds(space, agent) for agent in members):
+        return members
+    holders = (await lookup(space, ours, count, holders=True)).peers
+    return tuple(dict.fromkeys([*holders, *members]))
+
+
 async def authorities_of(space: Space, basis: bytes) -> tuple[AgentPubKey, ...]:
     """The authorities of any basis, closest first: from what we know, or found by asking.
 

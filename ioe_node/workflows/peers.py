@@ -8,14 +8,13 @@ Whoever is named to us is met if there is room for it: only the membrane makes i
 
 import trio
 
-from ioe_node.core.membership import NEAREST
 from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import AgentPubKey, Invalid
 from ioe_node.model.agent_info import INFO_BYTES_MAX, SignedInfo
 from ioe_node.model.codec import Codec
 from ioe_node.model.hashes import key_of, proof_digest, to_text, witness_place
 from ioe_node.net.messages import FOUND_PEERS_MAX, Hello, encode, hellos
-from ioe_node.workflows.locate import ask_near, lookup
+from ioe_node.workflows.locate import ask_near, lookup, lookup_near_us
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.turns import refuse_shunned
 
@@ -103,15 +102,12 @@ async def _meet(space: Space, peer: AgentPubKey) -> None:
 
 
 async def _refresh(space: Space) -> None:
-    """Look up our own key and place, and the holders near us if not all who are near us hold; then
-    ask one member at each distance, the largest first.
+    """Look up our own key and place; then ask one member at each distance, the largest first.
 
     Until one names fewer there than it could: the rest the first lookup has passed by.
     """
     ours = key_of(space.agent)
-    await lookup(space, ours)
-    if space.membership.closest(ours, NEAREST) != space.membership.closest(ours, NEAREST, True):
-        await lookup(space, ours, holders=True)
+    await lookup_near_us(space)
     await lookup(space, space.membership.place, by_place=True)
     for bits in range(KEY_BITS, 0, -1):
         key = ours ^ (1 << bits - 1) ^ space.rng.randrange(1 << bits - 1)

@@ -25,7 +25,7 @@ from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.record import Record, open_parcel
 from ioe_node.net.messages import Activity, Chain
 from ioe_node.workflows.genesis import genesis
-from ioe_node.workflows.locate import ask_near, lookup
+from ioe_node.workflows.locate import ask_near, lookup_near_us
 from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.space import Space, log
 
@@ -116,8 +116,8 @@ class Inquiry:
             for peer in self.bootstrap:
                 if peer not in space.admitted:
                     nursery.start_soon(one, peer)
-        found = await lookup(space, near, PEERS_ASKED_MAX, holders=True)
-        return list(dict.fromkeys([*found.peers, *sorted(there)]))[:PEERS_ASKED_MAX]
+        found = await lookup_near_us(space, PEERS_ASKED_MAX)
+        return list(dict.fromkeys([*found, *sorted(there)]))[:PEERS_ASKED_MAX]
 
     async def _ask(self, peers: list[AgentPubKey]) -> list[list[list[Record]]]:
         """The bundles that each of those who answer holds from `from_seq` on."""

@@ -137,7 +137,7 @@ class Space:
     """Who named each stranger to us, the oldest first."""
     gone: dict[AgentPubKey, int] = field(default_factory=dict)
     doubted: set[AgentPubKey] = field(default_factory=set)
-    offered: dict[AgentPubKey, AgentPubKey] = field(default_factory=dict)
+    offered: dict[AgentPubKey, dict[AgentPubKey, int]] = field(default_factory=dict)
     found: dict[int, tuple[int, tuple[AgentPubKey, ...]]] = field(default_factory=dict)
     wanted: set[ActionHash] = field(default_factory=set)
     wanted_chains: set[ActionHash] = field(default_factory=set)
@@ -454,6 +454,7 @@ class Space:
         peers: Sequence[AgentPubKey],
         request: Request,
         take: Callable[[Answer], T | None],
+        timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> tuple[AgentPubKey, T] | None:
         """Ask peers in turn, without waiting for slow ones; the first answer that `take` accepts,
         and whose it is.
@@ -467,7 +468,7 @@ class Space:
 
         async def one(peer: AgentPubKey, scope: trio.CancelScope) -> None:
             try:
-                taken = take(await self.ask(peer, request))
+                taken = take(await self.ask(peer, request, timeout_s))
                 self.slow.discard(peer)
             except IoeError as error:
                 if isinstance(error, Malformed):

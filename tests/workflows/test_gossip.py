@@ -228,8 +228,8 @@ def test_an_offer_is_fetched_if_it_is_in_our_share_and_answered_with_what_is_lac
         assert not lacks(space, known)
         lacking = answer_offer(space, peer.agent, Offer((known, further)))
         assert lacking.authors == (peer.agent,)
-        expected = {peer.agent: peer.agent} if space.is_authority(peer.agent) else {}
-        assert space.offered == expected
+        expected = {peer.agent: 900} if space.is_authority(peer.agent) else {}
+        assert space.offered == {peer.agent: expected}
 
     play(story)
 
@@ -243,8 +243,8 @@ def test_one_that_offers_much_leaves_room_for_the_offers_of_others(play: Play) -
         ours = [author for author in authors if space.is_authority(author)]
         heads = [HeadOf(author, 9, head.hash, head.timestamp_us) for author in ours]
         answer_offer(space, peer.agent, Offer(tuple(heads[:-1])))
-        assert list(space.offered.values()) == [peer.agent] * OFFERED_PER_PEER_MAX
+        assert len(space.offered[peer.agent]) == OFFERED_PER_PEER_MAX
         answer_offer(space, other.agent, Offer(tuple(heads[-1:])))
-        assert space.offered[ours[-1]] == other.agent
+        assert space.offered[other.agent] == {ours[-1]: 9}
 
     play(story)
