@@ -4,8 +4,9 @@ A network may have more members than one node can know.  As in Kademlia we keep 
 `BUCKET_PEERS_MAX` for each power of two of XOR distance: few of the many far away, all of the few
 close by, and the `NEAREST` in any case, and as many of the nearest holders: where most members
 hold nothing, those of our share are farther away.  So what is close to us we judge ourselves, and
-for the rest there is `core.lookup`; in a network of some dozens everyone simply knows everyone.  There are
-two spaces of that kind: the *key* of an agent says what it holds, its *place* whose witness it is.
+for the rest there is `core.lookup`; in a network of some dozens everyone simply knows everyone.
+There are two spaces of that kind: the *key* of an agent says what it holds, its *place* whose
+witness it is.
 
 An authority set counts only who is alive, as far as we see: who answers is, and who has left
 `FAILURES_MAX` requests unanswered is not until it is heard again.  The dead keep their place here

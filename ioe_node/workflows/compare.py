@@ -192,7 +192,7 @@ def differing(
     first = turn % max(1, len(whole))
     listed: dict[Range, Sequence[Name]] = {}
     room = NAMES_MAX
-    for span, (count, digest) in (*summed[first:], *summed[:first]):
+    for span, (count, digest) in summed[first:] + summed[:first]:
         if digest == wanted[span]:
             continue
         if count > NAMED_MAX and span[0] != span[1]:

@@ -1,4 +1,6 @@
-"""Meeting: whoever invents strangers crowds out its own, and nobody whom others named."""
+"""Meeting: whoever invents strangers crowds out its own, and nobody whom others named; and the few
+who hold anything are found among many who do not.
+"""
 
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
@@ -6,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
+from ioe_node.core import membership
+from ioe_node.core.authority import authorities
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.agent_info import SignedInfo, seal_info
 from ioe_node.model.hashes import proof_digest
@@ -66,3 +71,22 @@ def test_many_that_name_many_crowd_out_their_own(on_a_home: Any) -> None:
         assert space.learn(info(space, "real, too"), signer("other").agent) in space.strangers()
 
     on_a_home(story)
+
+
+def test_of_few_holders_among_many_everyone_finds_those_near_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, most in (("BUCKET_PEERS_MAX", 3), ("PLACE_BUCKET_PEERS_MAX", 1), ("NEAREST", 10)):
+        monkeypatch.setattr(membership, name, most)
+
+    async def main() -> None:
+        async with open_swarm(tmp_path, 5, 12) as swarm:
+            for _ in range(30):
+                await swarm.add(holds=False)
+            await trio.sleep(60)
+            holders = [home.agent for home in swarm.homes if home.holds]
+            for home in swarm.homes:
+                known = home.cell.space.authorities(home.agent)
+                assert list(known) == authorities(home.agent, holders)
+
+    run_virtual(main, seed=5)
