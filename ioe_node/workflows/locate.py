@@ -75,13 +75,15 @@ async def lookup(
     by_place: bool = False,
     holders: bool = False,
 ) -> Done:
-    """The `count` members closest to a key, or place, that answer, or holders only; ourselves left
-    out.
+    """The `count` members closest to a key, or place, that answer; ourselves left out.
+
+    `holders` only, if we know of any: else whom we know is asked for them, and found beside them.
     """
     start = (
         space.membership.closest_by_place(key, FOUND_PEERS_MAX)
         if by_place
         else space.membership.closest(key, FOUND_PEERS_MAX, holders)
+        or space.membership.closest(key, FOUND_PEERS_MAX)
     )
     search = Lookup(
         key,
@@ -140,7 +142,7 @@ async def authorities_of(space: Space, basis: bytes) -> tuple[AgentPubKey, ...]:
     if found is not None and found[0] > now_us:
         return found[1]
     done = await lookup(space, key, holders=True)
-    holders = done.peers or known
+    holders = tuple(agent for agent in done.peers if _holds(space, agent)) or known
     if space.joined:
         if len(space.found) >= FOUND_MAX:
             space.found.pop(next(iter(space.found)))

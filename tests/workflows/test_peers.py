@@ -14,8 +14,9 @@ from ioe_node.core import membership
 from ioe_node.core.authority import authorities
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.agent_info import SignedInfo, seal_info
-from ioe_node.model.hashes import proof_digest
+from ioe_node.model.hashes import key_of, proof_digest
 from ioe_node.model.signing import Signer
+from ioe_node.workflows.locate import lookup
 from ioe_node.workflows.space import STRANGERS_MAX, STRANGERS_PER_NAMER_MAX, Space
 from sim.swarm import Swarm, open_swarm
 from sim.virtual_clock import run_virtual
@@ -88,5 +89,22 @@ def test_of_few_holders_among_many_everyone_finds_those_near_it(
             for home in swarm.homes:
                 known = home.cell.space.authorities(home.agent)
                 assert list(known) == authorities(home.agent, holders)
+
+    run_virtual(main, seed=5)
+
+
+def test_who_knows_no_holder_is_led_to_one_by_others(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_swarm(tmp_path, 5, 3) as swarm:
+            for _ in range(2):
+                await swarm.add(holds=False)
+            await trio.sleep(60)
+            holders = {home.agent for home in swarm.homes if home.holds}
+            space = swarm.homes[-1].cell.space
+            for agent in sorted(holders):
+                space.membership.forget(agent)
+            assert len(space.others()) == 1
+            found = await lookup(space, key_of(space.agent), holders=True)
+            assert holders <= set(found.peers)
 
     run_virtual(main, seed=5)
