@@ -37,9 +37,10 @@ from ioe_node.model.hashes import entry_hash
 from ioe_node.model.signing import Signer
 from ioe_node.net.transport import Transport
 from ioe_node.store.store import LOG_PAGES_MAX, Store, Synchronous
+from ioe_node.workflows.bell import run_inline
 from ioe_node.workflows.call_zome import commit
 from ioe_node.workflows.genesis import genesis
-from ioe_node.workflows.space import Space, run_inline
+from ioe_node.workflows.space import Space
 
 ENTRY_BYTES = 256
 ENTRIES = 10_000

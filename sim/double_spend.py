@@ -61,11 +61,12 @@ from ioe_node.net.messages import (
 )
 from ioe_node.net.transport import Service
 from ioe_node.store.store import Store
+from ioe_node.workflows.bell import run_inline
 from ioe_node.workflows.errand import errand_for
 from ioe_node.workflows.finality import finalise
 from ioe_node.workflows.integration import keep
 from ioe_node.workflows.relief import relieve
-from ioe_node.workflows.space import Space, run_inline
+from ioe_node.workflows.space import Space
 from ioe_node.workflows.standing import admits, on_knock, on_standings, seat
 from ioe_node.workflows.witnessing import on_relieve, on_witness
 from sim.conditions import Conditions

@@ -28,7 +28,7 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import key_of, proof_digest, witness_place
 from ioe_node.model.record import Record
 from ioe_node.model.signing import SEED_BYTES, Signer
-from ioe_node.workflows.space import run_inline
+from ioe_node.workflows.bell import run_inline
 from sim.closest import Closest, Places, acquaintances
 from sim.conditions import Conditions
 from sim.disk import LOGS_MAX, SimulatedStore, lose

@@ -20,6 +20,7 @@ from ioe_node.net.transport import Service, Transport
 from ioe_node.store.store import Store
 from ioe_node.workflows import peers
 from ioe_node.workflows.answer import answer
+from ioe_node.workflows.bell import StoreRunner
 from ioe_node.workflows.call_zome import CallHost, call_zome
 from ioe_node.workflows.finality import attend
 from ioe_node.workflows.genesis import check_membrane
@@ -32,7 +33,7 @@ from ioe_node.workflows.release import Release
 from ioe_node.workflows.restore import begin, check_head
 from ioe_node.workflows.routing import routing_of
 from ioe_node.workflows.settle import Settlements
-from ioe_node.workflows.space import Space, StoreRunner
+from ioe_node.workflows.space import Space
 from ioe_node.workflows.spread import spread_warrants
 from ioe_node.workflows.standing import recall_standings
 from ioe_node.workflows.validation import Verdicts

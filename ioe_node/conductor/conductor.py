@@ -38,7 +38,7 @@ from ioe_node.net.peer_id import join_address, split_address
 from ioe_node.net.transport import Service, Transport
 from ioe_node.plugins import load
 from ioe_node.store.store import Store
-from ioe_node.workflows.space import run_in_thread
+from ioe_node.workflows.bell import run_in_thread
 
 log = logging.getLogger("ioe")
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ioe_node.errors import CallError, Malformed
-from ioe_node.hdi import AgentPubKey
+from ioe_node.hdi import AgentPubKey, Missing
 from ioe_node.model.action import AgentValidationPkg, EntryAction, decode_action
 from ioe_node.model.codec import Codec
 from ioe_node.model.hashes import action_hash, to_text
@@ -121,25 +121,29 @@ async def warrant_show(
         raise CallError(f"'{which[:60]}' fits {len(rows)} warrants; write more of its hash")
     signed = signed_warrants.decode(rows[0][2])
     shown = _summary(*rows[0])
-    shown["stands"], shown["finding"] = await space.run(_again, space, signed)
+    shown["stands"], shown["finding"], lacks = await space.run(_again, space, signed)
+    space.want(lacks.hashes, lacks.chains)
     shown["actions"], shown["bundle_actions"] = _evidence(decode_warrant(signed))
     return shown
 
 
-def _again(space: Space, signed: SignedWarrant) -> tuple[bool | None, str]:
-    """Whether the accusation holds when it is checked now (None: not to be said), and why."""
+def _again(space: Space, signed: SignedWarrant) -> tuple[bool | None, str, Missing]:
+    """Whether the accusation holds when it is checked now (None: not to be said), why, and what
+    has to be fetched to say it.
+    """
+    nothing = Missing(())
     try:
         _, warrant = open_warrant(signed)
         if not isinstance(warrant, InvalidRecord):
-            return True, "both signatures are the accused's own; nothing else is needed"
+            return True, "both signatures are the accused's own; nothing else is needed", nothing
         guilty = breaks_a_rule(space, warrant)
     except Malformed as error:
-        return False, str(error)
-    if guilty is None:
-        return None, "what the record rests on is not here; it is being fetched, ask again"
+        return False, str(error), nothing
+    if isinstance(guilty, Missing):
+        return None, "what the record rests on is not here; it is being fetched, ask again", guilty
     if guilty:
-        return True, "the rules of this community, run again on the evidence, refuse it"
-    return False, "the rules of this community, run again on the evidence, find it valid"
+        return True, "the rules of this community, run again on the evidence, refuse it", nothing
+    return False, "the rules of this community, run again on the evidence, find it valid", nothing
 
 
 def _evidence(warrant: Warrant) -> tuple[list[dict[str, Any]], int]:

@@ -9,10 +9,9 @@ the key's neighbourhood is reached in O(log N) hops.
                         |  \\--on_failure---> failed
                         \\--patience over---> overdue --on_success--> answered
 
-- *The window* is the `count` closest candidates, those failed or overdue left out; where only
-  some count, it reaches to the `count`-th of these.  Whoever in it is unasked is asked, the closest
-  first, with never more than `alpha` waited for.  There are no rounds: a place that falls free is
-  filled at once, so a slow peer slows one lane of three.
+- *The window* is the `count` closest candidates, those failed or overdue left out.  Whoever in it
+  is unasked is asked, the closest first, with never more than `alpha` waited for.  There are no
+  rounds: a place that falls free is filled at once, so a slow peer slows one lane of three.
 - *It ends* when all in the window have answered.  Nobody closer can be learned then, but from a
   peer farther away than all of them.
 - *Overdue* is not failed: the lookup goes on past such a peer, and its late answer still counts.
@@ -29,7 +28,7 @@ Source: Maymounkov and Mazières, "Kademlia", 2002, 2.3.
 """
 
 from bisect import insort
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
 from itertools import islice
@@ -101,19 +100,14 @@ class Lookup:
         count: int = PEERS_PER_ANSWER_MAX,
         alpha: int = ALPHA,
         patience_us: int = PATIENCE_US,
-        counts: Callable[[AgentPubKey], bool] = lambda peer: True,
     ) -> None:
-        """Look for the `count` closest to `key`, beginning with the `start` peers and places.
-
-        Whoever does not count is asked and found all the same, over and above the `count`.
-        """
+        """Look for the `count` closest to `key`, beginning with the `start` peers and places."""
         assert count > 0
         assert alpha > 0
         self._key = key
         self._count = count
         self._alpha = alpha
         self._patience_us = patience_us
-        self._counts = counts
         self._candidates: dict[AgentPubKey, _Candidate] = {}
         self._nearest: list[tuple[int, bytes, AgentPubKey]] = []
         self._asks = 0
@@ -191,19 +185,9 @@ class Lookup:
 
     def _window(self) -> list[_Candidate]:
         """The `count` closest, those failed or overdue left out."""
-        return self._closest((_State.UNASKED, _State.WAITING, _State.ANSWERED))
-
-    def _closest(self, states: tuple[_State, ...]) -> list[_Candidate]:
-        """The closest in these states, up to the `count`-th that counts."""
-        found: list[_Candidate] = []
-        left = self._count
-        for _, _, peer in self._nearest:
-            if not left:
-                break
-            if self._candidates[peer].state in states:
-                found.append(self._candidates[peer])
-                left -= self._counts(peer)
-        return found
+        ordered = (self._candidates[peer] for _, _, peer in self._nearest)
+        out = (_State.FAILED, _State.OVERDUE)
+        return list(islice((one for one in ordered if one.state not in out), self._count))
 
     def _ask(self, candidate: _Candidate, now_us: int) -> Ask:
         candidate.state = _State.WAITING
@@ -212,7 +196,7 @@ class Lookup:
         return Ask(candidate.peer)
 
     def _end(self, now_us: int) -> Done:
-        found = self._closest((_State.ANSWERED,))
+        found = self._all(_State.ANSWERED)[: self._count]
         self._done = Done(
             peers=tuple(one.peer for one in found),
             hops=max((one.hops for one in found), default=0),

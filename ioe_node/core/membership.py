@@ -2,9 +2,11 @@
 
 A network may have more members than one node can know.  As in Kademlia we keep at most
 `BUCKET_PEERS_MAX` for each power of two of XOR distance: few of the many far away, all of the few
-close by, and the `NEAREST` in any case.  So what is close to us we judge ourselves, and for the
-rest there is `core.lookup`; in a network of some dozens everyone simply knows everyone.  There are
-two spaces of that kind: the *key* of an agent says what it holds, its *place* whose witness it is.
+close by, and the `NEAREST` in any case, and as many of the nearest holders: where most members
+hold nothing, those of our share are farther away.  So what is close to us we judge ourselves, and
+for the rest there is `core.lookup`; in a network of some dozens everyone simply knows everyone.
+There are two spaces of that kind: the *key* of an agent says what it holds, its *place* whose
+witness it is.
 
 An authority set counts only who is alive, as far as we see: who answers is, and who has left
 `FAILURES_MAX` requests unanswered is not until it is heard again.  The dead keep their place here
@@ -25,7 +27,8 @@ BUCKET_PEERS_MAX = 20
 PLACE_BUCKET_PEERS_MAX = REDUNDANCY
 """Fewer: places far away are for lookups only, and each contact costs messages."""
 NEAREST = 3 * REDUNDANCY
-"""Kept whatever their bucket: enough that our share's other authorities are all among them."""
+"""Kept whatever their bucket, of members and of holders: enough that our share's other authorities
+are all among them."""
 FAILURES_MAX = 2
 AUTHORITIES_CACHED_MAX = 16_384
 SHARES_CACHED_MAX = 1_024
@@ -59,6 +62,11 @@ class Buckets:
         self._buckets: dict[int, list[AgentPubKey]] = {}
         self._distances: list[int] = []
         """Of all whom either space keeps, in order."""
+        self._holders: list[int] = []
+        """Of those among them who hold a share."""
+        self.was_full = False
+        """Whether there may be members that we do not know.  Who was turned away is not remembered,
+        so that lasts when there is room again."""
 
     def _distance(self, member: Member) -> int:
         return self._at(member) ^ self._us
@@ -66,24 +74,26 @@ class Buckets:
     def _bucket(self, member: Member) -> list[AgentPubKey]:
         return self._buckets.setdefault(self._distance(member).bit_length(), [])
 
-    def has_room(self, at: int) -> bool:
+    def has_room(self, at: int, holds: bool) -> bool:
         """Whether somebody there may enter without anyone leaving."""
         distance = at ^ self._us
         if len(self._buckets.get(distance.bit_length(), ())) < self._size:
             return True
-        return bisect_left(self._distances, distance) < NEAREST
+        near = bisect_left(self._distances, distance) < NEAREST
+        return near or (holds and bisect_left(self._holders, distance) < NEAREST)
 
     def add(self, member: Member, all_: dict[AgentPubKey, Member]) -> AgentPubKey | None:
         """Take it in if there is room, or in the place of one that is dead, who is returned."""
         bucket = self._bucket(member)
         gone = None
-        if not self.has_room(self._at(member)):
+        if not self.has_room(self._at(member), member.holds):
             dead = [agent for agent in bucket if not all_[agent].alive]
             if not dead:
                 return None
             gone = min(dead, key=lambda agent: (all_[agent].heard_us, agent))
             bucket.remove(gone)
         bucket.append(member.agent)
+        self.was_full = self.was_full or len(bucket) >= self._size
         return gone
 
     def discard(self, member: Member) -> None:
@@ -94,26 +104,27 @@ class Buckets:
 
     def count(self, member: Member) -> None:
         """Some space keeps it."""
-        insort(self._distances, self._distance(member))
+        for kept in self._counted(member):
+            insort(kept, self._distance(member))
 
     def uncount(self, member: Member) -> None:
         """No space keeps it any more."""
-        del self._distances[bisect_left(self._distances, self._distance(member))]
+        for kept in self._counted(member):
+            del kept[bisect_left(kept, self._distance(member))]
+
+    def _counted(self, member: Member) -> list[list[int]]:
+        return [self._distances, self._holders] if member.holds else [self._distances]
 
     def keeps(self, member: Member) -> bool:
         """Whether it is in its bucket."""
         return member.agent in self._bucket(member)
 
-    def any_full(self) -> bool:
-        """Whether there may be members that we do not know."""
-        return any(len(bucket) >= self._size for bucket in self._buckets.values())
-
 
 class Membership:
     """The members that one agent keeps, ourselves left out.
 
-    `version` counts what changed, `near_version` what changed among the `NEAREST` by key, of whom
-    alone it depends what we hold and who else does.
+    `version` counts what changed, `near_version` what changed among the `NEAREST` by key, of
+    members and of holders: of them alone it depends what we hold and who else does.
     """
 
     def __init__(self, us: AgentPubKey, place: int, holds: bool = True) -> None:
@@ -136,12 +147,15 @@ class Membership:
         self._shares.clear()
         self._alive = None
         self.version += 1
-        self.near_version += who is None or self.is_near(who.key)
+        self.near_version += who is None or self.is_near(who.key, who.holds)
 
-    def is_near(self, key: int) -> bool:
-        """Whether fewer than `NEAREST` of the living are closer to us."""
+    def is_near(self, key: int, holds: bool) -> bool:
+        """Whether fewer than `NEAREST` of the living are closer to us, or of the holders who live
+        than a holder there.
+        """
         ours = key_of(self.us)
-        return sum(one.key ^ ours < key ^ ours for one in self._living()) < NEAREST
+        closer = [one.holds for one in self._living() if one.key ^ ours < key ^ ours]
+        return len(closer) < NEAREST or (holds and sum(closer) < NEAREST)
 
     def _living(self) -> list[Member]:
         """Everyone kept who lives, in key order; worked out once a change."""
@@ -182,9 +196,10 @@ class Membership:
     def _is_kept(self, member: Member) -> bool:
         return any(space.keeps(member) for space in self._spaces)
 
-    def has_room(self, agent: AgentPubKey, place: int) -> bool:
+    def has_room(self, agent: AgentPubKey, place: int, holds: bool) -> bool:
         """Whether an agent would be kept without pushing anyone out."""
-        return self._by_key.has_room(key_of(agent)) or self._by_place.has_room(place)
+        by_key = self._by_key.has_room(key_of(agent), holds)
+        return by_key or self._by_place.has_room(place, holds)
 
     def forget(self, agent: AgentPubKey) -> None:
         """It is warranted, or has not been heard of for long."""
@@ -258,13 +273,14 @@ class Membership:
 
     def knows_all(self) -> bool:
         """Whether no member was ever left out for lack of room."""
-        return not self._by_key.any_full()
+        return not self._by_key.was_full
 
-    def closest(self, key: int, count: int) -> list[AgentPubKey]:
-        """The living members closest to a key, closest first, ourselves left out."""
-        found = nsmallest(
-            count, self._living(), key=lambda each: (each.key ^ key, each.agent[CORE])
-        )
+    def closest(self, key: int, count: int, holders: bool = False) -> list[AgentPubKey]:
+        """The living members, or the holders among them, closest to a key, closest first, ourselves
+        left out.
+        """
+        candidates = [each for each in self._living() if each.holds or not holders]
+        found = nsmallest(count, candidates, key=lambda each: (each.key ^ key, each.agent[CORE]))
         return [member.agent for member in found]
 
     def closest_by_place(self, place: int, count: int) -> list[AgentPubKey]:

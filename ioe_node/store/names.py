@@ -27,6 +27,10 @@ LIST_OPS = (
     "SELECT DISTINCT location, short FROM op WHERE location BETWEEN ?1 AND ?2"
     " AND (location > ?1 OR short >= ?4) ORDER BY location, short LIMIT ?3"
 )
+UNLIST_OPS = (
+    "DELETE FROM op WHERE record IN (SELECT record FROM alone WHERE author = ?1) OR EXISTS"
+    " (SELECT 1 FROM agent WHERE key = ?1 AND record BETWEEN id << ?2 AND (id << ?2) + ?3)"
+)
 
 Row = tuple[Record, int, bool]
 """A record, its row id, and whether its entry is found by its hash."""
@@ -47,14 +51,18 @@ def _ops(record: Record, row: int, indexed: bool) -> list[tuple[int, int, int]]:
 
 
 def insert_names(db: sqlite3.Connection, rows: Iterable[Row]) -> None:
-    """Have new records found by all their names but their own hash."""
+    """Have new records found by all their names but their own hash; ops are listed for all but the
+    warranted.
+    """
     named: defaultdict[str, list[tuple[bytes, int]]] = defaultdict(list)
     ops: list[tuple[int, int, int]] = []
+    warranted = {agent for (agent,) in db.execute("SELECT warrantee FROM warrant")}
     for record, row, indexed in rows:
         if indexed or type(record.action) in _REFERS:
             for table, name in _names(record, indexed):
                 named[table].append((name, row))
-            ops += _ops(record, row, indexed)
+            if record.action.author not in warranted:
+                ops += _ops(record, row, indexed)
     for table, names in named.items():
         db.executemany(f"INSERT INTO {table} VALUES (?,?)", names)
     db.executemany("INSERT OR IGNORE INTO op VALUES (?,?,?)", ops)

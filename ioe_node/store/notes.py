@@ -10,6 +10,8 @@ from threading import RLock
 
 from ioe_node.errors import DiskFull, StoreError
 from ioe_node.model.hashes import AgentPubKey
+from ioe_node.store.hash_index import SEQ_BITS, SEQ_MAX
+from ioe_node.store.names import UNLIST_OPS
 
 REFUSAL = (sqlite3.Error, UnicodeDecodeError)
 """What the sqlite3 module raises; the second when a damaged file's name for a thing is no text."""
@@ -156,12 +158,16 @@ class Notes:
     def add_warrant(
         self, hash_: bytes, warrantee: AgentPubKey, signed: bytes, now_us: int = 0
     ) -> bool:
-        """Keep a verified warrant; False if it was here."""
+        """Keep a verified warrant; False if it was here.
+
+        The ops of its warrantee are listed no more: nobody who has the warrant takes them.
+        """
         with self._transaction("keep a warrant") as db:
             done = db.execute(
                 "INSERT OR IGNORE INTO warrant (hash, warrantee, signed, kept_us) VALUES (?,?,?,?)",
                 (hash_, warrantee, signed, now_us),
             )
+            db.execute(UNLIST_OPS, (warrantee, SEQ_BITS, SEQ_MAX))
         return done.rowcount == 1
 
     def warrants(self) -> list[tuple[AgentPubKey, bytes]]:

@@ -11,8 +11,11 @@ from ioe_node.hdi import ActionHash, AgentPubKey, Invalid
 from ioe_node.model.action import AgentValidationPkg, decode_action
 from ioe_node.model.record import Record, first_action, open_parcel, open_record
 from ioe_node.net.messages import Activity, Answer, Chain, Get, Records
+from ioe_node.net.transport import REQUEST_TIMEOUT_S
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.space import Space
+
+OFFERED_TIMEOUT_S = 4.0
 
 
 def get_record(space: Space, hash_: ActionHash) -> Record | None:
@@ -46,20 +49,29 @@ async def find_record(
 
 
 async def retrieve_chain(
-    space: Space, author: AgentPubKey, from_seq: int, peers: Sequence[AgentPubKey]
+    space: Space,
+    author: AgentPubKey,
+    from_seq: int,
+    peers: Sequence[AgentPubKey],
+    offered: bool = False,
 ) -> tuple[AgentPubKey, Chain] | None:
     """A run of a chain from whoever of `peers` answers first, and who that is; the pipeline
     validates it.
+
+    If they have `offered` it they are given less time, and charged if it is not there.
     """
 
     def take(answer: Answer) -> Chain | None:
+        if offered and answer == Chain((), False):
+            raise Malformed("a chain that was offered and is not there")
         if not isinstance(answer, Chain) or not answer.parcels:
             return None
         if any(decode_action(data).author != author for data in map(first_action, answer.parcels)):
             raise Malformed("another chain than was asked for")
         return answer
 
-    return await space.ask_first_of(peers, Activity(author, from_seq), take)
+    timeout_s = OFFERED_TIMEOUT_S if offered else REQUEST_TIMEOUT_S
+    return await space.ask_first_of(peers, Activity(author, from_seq), take, timeout_s)
 
 
 async def retrieve_admission(space: Space, agent: AgentPubKey) -> None:

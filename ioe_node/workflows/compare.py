@@ -9,7 +9,7 @@ answer reads no row more than twice, in a worker thread, whatever is asked.
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise
 from typing import Protocol, TypeVar
 
 from ioe_node.core.share import Range, common, split
@@ -48,7 +48,8 @@ PARTS = 16
 NAMED_MAX = 48
 """A range that differs is cut until no more than this is in a part: then all of it is named."""
 NAMES_MAX = min(OPS_PER_MESSAGE_MAX, HEADS_PER_MESSAGE_MAX)
-OFFERED_MAX = 128
+OFFERING_MAX = 256
+"""Peers whose offers wait to be looked at."""
 OFFERED_PER_PEER_MAX = 32
 HEARD_FRESH_US = 5 * 1_000_000
 GONE_FRESH_US = 60 * 1_000_000
@@ -67,7 +68,7 @@ class Holding(Protocol[Name_co]):
 
 
 class OpsHeld:
-    """The ops held outside their authors' neighbourhoods.
+    """The ops held outside their authors' neighbourhoods; without those of who is warranted.
 
     Of one location there may be more than are named at once, as all links at a base have its
     location.  They are named in a ring, beginning at `begin`: by lot, so that in time all are.
@@ -176,26 +177,33 @@ def _in_order(ranges: Sequence[Range]) -> bool:
 
 
 def differing(
-    holding: Holding[Name], asked: Sequence[Span], shared: Sequence[Range]
+    holding: Holding[Name], asked: Sequence[Span], shared: Sequence[Range], turn: int = 0
 ) -> tuple[Differing, tuple[Name, ...]]:
-    """Where a peer's spans differ from what is held here within `shared`, and names from there."""
+    """Where a peer's spans differ from what is held here within `shared`, and names from there.
+
+    There may be more than an answer has room for, and what differs may stay so.  That holds up
+    nothing in other ranges, if they are begun at another one each time, as any number `turn` says.
+    """
     wanted = {(span.low, span.high): span.digest for span in asked}
     pieces = common(list(wanted), shared)
     whole = [piece for piece in pieces if piece in wanted]
     smaller = [piece for piece in pieces if piece not in wanted]
-    listed: list[Range] = []
-    names: list[Name] = []
-    for span, (count, digest) in zip(whole, holding.sums(whole), strict=True):
+    summed = list(zip(whole, holding.sums(whole), strict=True))
+    first = turn % max(1, len(whole))
+    listed: dict[Range, Sequence[Name]] = {}
+    room = NAMES_MAX
+    for span, (count, digest) in summed[first:] + summed[:first]:
         if digest == wanted[span]:
             continue
-        if count <= NAMED_MAX or span[0] == span[1]:
-            names += holding.names(*span, NAMES_MAX - len(names))
-            listed.append(span)
-        else:
+        if count > NAMED_MAX and span[0] != span[1]:
             smaller += split(span, PARTS)
-        if len(names) + NAMED_MAX > NAMES_MAX or len(smaller) >= SPANS_PER_MESSAGE_MAX:
+        elif count <= room or not listed:  # a list is cut only if it is the only one
+            listed[span] = holding.names(*span, room)
+            room -= len(listed[span])
+        if room < NAMED_MAX or len(smaller) >= SPANS_PER_MESSAGE_MAX:
             break
-    return Differing(spans_of(holding, sorted(smaller)), tuple(listed)), tuple(names)
+    names = chain.from_iterable(listed[span] for span in sorted(listed))
+    return Differing(spans_of(holding, sorted(smaller)), tuple(sorted(listed))), tuple(names)
 
 
 async def answer_compare(space: Space, peer: AgentPubKey, ask: Compare) -> Compared:
@@ -206,11 +214,11 @@ async def answer_compare(space: Space, peer: AgentPubKey, ask: Compare) -> Compa
     for agent in ask.gone:
         _doubt(space, AgentPubKey(agent))
     store, authors, shared = space.store, authors_held(space), shared_ranges(space, peer)
-    begin = SHORT_MIN + space.rng.getrandbits(64)
+    turn = space.rng.getrandbits(64)
 
     def read() -> tuple[tuple[Differing, tuple[OpName, ...]], tuple[Differing, tuple[HeadOf, ...]]]:
-        ops = differing(OpsHeld(store, begin), ask.ops, shared)
-        return ops, differing(ChainsHeld(store, authors), ask.chains, shared)
+        ops = differing(OpsHeld(store, SHORT_MIN + turn), ask.ops, shared, turn)
+        return ops, differing(ChainsHeld(store, authors), ask.chains, shared, turn)
 
     ops, heads = await space.run(read)
     same_warrants = warrants_digest(space) == ask.warrants_digest
@@ -278,14 +286,15 @@ def ops_unlike(
 
 def answer_offer(space: Space, peer: AgentPubKey, ask: Offer) -> Lacking:
     """What we lack of what a peer offers; what is in our share will be fetched from it."""
-    behind = [AgentPubKey(head.author) for head in ask.heads if lacks(space, head)]
-    room = OFFERED_PER_PEER_MAX - sum(each == peer for each in space.offered.values())
-    for author in behind:
-        if room > 0 and space.is_authority(author) and len(space.offered) < OFFERED_MAX:
-            room -= space.offered.get(author) != peer
-            space.offered[author] = peer
-    space.gossip_bell.ring()
-    return Lacking(tuple(behind))
+    behind = [head for head in ask.heads if lacks(space, head)]
+    if peer in space.offered or len(space.offered) < OFFERING_MAX:
+        ends = space.offered.setdefault(peer, {})
+        for head in behind:
+            author = AgentPubKey(head.author)
+            if space.is_authority(author) and len(ends) < OFFERED_PER_PEER_MAX:
+                ends[author] = head.action_seq
+        space.gossip_bell.ring()
+    return Lacking(tuple(head.author for head in behind))
 
 
 def lacks(space: Space, head: HeadOf) -> bool:

@@ -40,7 +40,8 @@ from ioe_node.workflows.compare import (
     ranges_of,
     shared_ranges,
 )
-from ioe_node.workflows.incoming_ops import catch_up, first_of, park
+from ioe_node.workflows.fetches import Fetches
+from ioe_node.workflows.incoming_ops import first_of, park
 from ioe_node.workflows.locate import ask_near, learn_all
 from ioe_node.workflows.publish_ops import Receipts, give
 from ioe_node.workflows.space import Space, log
@@ -61,7 +62,6 @@ DEAD_AT_ONCE = 4
 IN_FLIGHT_US = 5 * 1_000_000
 """A chain that grew so recently is left to its publisher."""
 STEPS_MAX = 16
-FETCHES_AT_ONCE_MAX = 8
 HEALED_KNOWN_MAX = 1_024
 
 
@@ -75,8 +75,6 @@ class Gossip:
         self._urgent: list[AgentPubKey] = []
         self._turns: list[AgentPubKey] = []
         self._busy: set[AgentPubKey] = set()
-        self._fetching: set[AgentPubKey] = set()
-        self._fetches = trio.CapacityLimiter(FETCHES_AT_ONCE_MAX)
         self._healed: dict[AgentPubKey, bytes] = {}
         """A digest of what was healed last with a peer: the same again is no news."""
         self._pause_s = ROUND_S
@@ -84,12 +82,14 @@ class Gossip:
         self._looks_after = False
         self._seen_version = -1
         self._nursery: trio.Nursery
+        self._fetches: Fetches
 
     async def run(self) -> None:
         """Rounds, for ever."""
         space = self._space
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
+            self._fetches = Fetches(space, nursery)
             while True:
                 self._look_around()
                 now_s = trio.current_time()
@@ -109,13 +109,13 @@ class Gossip:
         for agent in doubted:
             self._nursery.start_soon(self._probe, agent)
         offered, space.offered = space.offered, {}
-        for author, peer in offered.items():
-            self._nursery.start_soon(self._fetch, author, peer)
+        for peer, ends in offered.items():
+            self._fetches.offer(peer, list(ends.items()))
         if space.membership.version == self._seen_version:
             return
         self._seen_version = space.membership.version
         living, dead = set(space.others()), space.membership.dead()
-        near = space.membership.closest(key_of(space.agent), NEIGHBOURS)
+        near = space.membership.closest(key_of(space.agent), NEIGHBOURS, holders=True)
         if any(agent not in living for agent in self._neighbours):
             # Who has left changes the shares of all around: ask everyone once.
             self._ask_soon(near)
@@ -229,34 +229,23 @@ class Gossip:
 
         Whether there was any.
         """
-        space, fetched = self._space, False
+        space = self._space
+        ends: list[tuple[AgentPubKey, int]] = []
         settled_us = space.clock.now_us() - IN_FLIGHT_US
         for head in sorted(answer.heads, key=lambda head: -head.timestamp_us):
             author, seq, hash_ = AgentPubKey(head.author), head.action_seq, ActionHash(head.hash)
             if lacks(space, head):
                 if space.is_authority(author) and head.timestamp_us < settled_us:
-                    self._nursery.start_soon(self._fetch, author, peer)
-                    fetched = True
+                    ends.append((author, seq))
             elif author != space.agent and not space.store.on_chain(author, seq, hash_):
                 space.want([hash_])  # another branch than ours: a fork
+        self._fetches.offer(peer, ends)
         ahead = await space.run(chains_ahead, space.store, authors_held(space), answer, settled_us)
         if ahead:
             lacking = await space.ask(peer, Offer(tuple(ahead)), COMPARE_TIMEOUT_S)
             if not isinstance(lacking, Lacking):
                 raise Malformed("an offer answered by something else")
-        return fetched or bool(ahead)
-
-    async def _fetch(self, author: AgentPubKey, peer: AgentPubKey) -> None:
-        if author in self._fetching or author == self._space.agent:
-            return
-        self._fetching.add(author)
-        try:
-            async with self._fetches:
-                await catch_up(self._space, author, [peer])
-        except IoeError as error:
-            log.debug("catching up with %s: %s", to_text(author)[:12], error)
-        finally:
-            self._fetching.discard(author)
+        return bool(ends or ahead)
 
     async def _heal_ops(self, peer: AgentPubKey, answer: Compared) -> bool:
         """Get from a peer what we lack in the ranges that it lists, and give it what it lacks.

@@ -12,7 +12,7 @@ import trio
 
 from ioe_node.core.authority import REDUNDANCY
 from ioe_node.core.share import within
-from ioe_node.errors import Busy, Malformed, PeerError
+from ioe_node.errors import Busy, Malformed, PeerError, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import decode_action
 from ioe_node.model.codec import encode
@@ -73,8 +73,8 @@ async def park(
             continue
         try:
             if sender != space.agent and not fetched:
-                if author in space.blocked:
-                    raise PeerError(f"the author of action {seq} is warranted; its ops are refused")
+                if author in space.blocked:  # as the sender may not know yet
+                    raise Busy("the author is warranted here; its ops are not taken")
                 _check_share(space, sender, parcel, author, seq)
             # Under another signature it may be the same action sealed twice.
             here = _on_chain(space, parcel) if on_chain else visible(space, parcel)
@@ -172,27 +172,32 @@ def _on_chain(space: Space, parcel: Parcel) -> bool:
     return space.store.on_chain(author, seq + len(hashes) - 1, hashes[-1])
 
 
-async def pull(space: Space, author: AgentPubKey, peers: Sequence[AgentPubKey]) -> bool:
+async def pull(
+    space: Space, author: AgentPubKey, peers: Sequence[AgentPubKey], offered: bool = False
+) -> bool:
     """Park a chain past what we hold of it, from whoever of `peers` answers first.
 
-    Whether it goes on after that.
+    Whether it goes on after that; raises `TransportError` if they have `offered` it and do not
+    give it.
     """
     from_seq = space.next_seq(author)
-    found = await cascade.retrieve_chain(space, author, from_seq, with_room(space, peers))
-    if found is None:
+    found = await cascade.retrieve_chain(space, author, from_seq, with_room(space, peers), offered)
+    if found is None or first_of(found[1].parcels[0])[2] > from_seq:  # it hangs on nothing
+        if offered:
+            raise TransportError("a chain that was offered and not given")
         return False
     giver, chain = found
-    if first_of(chain.parcels[0])[2] > from_seq:
-        return False  # it hangs on nothing
     await park(space, giver, chain.parcels, on_chain=True, fetched=True)
     return chain.more
 
 
-async def catch_up(space: Space, author: AgentPubKey, peers: Sequence[AgentPubKey]) -> None:
+async def catch_up(
+    space: Space, author: AgentPubKey, peers: Sequence[AgentPubKey], offered: bool = False
+) -> None:
     """`pull` again and again, each run once the one before it is integrated, up to its end."""
     while True:
         begun = space.next_seq(author)
-        more = await pull(space, author, peers)
+        more = await pull(space, author, peers, offered)
         with trio.move_on_after(VERDICT_WAIT_S):
             while space.next_seq(author) == begun:
                 await space.integrated.wait()

@@ -161,7 +161,7 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
     Raises `PeerError` for one that does not even stand by itself.  False for one that cannot be
     judged yet: what came before its record is not here, and is fetched; it must be told again.
     """
-    hash_, warrant = open_warrant(signed)
+    hash_, warrant = await space.run(open_warrant, signed)
     convicted = AgentPubKey(warrant.warrantee)
     if convicted in space.blocked:
         return True
@@ -169,8 +169,9 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         space.want_admission(convicted)
         return False
     if isinstance(warrant, InvalidRecord) and warrant.accuser != space.agent:
-        guilty = breaks_a_rule(space, warrant)
-        if guilty is None:
+        guilty = await space.run(breaks_a_rule, space, warrant)
+        if isinstance(guilty, Missing):
+            space.want(guilty.hashes, guilty.chains)
             return False
         if not guilty:
             convicted = AgentPubKey(warrant.accuser)
@@ -178,7 +179,7 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
             raise PeerError("a false warrant by an agent that is no member here")
     if convicted == space.agent:
         log.error("a warrant names us: %s", describe(warrant))
-    elif await space.run(
+    elif convicted not in space.blocked and await space.run(
         space.store.add_warrant, hash_, convicted, encode(signed), space.clock.now_us()
     ):
         space.block(convicted)
@@ -194,8 +195,8 @@ def _is_member(space: Space, agent: AgentPubKey) -> bool:
     return known or space.store.head(agent) is not None
 
 
-def breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | None:
-    """Run the rules again on a warrant's evidence; None when that cannot be done here yet.
+def breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | Missing:
+    """Run the rules again on a warrant's evidence, in any thread; or what has to be here first.
 
     The evidence is judged where it stands, on what precedes it, whatever else of that chain is
     held here; anything in it that is invalid convicts its author, the last or not.
@@ -208,8 +209,7 @@ def breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | None:
     if previous is not None:
         before = space.store.record(previous)
         if before is None:
-            space.want((), [previous])
-            return None
+            return Missing((), (previous,))
         if before.action.author != records[0].action.author:
             return True
         head = head_after(before.action, before.hash)
@@ -217,8 +217,7 @@ def breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | None:
     for record in records:
         verdict = space.rules.validate(record, head, overlay)
         if isinstance(verdict, Missing):
-            space.want(verdict.hashes, verdict.chains)
-            return None
+            return verdict
         if isinstance(verdict, Invalid):
             return True
         overlay.add(record)

@@ -17,9 +17,10 @@ from ioe_node.model.action import CreateLink
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import Record, open_record
 from ioe_node.net.messages import LinkPage, Links
+from ioe_node.workflows.bell import Bell
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.pages import all_links
-from ioe_node.workflows.space import HEDGE_S, Bell, Space, log
+from ioe_node.workflows.space import HEDGE_S, Space, log
 
 LINK_PAGES_MAX = 64
 READERS_TRIED_MAX = 3

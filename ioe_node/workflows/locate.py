@@ -16,7 +16,8 @@ from ioe_node.hdi import AgentPubKey
 from ioe_node.model.agent_info import SignedInfo
 from ioe_node.model.hashes import key_of, to_text, witness_place
 from ioe_node.net.messages import FOUND_PEERS_MAX, Find, Peers
-from ioe_node.workflows.space import Bell, Space, log
+from ioe_node.workflows.bell import Bell
+from ioe_node.workflows.space import Space, log
 
 FIND_TIMEOUT_S = 3.0
 FOUND_FRESH_US = 60 * 1_000_000
@@ -27,10 +28,8 @@ def known_near(space: Space, ask: Find) -> Peers:
     """The infos of those whom we know closest to a key or place, ours first."""
     if ask.by_place:
         near = space.membership.closest_by_place(ask.key, ask.count)
-    elif ask.holders:
-        near = list(space.membership.authorities(ask.key))[: ask.count]
     else:
-        near = space.membership.closest(ask.key, ask.count)
+        near = space.membership.closest(ask.key, ask.count, ask.holders)
     known = [space.peers.signed_of(agent) for agent in near if agent != space.agent]
     return Peers((space.info(), *(signed for signed in known if signed is not None)))
 
@@ -79,26 +78,30 @@ async def lookup(
 ) -> Done:
     """The `count` members closest to a key, or place, that answer; ourselves left out.
 
-    Of `holders` of a share `count`, and of those who were asked the others too that are closer.
+    `holders` only, if we know of any: else whom we know is asked for them, and found beside them.
     """
-    if by_place:
-        start = space.membership.closest_by_place(key, FOUND_PEERS_MAX)
-    else:
-        start = space.membership.closest(key, FOUND_PEERS_MAX)
-        start += space.membership.authorities(key) if holders else ()
+    start = (
+        space.membership.closest_by_place(key, FOUND_PEERS_MAX)
+        if by_place
+        else space.membership.closest(key, FOUND_PEERS_MAX, holders)
+        or space.membership.closest(key, FOUND_PEERS_MAX)
+    )
     search = Lookup(
         key,
         [(agent, _at(space, agent, by_place)) for agent in start if agent != space.agent],
         space.clock.now_us(),
         count=count,
-        counts=lambda peer: not holders or holds(space, peer),
     )
     answered = Bell()
 
     async def one(peer: AgentPubKey) -> None:
         try:
             near = await ask_near(space, peer, key, by_place, holders=holders)
-            closer = [(agent, _at(space, agent, by_place)) for agent in near]
+            closer = [
+                (agent, _at(space, agent, by_place))
+                for agent in near
+                if not holders or holds(space, agent)
+            ]
             search.on_success(peer, closer, space.clock.now_us())
         except IoeError as error:
             log.debug("asking %s for peers: %s", to_text(peer)[:12], error)
@@ -117,6 +120,16 @@ async def lookup(
                     return done
 
 
+async def lookup_near_us(space: Space, count: int = REDUNDANCY) -> tuple[AgentPubKey, ...]:
+    """The members closest to our key, after the closest holders where not all of those hold."""
+    ours = key_of(space.agent)
+    members = (await lookup(space, ours, count)).peers
+    if all(holds(space, agent) for agent in members):
+        return members
+    holders = (await lookup(space, ours, count, holders=True)).peers
+    return tuple(dict.fromkeys([*holders, *members]))
+
+
 async def authorities_of(space: Space, basis: bytes) -> tuple[AgentPubKey, ...]:
     """The authorities of any basis, closest first: from what we know, or found by asking.
 
@@ -129,7 +142,7 @@ async def authorities_of(space: Space, basis: bytes) -> tuple[AgentPubKey, ...]:
     found = space.found.get(key)
     if found is not None and found[0] > now_us:
         return found[1]
-    done = await lookup(space, key)
+    done = await lookup(space, key, holders=True)
     holders = tuple(agent for agent in done.peers if holds(space, agent)) or known
     if space.joined:
         if len(space.found) >= FOUND_MAX:

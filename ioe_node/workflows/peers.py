@@ -14,7 +14,7 @@ from ioe_node.model.agent_info import INFO_BYTES_MAX, SignedInfo
 from ioe_node.model.codec import Codec
 from ioe_node.model.hashes import key_of, proof_digest, to_text, witness_place
 from ioe_node.net.messages import FOUND_PEERS_MAX, Hello, encode, hellos
-from ioe_node.workflows.locate import ask_near, lookup
+from ioe_node.workflows.locate import ask_near, lookup, lookup_near_us
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.turns import refuse_shunned
 
@@ -79,7 +79,9 @@ def _worth_meeting(space: Space) -> list[AgentPubKey]:
     found = []
     for agent in space.strangers():
         info = space.peers.info_of(agent)
-        if info is not None and space.membership.has_room(agent, witness_place(agent, info.proof)):
+        if info is None:
+            continue
+        if space.membership.has_room(agent, witness_place(agent, info.proof), info.holds):
             found.append(agent)
     if len(found) <= STRANGERS_PER_ROUND_MAX:
         return found
@@ -87,10 +89,12 @@ def _worth_meeting(space: Space) -> list[AgentPubKey]:
 
 
 async def _meet(space: Space, peer: AgentPubKey) -> None:
-    """Be admitted and admit; who is near us, or all that we know, says who else is near."""
-    near = space.membership.is_near(key_of(peer))
+    """Be admitted and admit; who is near us, or all that we know, says which holders are near."""
+    info = space.peers.info_of(peer)
+    near = space.membership.is_near(key_of(peer), info is None or info.holds)
+    count = FOUND_PEERS_MAX if near else 0
     try:
-        await ask_near(space, peer, key_of(space.agent), count=FOUND_PEERS_MAX if near else 0)
+        await ask_near(space, peer, key_of(space.agent), holders=True, count=count)
     except IoeError as error:
         log.debug("meeting %s: %s", to_text(peer)[:12], error)
         if peer not in space.admitted:
@@ -103,7 +107,7 @@ async def _refresh(space: Space) -> None:
     Until one names fewer there than it could: the rest the first lookup has passed by.
     """
     ours = key_of(space.agent)
-    await lookup(space, ours)
+    await lookup_near_us(space)
     await lookup(space, space.membership.place, by_place=True)
     for bits in range(KEY_BITS, 0, -1):
         key = ours ^ (1 << bits - 1) ^ space.rng.randrange(1 << bits - 1)

@@ -72,9 +72,9 @@ async def _holders(space: Space, author: AgentPubKey) -> list[AgentPubKey]:
     A whole lookup would cost more than all the rest; who was guessed wrongly holds nothing there.
     """
     known = space.authorities(author)
-    guides = space.membership.closest(key_of(author), GUIDES)
+    guides = space.membership.closest(key_of(author), GUIDES, holders=True)
     if guides and space.agent not in known and not space.membership.knows_all():
-        near = await ask_near(space, space.rng.choice(guides), key_of(author))
+        near = await ask_near(space, space.rng.choice(guides), key_of(author), holders=True)
         known = tuple(authorities(author, {*near, *known} - space.blocked))
     return [each for each in known if each != space.agent]
 

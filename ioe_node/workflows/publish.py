@@ -19,7 +19,8 @@ from ioe_node.model.hashes import to_text
 from ioe_node.model.record import BUNDLE_ACTIONS_MAX, Parcel, Record, parcels_of
 from ioe_node.model.warrant import INVALID, VALID, open_receipt
 from ioe_node.net.messages import Held, Publish
-from ioe_node.workflows.space import Bell, Space, log
+from ioe_node.workflows.bell import Bell
+from ioe_node.workflows.space import Space, log
 
 OPS_PER_PUBLISH_MAX = 256
 PUBLISH_BYTES_MAX = 4 * 1024 * 1024

@@ -33,7 +33,7 @@ from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.record import Record, open_parcel
 from ioe_node.net.messages import Activity, Chain
 from ioe_node.workflows.genesis import genesis
-from ioe_node.workflows.locate import ask_near, holds, lookup
+from ioe_node.workflows.locate import ask_near, holds, lookup_near_us
 from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.space import Space, log
 
@@ -151,8 +151,8 @@ class Inquiry:
             for peer in self.bootstrap:
                 if peer not in space.admitted:
                     nursery.start_soon(one, peer)
-        found = await lookup(space, near, PEERS_ASKED_MAX, holders=True)
-        answered = dict.fromkeys([*found.peers, *sorted(there)])
+        found = await lookup_near_us(space, PEERS_ASKED_MAX)
+        answered = dict.fromkeys([*found, *sorted(there)])
         self._led = self._led or bool(answered)
         return sorted(answered, key=lambda peer: not holds(space, peer))[:PEERS_ASKED_MAX]
 

@@ -32,9 +32,10 @@ from ioe_node.model.hashes import CORE, EntryHash, entry_hash, to_text
 from ioe_node.model.record import Parcel, Proof, Record, path_of, seal_message, tree_of
 from ioe_node.model.signing import verify
 from ioe_node.net.messages import Drafted, Never, Outcome, Propose, Sign, Signed
+from ioe_node.workflows.bell import Bell
 from ioe_node.workflows.incoming_ops import park
 from ioe_node.workflows.overlay import Overlay, judge
-from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Bell, Space, log
+from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Space, log
 
 CHAIN_WAIT_S = 0.5
 OUTCOME_RETRY_S = 1.0

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
 from random import Random
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import trio
 
@@ -31,6 +31,7 @@ from ioe_node.net.messages import Answer, Knock, Request, answers, encode
 from ioe_node.net.transport import REQUEST_TIMEOUT_S, Transport
 from ioe_node.store.store import Store
 from ioe_node.store.witness import WitnessRows
+from ioe_node.workflows.bell import Bell, StoreRunner
 from ioe_node.workflows.chains_read import ChainsRead
 from ioe_node.workflows.limbo import LimboMemory
 
@@ -49,41 +50,6 @@ HEDGE_S = 0.2
 REFUSED_BY_MAX = 1_024
 LINK_REFUSED = ("membrane", "shunned")
 """The codes of a refusal at the opening of a link (`net.link`)."""
-
-
-class StoreRunner(Protocol):
-    """How a store call runs: in a worker thread (daemon) or inline (simulator)."""
-
-    async def __call__(self, function: Callable[..., T], *args: Any) -> T: ...
-
-
-async def run_inline(function: Callable[..., T], *args: Any) -> T:
-    """Run a store call here and now."""
-    return function(*args)
-
-
-async def run_in_thread(function: Callable[..., T], *args: Any) -> T:
-    """Run a store call in a worker thread; it is never abandoned half way."""
-    return await trio.to_thread.run_sync(function, *args)
-
-
-class Bell:
-    """Rung by one stage, heard by the next; a ring while nobody listens is kept."""
-
-    def __init__(self) -> None:
-        self._event = trio.Event()
-
-    def ring(self) -> None:
-        """Wake whoever listens."""
-        self._event.set()
-
-    async def wait(self, timeout_s: float = float("inf")) -> bool:
-        """Return at the next ring, or the one missed (True), or after the time (False)."""
-        with trio.move_on_after(timeout_s):
-            await self._event.wait()
-        rung = self._event.is_set()
-        self._event = trio.Event()
-        return rung
 
 
 @dataclass
@@ -137,7 +103,7 @@ class Space:
     """Who named each stranger to us, the oldest first."""
     gone: dict[AgentPubKey, int] = field(default_factory=dict)
     doubted: set[AgentPubKey] = field(default_factory=set)
-    offered: dict[AgentPubKey, AgentPubKey] = field(default_factory=dict)
+    offered: dict[AgentPubKey, dict[AgentPubKey, int]] = field(default_factory=dict)
     found: dict[int, tuple[int, tuple[AgentPubKey, ...]]] = field(default_factory=dict)
     wanted: set[ActionHash] = field(default_factory=set)
     wanted_chains: set[ActionHash] = field(default_factory=set)
@@ -270,6 +236,15 @@ class Space:
         if self.membership.version != before:
             self.members_changed()
 
+    def _take_in(self) -> None:
+        """Somebody was forgotten: keep those who were admitted when there was no room for them."""
+        for agent in self.peers.agents():
+            info = self.peers.info_of(agent)
+            if info is None or agent not in self.admitted or agent in self.blocked:
+                continue
+            if self.membership.has_room(agent, witness_place(agent, info.proof), info.holds):
+                self._keep(agent)
+
     def recall_info(self, signed: SignedInfo) -> AgentPubKey:
         """Take up a member's info from our own disk, however old."""
         info = open_info(signed, self.dna, None)
@@ -306,6 +281,9 @@ class Space:
         silent = self.membership.forget_silent(self.clock.now_us())
         if silent:
             self.store.forget_peers(silent)
+            for agent in silent:
+                self.peers.forget(agent)
+            self._take_in()
             self.members_changed()
 
     def others(self) -> list[AgentPubKey]:
@@ -331,6 +309,7 @@ class Space:
         self.blocked.add(agent)
         self.admitted.pop(agent, None)
         self.membership.forget(agent)
+        self._take_in()
         self.members_changed()
 
     def authorities(self, basis: bytes) -> tuple[AgentPubKey, ...]:
@@ -455,6 +434,7 @@ class Space:
         peers: Sequence[AgentPubKey],
         request: Request,
         take: Callable[[Answer], T | None],
+        timeout_s: float = REQUEST_TIMEOUT_S,
     ) -> tuple[AgentPubKey, T] | None:
         """Ask peers in turn, without waiting for slow ones; the first answer that `take` accepts,
         and whose it is.
@@ -468,7 +448,7 @@ class Space:
 
         async def one(peer: AgentPubKey, scope: trio.CancelScope) -> None:
             try:
-                taken = take(await self.ask(peer, request))
+                taken = take(await self.ask(peer, request, timeout_s))
                 self.slow.discard(peer)
             except IoeError as error:
                 if isinstance(error, Malformed):

@@ -66,6 +66,46 @@ def test_what_is_in_our_share_is_known_exactly(seed: int) -> None:
     assert list(membership.authorities(key_of(agents[0]))) == authorities(agents[0], agents)
 
 
+@given(st.integers(0, 1_000))
+def test_of_few_holders_among_many_the_nearest_are_all_kept(seed: int) -> None:
+    """Else those whose share it is would not agree on that."""
+    agents = agents_of(300, seed)
+    holders = agents[::10]
+    for us in (agents[0], agents[1]):
+        membership = Membership(us, place_of(us), us in holders)
+        for agent in agents:
+            membership.welcome(agent, place_of(agent), agent in holders, 0)
+        assert list(membership.authorities(key_of(us))) == authorities(us, holders)
+        others = [holder for holder in holders if holder != us]
+        assert membership.closest(key_of(us), NEAREST, True) == authorities(us, others, NEAREST)
+
+
+def test_a_holder_is_near_though_many_who_hold_nothing_are_nearer() -> None:
+    agents = agents_of(300)
+    us, ours = agents[0], key_of(agents[0])
+    in_order = sorted(agents[1:], key=lambda agent: key_of(agent) ^ ours)
+    holder = in_order[2 * NEAREST]
+    membership = Membership(us, place_of(us))
+    for agent in in_order:
+        membership.welcome(agent, place_of(agent), agent == holder, 0)
+    assert membership.is_near(key_of(holder), True)
+    assert not membership.is_near(key_of(holder), False)
+    before = membership.near_version
+    for _ in range(FAILURES_MAX):
+        membership.failed(holder)
+    assert membership.near_version == before + 1
+
+
+def test_who_was_turned_away_stays_unknown_when_others_are_forgotten() -> None:
+    agents = agents_of(60)
+    membership = joined(agents)
+    assert len(membership.alive()) < len(agents) - 1
+    assert not membership.knows_all()
+    for agent in membership.alive()[::2]:
+        membership.forget(agent)
+        assert not membership.knows_all()
+
+
 def test_who_does_not_answer_counts_no_more_until_heard() -> None:
     agents = agents_of(12)
     membership = joined(agents)

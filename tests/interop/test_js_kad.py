@@ -29,7 +29,8 @@ from ioe_node.net.peer_id import (
     split_address,
 )
 from ioe_node.store.store import Store
-from ioe_node.workflows.space import Space, run_in_thread
+from ioe_node.workflows.bell import run_in_thread
+from ioe_node.workflows.space import Space
 
 PATIENCE_S = 90
 

@@ -31,7 +31,7 @@ from ioe_node.net.peer_id import join_address, peer_id_of
 from ioe_node.net.transport import Service
 from ioe_node.store.store import Store
 from ioe_node.workflows import peers
-from ioe_node.workflows.space import run_in_thread
+from ioe_node.workflows.bell import run_in_thread
 
 PROTOCOL = "/ioe/test-dna/1"
 SECRET = b"a member's secret"

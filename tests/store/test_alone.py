@@ -79,3 +79,22 @@ def test_a_place_on_a_chain_is_answered_without_its_entry(store: Store, new_auth
         *(record.hash for record in author.chain),
         None,
     ]
+
+
+def test_the_ops_of_the_warranted_are_listed_no_more(store: Store, new_author: Any) -> None:
+    """Of those who hold them some know the warrant and some not, and the former take none."""
+
+    def listed() -> int:
+        return len(store.list_ops(0, 2**32 - 1, 99))
+
+    author, other = new_author(1), new_author(2)
+    records, others = blobs(author, 4), blobs(other, 3)
+    keep(store, records[3:])
+    store.close_pass(author.chain[:6], [3] * 6, [False] * 3 + [True] * 3, [])
+    keep(store, others)
+    assert listed() == 7
+    store.add_warrant(b"hash", author.agent, b"signed")
+    assert listed() == 3
+    store.drop_chain(author.agent, lambda _: True, lambda record: record in records)
+    assert listed() == 3
+    assert store.has(records[0].hash)

@@ -27,6 +27,7 @@ from ioe_node.store.hash_index import SHORT_MIN
 from ioe_node.store.store import Store
 from ioe_node.workflows import compare
 from ioe_node.workflows.compare import (
+    NAMED_MAX,
     NAMES_MAX,
     ChainsHeld,
     OpsHeld,
@@ -211,6 +212,40 @@ def test_of_one_base_any_number_of_links_is_compared_in_time() -> None:
             assert set(missing) <= lost
             found.update(missing)
     assert lacking == spare == lost
+
+
+class ManyBases:
+    """As much of a store as ops are compared by: `each` of them at every location."""
+
+    def __init__(self, each: int) -> None:
+        self.each = each
+
+    def count_ops(self, ranges: Sequence[Range]) -> list[tuple[int, int, int]]:
+        """See `Store`."""
+        return [(self.each * (high - low + 1), 0, 0) for low, high in ranges]
+
+    def list_ops(
+        self, low: int, high: int, limit: int, from_short: int = SHORT_MIN
+    ) -> list[tuple[int, int]]:
+        """See `Store`."""
+        found = [(at, short) for at in range(low, high + 1) for short in range(self.each)]
+        return [op for op in found if op[0] > low or op[1] >= from_short][:limit]
+
+
+@pytest.mark.parametrize("each", [NAMED_MAX, NAMES_MAX // 3, 2 * NAMES_MAX])
+def test_every_range_that_differs_has_its_turn_though_none_is_ever_mended(each: int) -> None:
+    """Whole, unless it alone is more than an answer names; and in order whatever came first."""
+    store: Any = ManyBases(each)
+    asked = tuple(Span(at, at, DIGEST) for at in range(100))
+    listed: set[Range] = set()
+    for turn in range(1_000, 1_100):
+        found, names = differing(OpsHeld(store), asked, [EVERYWHERE], turn)
+        listed.update(found.listed)
+        assert list(found.listed) == sorted(found.listed)
+        assert [op.location for op in names] == sorted(op.location for op in names)
+        assert len(names) == min(NAMES_MAX, each * len(found.listed))
+        assert len(found.listed) == 1 or len(names) == each * len(found.listed)
+    assert listed == {(at, at) for at in range(100)}
 
 
 @pytest.mark.parametrize(

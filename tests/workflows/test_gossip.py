@@ -8,10 +8,10 @@ import trio
 
 from ioe_node.core.authority import authorities
 from ioe_node.core.share import share_of
-from ioe_node.hdi import ActionHash
+from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.hashes import agent_key, key_of
 from ioe_node.model.op import foreign_bases
-from ioe_node.net.messages import HeadOf, Offer
+from ioe_node.net.messages import Activity, HeadOf, Offer, requests
 from ioe_node.workflows.compare import (
     NAMED_MAX,
     OFFERED_PER_PEER_MAX,
@@ -20,11 +20,13 @@ from ioe_node.workflows.compare import (
     shared_ranges,
 )
 from ioe_node.workflows.gossip import ROUND_MAX_S, ROUND_S, Gossip
+from sim.memory_transport import Handle
 from sim.swarm import Home, Swarm, open_swarm
 from sim.virtual_clock import run_virtual
 
 HOMES = 14
 QUIET_S = 600.0
+HEALED_S = 60.0
 Story = Callable[[Swarm], Awaitable[None]]
 Play = Callable[[Story], None]
 
@@ -228,8 +230,8 @@ def test_an_offer_is_fetched_if_it_is_in_our_share_and_answered_with_what_is_lac
         assert not lacks(space, known)
         lacking = answer_offer(space, peer.agent, Offer((known, further)))
         assert lacking.authors == (peer.agent,)
-        expected = {peer.agent: peer.agent} if space.is_authority(peer.agent) else {}
-        assert space.offered == expected
+        expected = {peer.agent: 900} if space.is_authority(peer.agent) else {}
+        assert space.offered == {peer.agent: expected}
 
     play(story)
 
@@ -243,8 +245,39 @@ def test_one_that_offers_much_leaves_room_for_the_offers_of_others(play: Play) -
         ours = [author for author in authors if space.is_authority(author)]
         heads = [HeadOf(author, 9, head.hash, head.timestamp_us) for author in ours]
         answer_offer(space, peer.agent, Offer(tuple(heads[:-1])))
-        assert list(space.offered.values()) == [peer.agent] * OFFERED_PER_PEER_MAX
+        assert len(space.offered[peer.agent]) == OFFERED_PER_PEER_MAX
         answer_offer(space, other.agent, Offer(tuple(heads[-1:])))
-        assert space.offered[ours[-1]] == other.agent
+        assert space.offered[other.agent] == {ours[-1]: 9}
+
+    play(story)
+
+
+def test_one_that_offers_what_it_has_not_holds_up_no_chain(play: Play) -> None:
+    """It never answers, offers all the time, and takes a place in every round."""
+
+    async def story(swarm: Swarm) -> None:
+        poor, liar, *others = swarm.homes
+        space = poor.cell.space
+        lost = [home for home in others if space.is_authority(home.agent)]
+        heads = {home.agent: home.store.head(home.agent) for home in lost}
+
+        async def silent(handle: Handle, asker: AgentPubKey, data: bytes) -> bytes:
+            if isinstance(requests.decode(data), Activity):
+                await trio.sleep(QUIET_S)
+            return await handle(asker, data)
+
+        liar.spoil(silent)
+        for home in lost:
+            poor.store.drop_chain(home.agent, lambda record: True)
+        claims = [
+            HeadOf(agent, head.seq + 5, head.hash, head.timestamp_us)
+            for agent, head in heads.items()
+            if head is not None
+        ]
+        began_s = trio.current_time()
+        while any(poor.store.head(agent) != head for agent, head in heads.items()):
+            answer_offer(space, liar.agent, Offer(tuple(claims)))
+            await trio.sleep(0.3)
+            assert trio.current_time() - began_s < HEALED_S
 
     play(story)

@@ -12,12 +12,13 @@ import pytest
 import trio
 
 from ioe_node.core.chain import Draft, seal
+from ioe_node.core.membership import Buckets
 from ioe_node.core.quota import Limits
-from ioe_node.errors import Busy
+from ioe_node.errors import Busy, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import Create, hash_of
 from ioe_node.model.codec import encode
-from ioe_node.model.hashes import ACTION, entry_hash
+from ioe_node.model.hashes import ACTION, action_hash, entry_hash
 from ioe_node.model.record import WireRecord
 from ioe_node.net.messages import Activity, Chain, requests
 from ioe_node.workflows import integration
@@ -32,6 +33,7 @@ from sim.virtual_clock import run_virtual
 
 HOMES = 16
 PATIENCE_S = 10.0
+ROOM = 4
 
 
 @pytest.fixture
@@ -138,3 +140,59 @@ def test_who_answers_with_what_hangs_fills_its_own_share_of_limbo(run: Callable[
         assert space.quota.charges(mallory.agent) == 0
 
     run(story, 4)
+
+
+def test_who_offered_a_chain_and_shows_nothing_of_it_is_charged(run: Callable[..., Any]) -> None:
+    async def story(swarm: Any) -> None:
+        home, mallory = swarm.homes[1:3]
+        space = home.cell.space
+
+        async def nothing(handle: Handle, asker: AgentPubKey, data: bytes) -> bytes:
+            if isinstance(requests.decode(data), Activity):
+                return encode(Chain((), False))
+            return await handle(asker, data)
+
+        mallory.spoil(nothing)
+        assert not await pull(space, mallory.agent, [mallory.agent])
+        assert space.quota.charges(mallory.agent) == 0
+        with pytest.raises(TransportError):
+            await pull(space, mallory.agent, [mallory.agent], offered=True)
+        assert space.quota.charges(mallory.agent) == 1
+
+    run(story, 4)
+
+
+def test_of_what_comes_only_that_of_the_warranted_is_left(run: Callable[..., Any]) -> None:
+    """The sender cannot know whom we have blocked: it is not charged, and the rest is taken."""
+
+    async def story(swarm: Any) -> None:
+        home, warranted, other = swarm.homes[1:4]
+        space = home.cell.space
+        space.block(warranted.agent)
+        both = [orphan(warranted, 9, 1), orphan(other, 9, 2)]
+        left = await park(space, swarm.homes[0].agent, both)
+        assert left == {action_hash(both[0].action, warranted.agent)}
+        assert space.store.limbo.load(swarm.homes[0].agent)[0] == 1
+        with pytest.raises(Busy):
+            await park(space, swarm.homes[0].agent, both[:1])
+
+    run(story, 4)
+
+
+def test_who_was_turned_away_is_kept_when_there_is_room(
+    run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has_room(self: Buckets, at: int, holds: bool) -> bool:
+        return sum(map(len, self._buckets.values())) < ROOM
+
+    async def story(swarm: Any) -> None:
+        space = swarm.homes[1].cell.space
+        known = space.membership.alive()
+        assert len(known) == ROOM < len(swarm.homes) - 1
+        space.block(known[0])
+        now_known = space.membership.alive()
+        assert len(now_known) == ROOM
+        assert known[0] not in now_known
+
+    monkeypatch.setattr(Buckets, "has_room", has_room)
+    run(story, 8)

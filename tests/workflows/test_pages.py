@@ -15,9 +15,9 @@ from ioe_node.model.record import Record, open_parcel, open_record
 from ioe_node.net.messages import Activity, Chain, Get, LinkPage, Links, Records, answers
 from ioe_node.store.store import Store
 from ioe_node.workflows import pages
+from ioe_node.workflows.bell import run_inline
 from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.pages import LINKS_PER_PAGE_MAX, PAGE_BYTES_MAX, read_answer
-from ioe_node.workflows.space import run_inline
 
 BASE = bytes(dna_hash(b"a base"))
 

@@ -1,4 +1,6 @@
-"""Meeting: whoever invents strangers crowds out its own, and nobody whom others named."""
+"""Meeting: whoever invents strangers crowds out its own, and nobody whom others named; and the few
+who hold anything are found among many who do not.
+"""
 
 from collections.abc import Awaitable, Callable
 from hashlib import blake2b
@@ -6,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
+from ioe_node.core import membership
+from ioe_node.core.authority import authorities
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.agent_info import SignedInfo, open_info, seal_info
-from ioe_node.model.hashes import proof_digest
+from ioe_node.model.hashes import key_of, proof_digest
 from ioe_node.model.signing import Signer
 from ioe_node.net.messages import Find
-from ioe_node.workflows.locate import known_near
+from ioe_node.workflows.locate import known_near, lookup
 from ioe_node.workflows.space import STRANGERS_MAX, STRANGERS_PER_NAMER_MAX, Space
 from sim.swarm import Swarm, open_swarm
 from sim.virtual_clock import run_virtual
@@ -84,3 +89,39 @@ def test_holders_are_named_alone_to_who_asks_for_them(on_a_home: Any) -> None:
         assert named(True) == {holder.agent}
 
     on_a_home(story)
+
+
+def test_of_few_holders_among_many_everyone_finds_those_near_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, most in (("BUCKET_PEERS_MAX", 3), ("PLACE_BUCKET_PEERS_MAX", 1), ("NEAREST", 10)):
+        monkeypatch.setattr(membership, name, most)
+
+    async def main() -> None:
+        async with open_swarm(tmp_path, 5, 12) as swarm:
+            for _ in range(30):
+                await swarm.add(holds=False)
+            await trio.sleep(60)
+            holders = [home.agent for home in swarm.homes if home.holds]
+            for home in swarm.homes:
+                known = home.cell.space.authorities(home.agent)
+                assert list(known) == authorities(home.agent, holders)
+
+    run_virtual(main, seed=5)
+
+
+def test_who_knows_no_holder_is_led_to_one_by_others(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with open_swarm(tmp_path, 5, 3) as swarm:
+            for _ in range(2):
+                await swarm.add(holds=False)
+            await trio.sleep(60)
+            holders = {home.agent for home in swarm.homes if home.holds}
+            space = swarm.homes[-1].cell.space
+            for agent in sorted(holders):
+                space.membership.forget(agent)
+            assert len(space.others()) == 1
+            found = await lookup(space, key_of(space.agent), holders=True)
+            assert holders <= set(found.peers)
+
+    run_virtual(main, seed=5)
