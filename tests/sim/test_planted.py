@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from ioe_node.store.store import Store
-from ioe_node.workflows import gossip, incoming_ops, integration, publish, validation
+from ioe_node.workflows import fetches, gossip, incoming_ops, integration, publish, validation
 from sim import byzantine
 from sim.result import Result
 from sim.scenario import Setting
@@ -79,7 +79,7 @@ def no_handover(patch: pytest.MonkeyPatch) -> None:
         pass
 
     patch.setattr(gossip.Gossip, "_heal_chains", nothing)
-    patch.setattr(gossip.Gossip, "_fetch", nothing)
+    patch.setattr(fetches.Fetches, "offer", lambda *_: None)
     push = publish._push
     begun_s: dict[Any, float] = {}
 
