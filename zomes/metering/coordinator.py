@@ -9,6 +9,7 @@ from zomes.metering.integrity import zome as integrity
 HISTORY_MAX = 10_000
 SILENT_INTERVALS_MAX = 8
 EXPORTS_MAX = 96
+PRESENCE_RECORDS = 256
 REST_US = 2_000_000
 
 zome = CoordinatorZome(integrity)
@@ -50,6 +51,23 @@ async def history(
         }
         for each in found
     ]
+
+
+@zome.function
+async def presence(host: Host, device: AgentPubKey) -> dict[str, int] | None:
+    """How much of the time a device metered of late; None for one that says nothing.
+
+    Of the newest `PRESENCE_RECORDS` of its chain: intervals measured, and all intervals, with
+    those that were estimated afterwards and those since its last word.
+    """
+    newest = await host.newest(device, PRESENCE_RECORDS)
+    readings = [each.entry for each in newest if isinstance(each.entry, IntervalReading)]
+    if not readings:
+        return None
+    since_us = host.now_us() - readings[0].end
+    silent = max(0, since_us // host.properties.interval_us - SILENT_INTERVALS_MAX)
+    measured = sum(reading.quality == "measured" for reading in readings)
+    return {"measured": measured, "intervals": len(readings) + silent}
 
 
 @zome.function

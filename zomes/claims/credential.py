@@ -1,0 +1,120 @@
+"""A device's credential: its owner applies, approvers approve, a quorum of them makes it one.
+
+There is no token that could be passed on: the credential is the application, about one key, and
+the approvals of it that stand.  An approver who withdraws its own takes its voice away again.
+"""
+
+from typing import Any
+
+from ioe_node.hdk import ActionHash, AgentPubKey, CallError, Host, TransportError
+from zomes.claims.coordinator import (
+    CLAIMS_MAX,
+    linked,
+    publish,
+    replace_own,
+    said_at,
+    withdrawn,
+    zome,
+)
+from zomes.claims.integrity import Application, Approval, Attribute, Status
+
+ACKNOWLEDGED_WITHIN_PAGES = 4
+
+
+async def _acknowledgement(host: Host, device: AgentPubKey) -> ActionHash:
+    """A device's word for its owner, which it gives when its chain begins."""
+    from_seq = 0
+    for _ in range(ACKNOWLEDGED_WITHIN_PAGES):
+        page = await host.activity(device, from_seq)
+        for found in page:
+            if getattr(found.action, "entry_type", "") == "identity.Acknowledgement":
+                return found.hash
+        if not page:
+            break
+        from_seq = page[-1].action.action_seq + 1
+    raise TransportError("that device has named no owner yet, or cannot be read; try again")
+
+
+@zome.function
+async def apply(host: Host, device: AgentPubKey, attributes: tuple[Attribute, ...]) -> ActionHash:
+    """Apply for a credential of a device of ours."""
+    ordered = tuple(sorted(attributes, key=lambda attribute: attribute.name))
+    acknowledged = await _acknowledgement(host, device)
+    return await publish(host, Application(device, acknowledged, ordered))
+
+
+@zome.function
+async def approve(host: Host, application: ActionHash) -> ActionHash:
+    """Approve an application, as one of the community's approvers."""
+    found = await said_at(host, application)
+    if not isinstance(found.entry, Application):
+        raise CallError("that is no application; 'ioe claim credential' lists a device's")
+    return await publish(host, Approval(found.entry.subject, application))
+
+
+@zome.function
+async def set_status(
+    host: Host, application: ActionHash, hardware: str | None = None, pool: str | None = None
+) -> ActionHash:
+    """Tell the state of a device that we applied for; what is not given stays as it was."""
+    found = await said_at(host, application)
+    if not isinstance(found.entry, Application):
+        raise CallError("that is no application; 'ioe claim credential' lists a device's")
+    before = await _status(host, found.entry.subject, application)
+    status = Status(
+        found.entry.subject,
+        application,
+        before.hardware if hardware is None else hardware,
+        before.pool if pool is None else pool,
+    )
+    return await replace_own(host, status)
+
+
+async def _status(host: Host, device: AgentPubKey, application: ActionHash) -> Status:
+    told = [each for each in await linked(host, device) if each.kind == "Status"]
+    for each in told[:CLAIMS_MAX]:
+        found = await host.get(each.target)
+        if found is not None and isinstance(found.entry, Status):
+            if found.entry.application == application:
+                return found.entry
+    return Status(device, application, "", "")
+
+
+@zome.function
+async def credentials(host: Host, device: AgentPubKey) -> list[dict[str, Any]]:
+    """The newest applications for a device, who approved each, and whether that is enough.
+
+    `standing` is "approved", "applied" or "withdrawn".
+    """
+    said = await linked(host, device)
+    gone = withdrawn(said)
+    approvers: dict[ActionHash, set[AgentPubKey]] = {}
+    for each in [one for one in said if one.kind == "Approval"][:CLAIMS_MAX]:
+        found = await host.get(each.target)
+        if each.target not in gone and found is not None and isinstance(found.entry, Approval):
+            approvers.setdefault(found.entry.application, set()).add(each.author)
+    quorum = host.properties.approval_quorum
+    listed = []
+    for each in [one for one in said if one.kind == "Application"][:CLAIMS_MAX]:
+        found = await host.get(each.target)
+        if found is None or not isinstance(found.entry, Application):
+            continue
+        approved = sorted(approvers.get(each.target, set()))
+        status = await _status(host, device, each.target)
+        standing = "approved" if len(approved) >= quorum else "applied"
+        listed.append(
+            {
+                "application": each.target,
+                "device": device,
+                "owner": each.author,
+                "attributes": [
+                    {"name": one.name, "value": one.value} for one in found.entry.attributes
+                ],
+                "approved_by": approved,
+                "quorum": quorum,
+                "standing": "withdrawn" if each.target in gone else standing,
+                "hardware": status.hardware,
+                "pool": status.pool,
+            }
+        )
+    return listed
