@@ -25,8 +25,8 @@ class Properties:
 
     `stewards` may invite; `approvers` (the stewards, if none are named) approve devices, by
     `approval_quorum` of their voices; `interval_us` is the settlement period; `price_bp` is what
-    a kWh costs, in basis points of a credit; `credit_limit_micro` is how far below zero a member may go; `power_milli_w_max` is the
-    largest connection's rating.
+    a kWh costs, in basis points of a credit; `credit_limit_micro` is how far below zero a member
+    may go; `power_milli_w_max` is the largest connection's rating.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()

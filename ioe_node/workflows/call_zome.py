@@ -44,8 +44,8 @@ from ioe_node.model.record import (
 from ioe_node.net.messages import CALL_DEPTH_MAX, Call
 from ioe_node.workflows import cascade
 from ioe_node.workflows.activity import read_chain, read_whole_chain
-from ioe_node.workflows.finality import certificate_of, finalise
 from ioe_node.workflows.evidence import convictions_of, newest_of_chain
+from ioe_node.workflows.finality import certificate_of, finalise
 from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.publish import throttle

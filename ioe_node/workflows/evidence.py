@@ -7,8 +7,9 @@ handful of short messages however long the chain is, and only what is wanted of 
 from ioe_node.errors import Malformed
 from ioe_node.hdi import AgentPubKey
 from ioe_node.hdk import Conviction
+from ioe_node.model.codec import Codec
 from ioe_node.model.record import Record, open_parcel
-from ioe_node.model.warrant import decode_warrant, signed_warrants
+from ioe_node.model.warrant import WARRANT_BYTES_MAX, SignedWarrant, decode_warrant
 from ioe_node.net.messages import (
     PLACES_PER_MESSAGE_MAX,
     Activity,
@@ -25,6 +26,8 @@ NEWEST_MAX = 1_024
 PAGES_MAX = 8
 READERS_TRIED_MAX = 3
 SEQ_BITS = 32
+
+signed_warrants: Codec[SignedWarrant] = Codec(SignedWarrant, "signed warrant", WARRANT_BYTES_MAX)
 
 
 async def newest_of_chain(space: Space, author: AgentPubKey, count: int) -> list[Record]:
@@ -125,5 +128,5 @@ async def convictions_of(space: Space, agent: AgentPubKey) -> list[Conviction]:
             warrant = decode_warrant(signed_warrants.decode(data))
             false = convicted != warrant.warrantee
             kind = "FalseWarrant" if false else type(warrant).__name__
-            convictions.append(Conviction(hash_, kind, warrant.accuser, kept_us))
+            convictions.append(Conviction(hash_, kind, AgentPubKey(warrant.accuser), kept_us))
     return convictions

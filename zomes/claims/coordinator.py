@@ -6,9 +6,9 @@ claims on an agent costs nobody who does not ask for him.
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ioe_node.hdi import Malformed, Timestamp, encode
 from ioe_node.hdk import (
@@ -44,6 +44,8 @@ CLAIMS_MAX = 64
 KEPT_MAX = 1_000
 WORDS = ("Claim", "SignedElsewhere")
 
+T = TypeVar("T")
+
 zome = CoordinatorZome(integrity)
 
 
@@ -64,9 +66,19 @@ async def linked(host: Host, subject: AgentPubKey) -> list[Linked]:
     for link in await host.get_links(subject, ABOUT):
         kind, _, whose = link.tag.partition(b":")
         found[link.target] = Linked(
-            kind.decode(), whose, ActionHash(link.target), link.author, link.hash
+            kind.decode(errors="replace"), whose, ActionHash(link.target), link.author, link.hash
         )
     return list(found.values())[::-1]
+
+
+async def read(host: Host, each: Linked, subject: AgentPubKey) -> Found | None:
+    """The entry behind a link, if it can be reached and is what the link says."""
+    found = await host.get(each.target)
+    if found is None or not isinstance(found.entry, Said) or found.action.author != each.author:
+        return None
+    tag = each.kind.encode() + b":" + each.whose
+    fits = found.entry.subject == subject and tag_of(found.entry, each.author) == tag
+    return found if fits else None
 
 
 def withdrawn(said: Collection[Linked]) -> dict[bytes, ActionHash]:
@@ -124,7 +136,7 @@ async def issue(
 
     The salts are the caller's, drawn at random: who knows a slip can show any field of it.
     """
-    _plain(lambda: check_openings(fields))
+    _ours(lambda: check_openings(fields))
     us = host.agent_info().agent
     ordered = tuple(sorted(fields, key=lambda opening: opening.name))
     committed = tuple(commit(us, subject, opening) for opening in ordered)
@@ -134,7 +146,7 @@ async def issue(
     return {"claim": made, "slip": encode(Disclosure(made, ordered))}
 
 
-def _plain(check: Any) -> Any:
+def _ours(check: Callable[[], T]) -> T:
     """What `check` returns; what is malformed came from our own client."""
     try:
         return check()
@@ -145,7 +157,7 @@ def _plain(check: Any) -> Any:
 @zome.function
 async def keep(host: Host, slip: bytes) -> dict[str, Any]:
     """Keep a slip about us, after a look that it opens every field of its claim."""
-    shown: Disclosure = _plain(lambda: decode_disclosure(slip))
+    shown = _ours(lambda: decode_disclosure(slip))
     found, wrong = await _compared(host, shown)
     claim: Claim = found.entry
     if claim.subject != host.agent_info().agent:
@@ -190,12 +202,12 @@ async def verify(host: Host, disclosure: bytes) -> dict[str, Any]:
 
     It proves what the issuer said of the subject, not that whoever shows it is the subject.
     """
-    shown: Disclosure = _plain(lambda: decode_disclosure(disclosure))
+    shown = _ours(lambda: decode_disclosure(disclosure))
     found, wrong = await _compared(host, shown)
     if wrong:
         raise CallError(f"not what the issuer committed to: {', '.join(wrong)}; believe none of it")
     said = await linked(host, found.entry.subject)
-    listed = _described(found, _standing(host, found, said), host.agent_info().agent)
+    listed = _described(found, _standing(host, found, said))
     listed["shown"] = [{"name": each.name, "value": each.value} for each in shown.openings]
     names = {opening.name for opening in shown.openings}
     listed["hidden"] = [name for name in listed.pop("fields") if name not in names]
@@ -224,7 +236,7 @@ def names_key(body: bytes, subject: AgentPubKey) -> bool:
     return core in body or core.hex().encode() in body.lower() or shown in body
 
 
-def _described(found: Found, standing: str, reader: AgentPubKey) -> dict[str, Any]:
+def _described(found: Found, standing: str) -> dict[str, Any]:
     """A claim for a reader, its fields by name only."""
     entry = found.entry
     listed: dict[str, Any] = {
@@ -261,9 +273,9 @@ async def about(
     ]
     listed = []
     for each in wanted[: max(0, min(limit, CLAIMS_MAX))]:
-        found = await host.get(each.target)
-        if found is not None and isinstance(found.entry, Claim | SignedElsewhere):
-            listed.append(_described(found, _standing(host, found, said), us))
+        found = await read(host, each, subject or us)
+        if found is not None:
+            listed.append(_described(found, _standing(host, found, said)))
     return listed
 
 

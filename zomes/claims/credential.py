@@ -4,13 +4,16 @@ There is no token that could be passed on: the credential is the application, ab
 the approvals of it that stand.  An approver who withdraws its own takes its voice away again.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from ioe_node.hdk import ActionHash, AgentPubKey, CallError, Host, TransportError
 from zomes.claims.coordinator import (
     CLAIMS_MAX,
+    Linked,
     linked,
     publish,
+    read,
     replace_own,
     said_at,
     withdrawn,
@@ -60,9 +63,10 @@ async def set_status(
     found = await said_at(host, application)
     if not isinstance(found.entry, Application):
         raise CallError("that is no application; 'ioe claim credential' lists a device's")
-    before = await _status(host, found.entry.subject, application)
+    device = found.entry.subject
+    before = await _status(host, await linked(host, device), device, application)
     status = Status(
-        found.entry.subject,
+        device,
         application,
         before.hardware if hardware is None else hardware,
         before.pool if pool is None else pool,
@@ -70,14 +74,33 @@ async def set_status(
     return await replace_own(host, status)
 
 
-async def _status(host: Host, device: AgentPubKey, application: ActionHash) -> Status:
-    told = [each for each in await linked(host, device) if each.kind == "Status"]
-    for each in told[:CLAIMS_MAX]:
-        found = await host.get(each.target)
-        if found is not None and isinstance(found.entry, Status):
-            if found.entry.application == application:
-                return found.entry
+async def _status(
+    host: Host, said: Sequence[Linked], device: AgentPubKey, application: ActionHash
+) -> Status:
+    for each in _of_kind(said, "Status"):
+        found = await read(host, each, device)
+        if found is not None and found.entry.application == application:
+            told: Status = found.entry
+            return told
     return Status(device, application, "", "")
+
+
+def _of_kind(said: Sequence[Linked], kind: str) -> list[Linked]:
+    return [each for each in said if each.kind == kind][:CLAIMS_MAX]
+
+
+async def _approved_by(
+    host: Host, said: Sequence[Linked], device: AgentPubKey
+) -> dict[ActionHash, set[AgentPubKey]]:
+    """For each application the approvers whose approval of it stands."""
+    gone = withdrawn(said)
+    may = host.properties.approvers or host.properties.stewards
+    approved: dict[ActionHash, set[AgentPubKey]] = {}
+    for each in _of_kind([one for one in said if one.author in may], "Approval"):
+        found = await read(host, each, device)
+        if each.target not in gone and found is not None:
+            approved.setdefault(found.entry.application, set()).add(each.author)
+    return approved
 
 
 @zome.function
@@ -88,28 +111,23 @@ async def credentials(host: Host, device: AgentPubKey) -> list[dict[str, Any]]:
     """
     said = await linked(host, device)
     gone = withdrawn(said)
-    approvers: dict[ActionHash, set[AgentPubKey]] = {}
-    for each in [one for one in said if one.kind == "Approval"][:CLAIMS_MAX]:
-        found = await host.get(each.target)
-        if each.target not in gone and found is not None and isinstance(found.entry, Approval):
-            approvers.setdefault(found.entry.application, set()).add(each.author)
+    approved_by = await _approved_by(host, said, device)
     quorum = host.properties.approval_quorum
     listed = []
-    for each in [one for one in said if one.kind == "Application"][:CLAIMS_MAX]:
-        found = await host.get(each.target)
-        if found is None or not isinstance(found.entry, Application):
+    for each in _of_kind(said, "Application"):
+        found = await read(host, each, device)
+        if found is None:
             continue
-        approved = sorted(approvers.get(each.target, set()))
-        status = await _status(host, device, each.target)
+        approved = sorted(approved_by.get(each.target, set()))
+        status = await _status(host, said, device, each.target)
         standing = "approved" if len(approved) >= quorum else "applied"
+        attributes = [{"name": one.name, "value": one.value} for one in found.entry.attributes]
         listed.append(
             {
                 "application": each.target,
                 "device": device,
                 "owner": each.author,
-                "attributes": [
-                    {"name": one.name, "value": one.value} for one in found.entry.attributes
-                ],
+                "attributes": attributes,
                 "approved_by": approved,
                 "quorum": quorum,
                 "standing": "withdrawn" if each.target in gone else standing,

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ioe_node.hdk import ActionHash, AgentPubKey, CallError, Host
-from zomes.claims.coordinator import linked, remove_own, replace_own, zome
+from zomes.claims.coordinator import linked, read, remove_own, replace_own, zome
 from zomes.claims.integrity import Delegation, Profile
 
 
@@ -24,10 +24,9 @@ async def _provider(
 ) -> tuple[ActionHash, Delegation] | tuple[None, None]:
     for each in await linked(host, subject):
         if each.kind == "Delegation":
-            found = await host.get(each.target)
-            if found is not None and isinstance(found.entry, Delegation):
+            found = await read(host, each, subject)
+            if found is not None:
                 return each.target, found.entry
-            break
     return None, None
 
 
@@ -65,11 +64,8 @@ async def profile(host: Host, subject: AgentPubKey | None = None) -> dict[str, A
     }
     for each in await linked(host, who):
         if each.kind == "Profile" and each.author == by:
-            found = await host.get(each.target)
-            if found is None or not isinstance(found.entry, Profile):
-                continue
-            if found.entry.delegation == delegation:
+            found = await read(host, each, who)
+            if found is not None and found.entry.delegation == delegation:
                 told = {"by": by, "name": found.entry.name, "about": found.entry.about}
                 return {**listed, **told}
-            break
     return listed
