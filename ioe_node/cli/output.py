@@ -46,7 +46,16 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     """One table, as wide as it is: a key that is folded cannot be copied; numbers stand right."""
     made = Table(title=title, title_justify="left")
     for column in columns:
-        numbers = column in ("kWh in", "kWh out", "credits", "balance", "seq", "kWh")
+        numbers = column in (
+            "kWh in",
+            "kWh out",
+            "credits",
+            "balance",
+            "points",
+            "weight",
+            "seq",
+            "kWh",
+        )
         made.add_column(column, justify="right" if numbers else "left", no_wrap=True)
     for row in rows:
         made.add_row(*(printable(str(cell)) for cell in row))

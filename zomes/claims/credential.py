@@ -51,7 +51,7 @@ async def approve(host: Host, application: ActionHash) -> ActionHash:
     """Approve an application, as one of the community's approvers."""
     found = await said_at(host, application)
     if not isinstance(found.entry, Application):
-        raise CallError("that is no application; 'ioe claim credential' lists a device's")
+        raise CallError("that is no application; 'ioe credential show' lists a device's")
     return await publish(host, Approval(found.entry.subject, application))
 
 
@@ -62,7 +62,7 @@ async def set_status(
     """Tell the state of a device that we applied for; what is not given stays as it was."""
     found = await said_at(host, application)
     if not isinstance(found.entry, Application):
-        raise CallError("that is no application; 'ioe claim credential' lists a device's")
+        raise CallError("that is no application; 'ioe credential show' lists a device's")
     device = found.entry.subject
     before = await _status(host, await linked(host, device), device, application)
     status = Status(

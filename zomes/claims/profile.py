@@ -41,7 +41,7 @@ async def set_profile(
     assert subject is not None
     delegation, entry = await _provider(host, subject)
     if entry is None or entry.agent != us:
-        raise CallError("that agent has not named us its provider; it runs 'ioe claim delegate'")
+        raise CallError("that agent has not named us its provider; it runs 'ioe profile delegate'")
     return await replace_own(host, Profile(subject, delegation, name, about))
 
 
