@@ -54,7 +54,7 @@ def _text_of(prefix: str, data: bytes) -> str:
 def _bytes_of(prefix: str, word: str) -> bytes:
     """The bytes of a slip or of what was shown: the text, a file with it, or '-' for stdin."""
     text = sys.stdin.read() if word == "-" else word
-    if not text.startswith("ioe-"):
+    if word != "-" and not word.startswith(prefix):
         try:
             text = Path(text).read_text(encoding="utf-8")
         except (OSError, ValueError):

@@ -20,6 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # What peers write (names, memos) is text and never markup.
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 TABLE_CHARS_MAX = 1_000
+NUMBERS = ("kWh in", "kWh out", "credits", "balance", "seq", "kWh", "points", "weight")
 AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 
 
