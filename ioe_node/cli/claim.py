@@ -100,7 +100,7 @@ def issue(
     days: int,
     community: str | None,
 ) -> None:
-    """Claim FIELDS of the agent SUBJECT, as its KIND: maker, installer, grid_operator...
+    """Claim each NAME=VALUE... of the agent SUBJECT, as its KIND: maker, installer...
 
     \b
       ioe claim issue uhCAk... installer licence=NSW-8812 inspected=2026-11-20 > slip.txt
@@ -133,6 +133,9 @@ def issue(
 @click.pass_context
 def keep(context: click.Context, slip: str, community: str | None) -> None:
     """Keep a SLIP that an issuer handed us: its text, a file, or '-' for standard input.
+
+    \b
+      ioe claim keep slip.txt
 
     It is checked against the claim and stays on this machine; nobody can give it back to us,
     so keep the file too.
@@ -202,7 +205,7 @@ def _standing(each: dict[str, Any]) -> str:
 def reveal(
     context: click.Context, which: str, names: tuple[str, ...], community: str | None
 ) -> None:
-    """Print a text that proves these fields of a CLAIM about us, and hides its others.
+    """Print a text that proves the fields NAMES of a CLAIM about us, and hides its others.
 
     \b
       ioe claim reveal uhCkk... licence
@@ -250,7 +253,11 @@ def verify(context: click.Context, shown: str, community: str | None, as_json: b
 @community_option
 @click.pass_context
 def revoke(context: click.Context, which: str, reason: str, community: str | None) -> None:
-    """Take back a CLAIM, an approval or an application that we made; it cannot be undone."""
+    """Take back a CLAIM, an approval or an application that we made; it cannot be undone.
+
+    \b
+      ioe claim revoke uhCkk... --reason "licence lapsed"
+    """
     made = client.zome(
         home_of(context), community, "claims", "revoke", entry=parse_action(which), reason=reason
     )
@@ -273,6 +280,9 @@ def link(
     community: str | None,
 ) -> None:
     """Link a FILE that somebody signed elsewhere, such as a maker, to the agent SUBJECT.
+
+    \b
+      ioe claim link uhCAk... warranty.json --key 5a0c... --signature 91f7...
 
     It is public as it is.  It counts as the signer's word about the subject when it names the
     subject's key: as text, as hex, or raw.
@@ -309,8 +319,8 @@ def apply_(
     \b
       ioe claim apply uhCAk... model=SB-5000 panels=14
 
-    The attributes are public.  The credential is bound to the device's key: it cannot be passed
-    on, and does not follow a device that is sold.
+    What each NAME=VALUE... says of it is public.  The credential is bound to the device's key:
+    it cannot be passed on, and does not follow a device that is sold.
     """
     made = client.zome(
         home_of(context),
@@ -329,6 +339,9 @@ def apply_(
 @click.pass_context
 def approve(context: click.Context, application: str, community: str | None) -> None:
     """Approve an APPLICATION, as one of the community's approvers.
+
+    \b
+      ioe claim approve uhCkk...
 
     See what is asked with 'ioe credential show DEVICE'; 'ioe claim revoke' takes it back.
     """

@@ -66,7 +66,11 @@ def update(
     pool: str | None,
     community: str | None,
 ) -> None:
-    """Tell the state of a device of ours, named by its APPLICATION; what is left out stays."""
+    """Tell the state of a device of ours, named by its APPLICATION; what is left out stays.
+
+    \b
+      ioe credential update uhCkk... --hardware "inverter replaced"
+    """
     if hardware is None and pool is None:
         raise LocalError("say what has changed: --hardware, --pool, or both")
     made = client.zome(

@@ -51,7 +51,11 @@ def show_(context: click.Context, agent: str | None, community: str | None, as_j
 def set_(
     context: click.Context, name: str, about: str, subject: str | None, community: str | None
 ) -> None:
-    """Publish our profile under NAME, or that of an agent whose provider we are."""
+    """Publish our profile under NAME, or that of an agent whose provider we are.
+
+    \b
+      ioe profile set Ann --about "sun on the roof, number 7"
+    """
     made = client.zome(
         home_of(context),
         community,
