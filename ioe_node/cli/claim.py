@@ -25,7 +25,7 @@ from ioe_node.cli.output import (
     table,
     when,
 )
-from ioe_node.errors import LocalError
+from ioe_node.errors import LocalError, TransportError
 from ioe_node.model.hashes import agent_key
 from ioe_node.model.signing import PUBLIC_KEY_BYTES
 
@@ -243,6 +243,8 @@ def verify(context: click.Context, shown: str, community: str | None, as_json: b
             console.print(f"  not shown: {printable(', '.join(found['hidden']))}")
 
     show(found, as_json, people)
+    if found["standing"] == "unconfirmed":
+        raise TransportError("nobody who would know whether it was revoked answers; try again")
     if found["standing"] != "stands":
         raise LocalError(f"the claim is {found['standing']}: it proves nothing now")
 
@@ -253,7 +255,7 @@ def verify(context: click.Context, shown: str, community: str | None, as_json: b
 @community_option
 @click.pass_context
 def revoke(context: click.Context, which: str, reason: str, community: str | None) -> None:
-    """Take back a CLAIM, an approval or an application that we made; it cannot be undone.
+    """Take back a CLAIM or application that we made, or our approval of one; for good.
 
     \b
       ioe claim revoke uhCkk... --reason "licence lapsed"
@@ -261,7 +263,8 @@ def revoke(context: click.Context, which: str, reason: str, community: str | Non
     made = client.zome(
         home_of(context), community, "claims", "revoke", entry=parse_action(which), reason=reason
     )
-    console.print(f"revoked: {plain(made)}")
+    for each in made:
+        console.print(f"revoked: {plain(each)}")
 
 
 @claim.command()

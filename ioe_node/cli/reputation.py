@@ -19,6 +19,7 @@ from ioe_node.cli.output import (
     show,
     table,
 )
+from ioe_node.cli.warrant import OFFENCES
 from ioe_node.conductor.home import Home
 from ioe_node.config import load_config
 from ioe_node.errors import ConfigError, LocalError
@@ -109,7 +110,7 @@ def explain(context: click.Context, agent: str, community: str | None, as_json: 
                 each["contribution"],
                 each["weight"],
                 each["kind"],
-                each["what"],
+                OFFENCES.get(each["what"], each["what"]),
                 plain(each["source"]) if each["source"] else "-",
             )
             for each in found["evidence"]

@@ -120,7 +120,7 @@ def examples(action: Any) -> list[Any]:
         Application(ONE, action, (Attribute("model", "SB-5000"),)),
         Approval(ONE, action),
         Status(ONE, action, "sound", "pool 7"),
-        Withdrawal(ONE, action, "expired"),
+        Withdrawal(action, "expired"),
         Delegation(ONE, TWO, ""),
         Profile(ONE, action, "Ann", "at number 7"),
         Kept(action, (LICENCE, YEAR)),
@@ -169,7 +169,7 @@ def any_entry(actions: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
         st.builds(Application, AGENTS, actions, attributes),
         st.builds(Approval, AGENTS, actions),
         st.builds(Status, AGENTS, actions, TEXT, TEXT),
-        st.builds(Withdrawal, AGENTS, actions, TEXT),
+        st.builds(Withdrawal, actions, TEXT),
         st.builds(Delegation, AGENTS, st.none() | AGENTS, TEXT),
         st.builds(Profile, AGENTS, st.none() | actions, TEXT, TEXT),
     )
@@ -241,9 +241,11 @@ def test_what_a_key_signed_elsewhere_is_linked_as_it_was_signed(
 
 def test_what_a_node_signs_in_its_own_course_is_no_claim(neighbourhood: Any) -> None:
     linker, other = neighbourhood.member(2), neighbourhood.member(3)
-    seal = b"ioe/bundle/1" + bytes(32)
-    entry = SignedElsewhere(ONE, other.agent, seal, other.signer.sign(seal))
-    said(neighbourhood.verdict(linker, entry), "own course")
+    for signed in (b"ioe/bundle/1" + bytes(32), b"ioe announcement 1\x00" + bytes(32)):
+        entry = SignedElsewhere(ONE, other.agent, signed, other.signer.sign(signed))
+        said(neighbourhood.verdict(linker, entry), "own course")
+    of_itself = SignedElsewhere(other.agent, other.agent, BODY, other.signer.sign(BODY))
+    said(neighbourhood.verdict(linker, of_itself), "of itself")
 
 
 def test_only_its_author_takes_a_claim_back_and_once_taken_back_it_is_no_claim(
@@ -251,9 +253,8 @@ def test_only_its_author_takes_a_claim_back_and_once_taken_back_it_is_no_claim(
 ) -> None:
     issuer, subject = neighbourhood.member(2), neighbourhood.member(3)
     made = neighbourhood.create(issuer, a_claim(issuer, subject))
-    withdrawal = Withdrawal(subject.agent, made.hash, "a mistake")
+    withdrawal = Withdrawal(made.hash, "a mistake")
     said(neighbourhood.verdict(subject, withdrawal), "only its author")
-    said(neighbourhood.verdict(issuer, replace(withdrawal, subject=ONE)), "about whom")
     said(neighbourhood.verdict(issuer, replace(withdrawal, reason="x" * 201)), "reason")
     key = issuer.chain[2].hash
     said(neighbourhood.verdict(issuer, replace(withdrawal, entry=key)), "no claim")
@@ -280,8 +281,10 @@ def test_a_claim_is_found_at_its_subject_under_a_tag_that_is_true(neighbourhood:
         return verdict
 
     assert linked(issuer) is Valid
+    assert linked(issuer, base=made.hash) is Valid
+    said(linked(subject, base=made.hash), "its author's")
     said(linked(subject), "its author's")
-    said(linked(issuer, base=issuer.agent), "its own subject")
+    said(linked(issuer, base=issuer.agent), "at its subject and itself")
     said(linked(issuer, target=issuer.chain[2].hash), "no claim")
     said(linked(issuer, tag=b"Approval:" + issuer.agent), "tag")
     said(linked(issuer, tag=b"Claim:" + ONE), "tag")
@@ -289,8 +292,17 @@ def test_a_claim_is_found_at_its_subject_under_a_tag_that_is_true(neighbourhood:
     issuer.draft(CreateLink, **fields)
     (link,) = issuer.seal()
     neighbourhood.world.keep(link)
+    head = subject.head
     subject.draft(DeleteLink, base=subject.agent, create_link=link.hash)
     said(neighbourhood.world.judge(subject.seal()[0]), "only its author")
+    subject.head = head
+
+    withdrawal = Withdrawal(made.hash, "")
+    taken = neighbourhood.create(issuer, withdrawal)
+    tag = tag_of(withdrawal, issuer.agent)
+    assert linked(issuer, base=made.hash, target=taken.hash, tag=tag) is Valid
+    said(linked(issuer, target=taken.hash, tag=tag), "a withdrawal at its claim")
+    said(linked(issuer, base=taken.hash, target=taken.hash, tag=tag), "a withdrawal at its claim")
 
 
 # -- credentials ------------------------------------------------------------------------------

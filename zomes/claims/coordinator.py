@@ -2,11 +2,12 @@
 
 All that is said of an agent is read in one place, at its key.  `about` fetches no more than
 `CLAIMS_MAX` entries, the newest, and only of the issuers that are asked for: whoever heaps
-claims on an agent costs nobody who does not ask for him.
+claims on an agent costs nobody who does not ask for him.  Whether a claim stands is read at the
+claim itself, and is not believed of one whose place nobody shows.
 """
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -34,6 +35,7 @@ from zomes.claims.integrity import (
     Kept,
     Said,
     SignedElsewhere,
+    Withdrawable,
     Withdrawal,
     issuer_of,
     tag_of,
@@ -81,20 +83,33 @@ async def read(host: Host, each: Linked, subject: AgentPubKey) -> Found | None:
     return found if fits else None
 
 
-def withdrawn(said: Collection[Linked]) -> dict[bytes, ActionHash]:
-    """What was taken back by its own author, and the withdrawal of each."""
-    authors = {each.target: each.author for each in said}
-    return {
-        each.whose: each.target
-        for each in said
-        if each.kind == "Withdrawal" and authors.get(ActionHash(each.whose)) == each.author
-    }
+async def standing_of(host: Host, found: Found) -> str:
+    """ "stands", or why not; "unconfirmed" when nobody shows that it was not withdrawn."""
+    links = [
+        link
+        for link in await host.get_links(found.hash, ABOUT)
+        if link.author == found.action.author
+    ]
+    if any(link.target != found.hash for link in links):
+        return "withdrawn"
+    if not links:
+        return "unconfirmed"
+    entry = found.entry
+    if isinstance(entry, Claim):
+        if host.now_us() < entry.valid_from:
+            return "not valid yet"
+        if host.now_us() >= entry.valid_until:
+            return "expired"
+    return "stands"
 
 
 async def publish(host: Host, entry: Said) -> ActionHash:
-    """Commit an entry and the link by which it is found."""
+    """Commit an entry and the links by which it is found, and found to stand."""
     made = await host.create(entry)
-    await host.create_link(entry.subject, made, ABOUT, tag_of(entry, host.agent_info().agent))
+    tag = tag_of(entry, host.agent_info().agent)
+    await host.create_link(entry.subject, made, ABOUT, tag)
+    if isinstance(entry, Withdrawable):
+        await host.create_link(made, made, ABOUT, tag)
     return made
 
 
@@ -206,27 +221,11 @@ async def verify(host: Host, disclosure: bytes) -> dict[str, Any]:
     found, wrong = await _compared(host, shown)
     if wrong:
         raise CallError(f"not what the issuer committed to: {', '.join(wrong)}; believe none of it")
-    said = await linked(host, found.entry.subject)
-    listed = _described(found, _standing(host, found, said))
+    listed = _described(found, await standing_of(host, found))
     listed["shown"] = [{"name": each.name, "value": each.value} for each in shown.openings]
     names = {opening.name for opening in shown.openings}
     listed["hidden"] = [name for name in listed.pop("fields") if name not in names]
     return listed
-
-
-def _standing(host: Host, found: Found, said: Collection[Linked]) -> str:
-    """ "stands", or why not; what is not to be found at its subject is not believed."""
-    entry = found.entry
-    if found.hash in withdrawn(said):
-        return "withdrawn"
-    if all(each.target != found.hash for each in said):
-        return "not found at its subject"
-    if isinstance(entry, Claim):
-        if host.now_us() < entry.valid_from:
-            return "not valid yet"
-        if host.now_us() >= entry.valid_until:
-            return "expired"
-    return "stands"
 
 
 def names_key(body: bytes, subject: AgentPubKey) -> bool:
@@ -275,7 +274,7 @@ async def about(
     for each in wanted[: max(0, min(limit, CLAIMS_MAX))]:
         found = await read(host, each, subject or us)
         if found is not None:
-            listed.append(_described(found, _standing(host, found, said)))
+            listed.append(_described(found, await standing_of(host, found)))
     return listed
 
 
@@ -288,9 +287,28 @@ async def link(
 
 
 @zome.function
-async def revoke(host: Host, entry: ActionHash, reason: str = "") -> ActionHash:
-    """Take back a claim, an approval or an application of ours."""
+async def revoke(host: Host, entry: ActionHash, reason: str = "") -> list[ActionHash]:
+    """Take back a claim or an application of ours, or our approvals of another's application."""
+    us = host.agent_info().agent
+    withdrawals = []
+    for each in await _to_take_back(host, entry):
+        made = Withdrawal(each, reason)
+        withdrawals.append(await host.create(made))
+        await host.create_link(each, withdrawals[-1], ABOUT, tag_of(made, us))
+    return withdrawals
+
+
+async def _to_take_back(host: Host, entry: ActionHash) -> list[ActionHash]:
+    us = host.agent_info().agent
     found = await said_at(host, entry)
-    if found.action.author != host.agent_info().agent:
-        raise CallError("only whoever made a claim takes it back")
-    return await publish(host, Withdrawal(found.entry.subject, entry, reason))
+    if found.action.author == us:
+        return [entry]
+    approvals = []
+    for each in await linked(host, found.entry.subject):
+        if (each.kind, each.author) == ("Approval", us):
+            ours = await read(host, each, found.entry.subject)
+            if ours is not None and ours.entry.application == entry:
+                approvals.append(each.target)
+    if not approvals:
+        raise CallError("only whoever made a claim, or approved an application, takes it back")
+    return approvals

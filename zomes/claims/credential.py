@@ -9,19 +9,19 @@ from typing import Any
 
 from ioe_node.hdk import ActionHash, AgentPubKey, CallError, Host, TransportError
 from zomes.claims.coordinator import (
-    CLAIMS_MAX,
     Linked,
     linked,
     publish,
     read,
     replace_own,
     said_at,
-    withdrawn,
+    standing_of,
     zome,
 )
 from zomes.claims.integrity import Application, Approval, Attribute, Status
 
 ACKNOWLEDGED_WITHIN_PAGES = 4
+OF_A_KIND_MAX = 16
 
 
 async def _acknowledgement(host: Host, device: AgentPubKey) -> ActionHash:
@@ -86,19 +86,18 @@ async def _status(
 
 
 def _of_kind(said: Sequence[Linked], kind: str) -> list[Linked]:
-    return [each for each in said if each.kind == kind][:CLAIMS_MAX]
+    return [each for each in said if each.kind == kind][:OF_A_KIND_MAX]
 
 
 async def _approved_by(
     host: Host, said: Sequence[Linked], device: AgentPubKey
 ) -> dict[ActionHash, set[AgentPubKey]]:
     """For each application the approvers whose approval of it stands."""
-    gone = withdrawn(said)
     may = host.properties.approvers or host.properties.stewards
     approved: dict[ActionHash, set[AgentPubKey]] = {}
     for each in _of_kind([one for one in said if one.author in may], "Approval"):
         found = await read(host, each, device)
-        if each.target not in gone and found is not None:
+        if found is not None and await standing_of(host, found) == "stands":
             approved.setdefault(found.entry.application, set()).add(each.author)
     return approved
 
@@ -107,10 +106,10 @@ async def _approved_by(
 async def credentials(host: Host, device: AgentPubKey) -> list[dict[str, Any]]:
     """The newest applications for a device, who approved each, and whether that is enough.
 
-    `standing` is "approved", "applied" or "withdrawn".
+    `standing` is "approved", "applied", "withdrawn", or "unconfirmed" when nobody who would know
+    can be reached.
     """
     said = await linked(host, device)
-    gone = withdrawn(said)
     approved_by = await _approved_by(host, said, device)
     quorum = host.properties.approval_quorum
     listed = []
@@ -120,7 +119,9 @@ async def credentials(host: Host, device: AgentPubKey) -> list[dict[str, Any]]:
             continue
         approved = sorted(approved_by.get(each.target, set()))
         status = await _status(host, said, device, each.target)
-        standing = "approved" if len(approved) >= quorum else "applied"
+        standing = await standing_of(host, found)
+        if standing == "stands":
+            standing = "approved" if len(approved) >= quorum else "applied"
         attributes = [{"name": one.name, "value": one.value} for one in found.entry.attributes]
         listed.append(
             {
@@ -130,7 +131,7 @@ async def credentials(host: Host, device: AgentPubKey) -> list[dict[str, Any]]:
                 "attributes": attributes,
                 "approved_by": approved,
                 "quorum": quorum,
-                "standing": "withdrawn" if each.target in gone else standing,
+                "standing": standing,
                 "hardware": status.hardware,
                 "pool": status.pool,
             }

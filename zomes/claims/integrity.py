@@ -1,7 +1,9 @@
 """Claims and who may make them (I-054 to I-057, M-003 to M-006).
 
 Every entry here names its subject and is found by a link at the subject's key; the link's tag
-says what it is and whose word, so that a reader fetches only what it would believe.
+says what it is and whose word, so that a reader fetches only what it would believe.  What can
+be taken back is linked at its own hash too, where only its author can link anything: there a
+reader sees whether it was, whatever others heap up at the subject's key.
 """
 
 import re
@@ -28,12 +30,12 @@ TEXT_CHARS_MAX = 200
 URL_CHARS_MAX = 500
 NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 URL = re.compile(r"https?://[!-~]+")
-OUR_DOMAINS = b"ioe/"
+OUR_DOMAINS = (b"ioe/", b"ioe ")
 
 zome = IntegrityZome("claims", pure_modules=[disclosure])
 
 ABOUT = zome.link_type("about")
-"""From the subject's key to each entry of this zome about it; see `tag_of`."""
+"""From the subject's key, or its own hash, to an entry, and from there to its withdrawal."""
 
 
 @zome.entry_type
@@ -112,9 +114,8 @@ class Status:
 @zome.entry_type
 @dataclass(frozen=True)
 class Withdrawal:
-    """The author takes back an entry of this zome, its own, about the same subject."""
+    """The author takes back a claim, application or approval of its own, for good."""
 
-    subject: AgentPubKey
     entry: ActionHash
     reason: str
 
@@ -149,18 +150,18 @@ class Kept:
     openings: tuple[Opening, ...]
 
 
-Said = Claim | SignedElsewhere | Application | Approval | Status | Withdrawal | Delegation | Profile
+Withdrawable = Claim | SignedElsewhere | Application | Approval
+Said = Withdrawable | Status | Delegation | Profile
 
 
-def issuer_of(entry: Said, author: AgentPubKey) -> AgentPubKey:
+def issuer_of(entry: Said | Withdrawal, author: AgentPubKey) -> AgentPubKey:
     """Whose word an entry is."""
     return entry.signer if isinstance(entry, SignedElsewhere) else author
 
 
-def tag_of(entry: Said, author: AgentPubKey) -> bytes:
-    """The tag of the link to an entry: its type, and the issuer, or what is withdrawn."""
-    whose = entry.entry if isinstance(entry, Withdrawal) else issuer_of(entry, author)
-    return type(entry).__name__.encode() + b":" + whose
+def tag_of(entry: Said | Withdrawal, author: AgentPubKey) -> bytes:
+    """The tag of the link to an entry: its type and its issuer."""
+    return type(entry).__name__.encode() + b":" + issuer_of(entry, author)
 
 
 @zome.validate_create
@@ -183,6 +184,8 @@ def committed_by_another(entry: Claim, op: CreateOp, host: ValidationHost) -> Ve
 def signed_by_that_key(entry: SignedElsewhere, op: CreateOp, host: ValidationHost) -> Verdict:
     if not 1 <= len(entry.body) <= BODY_BYTES_MAX:
         return Invalid(f"what was signed elsewhere has 1 to {BODY_BYTES_MAX} bytes")
+    if entry.subject == entry.signer:
+        return Invalid("nobody claims anything of itself; ask another to")
     if entry.body.startswith(OUR_DOMAINS):
         return Invalid("what a node signs in its own course is no claim")
     if not verify(entry.signer[3:35], entry.body, entry.signature):
@@ -238,11 +241,10 @@ def taken_back_by_its_author(entry: Withdrawal, op: CreateOp, host: ValidationHo
     if len(entry.reason) > TEXT_CHARS_MAX:
         return Invalid(f"a reason has at most {TEXT_CHARS_MAX} characters")
     found = host.must_get_record(entry.entry)
-    if not isinstance(found.entry, Said) or isinstance(found.entry, Withdrawal):
+    if not isinstance(found.entry, Withdrawable):
         return Invalid("a withdrawal of something that is no claim")
-    if found.action.author != op.action.author or found.entry.subject != entry.subject:
-        return Invalid("only its author withdraws a claim, about whom it is")
-    return Valid
+    own = found.action.author == op.action.author
+    return Valid if own else Invalid("only its author withdraws a claim")
 
 
 @zome.validate_create
@@ -275,9 +277,13 @@ def found_at_its_subject(op: LinkOp, host: ValidationHost) -> Verdict:
     if op.action.author != op.link.author:
         return Invalid("only its author removes the link to a claim")
     found = host.must_get_record(ActionHash(op.link.target))
-    if not isinstance(found.entry, Said) or found.action.author != op.link.author:
+    if found.action.author != op.link.author or not isinstance(found.entry, Said | Withdrawal):
         return Invalid("a link to something that is no claim of its author's")
-    if found.entry.subject != op.link.base:
-        return Invalid("a claim is found at its own subject and nowhere else")
+    if isinstance(found.entry, Withdrawal):
+        bases: tuple[bytes, ...] = (found.entry.entry,)
+    else:
+        bases = (found.entry.subject, found.hash)
+    if op.link.base not in bases:
+        return Invalid("a claim is found at its subject and itself, a withdrawal at its claim")
     fits = op.link.tag == tag_of(found.entry, found.action.author)
     return Valid if fits else Invalid("a link whose tag says something else than its claim")
