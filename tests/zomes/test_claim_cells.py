@@ -10,10 +10,12 @@ import pytest
 import trio
 
 from dna.neighbourhood import DNA
+from ioe_node.core.authority import REDUNDANCY
 from ioe_node.errors import CallError, RuleBroken, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey, encode
 from ioe_node.model.hashes import action_hash
 from ioe_node.model.signing import Signer
+from ioe_node.workflows import call_zome
 from ioe_node.workflows.call_zome import CallHost
 from sim.swarm import Home, Swarm, open_swarm
 from sim.virtual_clock import run_virtual
@@ -99,6 +101,53 @@ def test_one_field_is_shown_and_the_others_stay_hidden(play: Play) -> None:
                 assert secret not in b"".join(path.read_bytes() for path in files)
 
     play(story)
+
+
+def test_a_claim_is_not_believed_where_nobody_shows_whether_it_was_withdrawn(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        issuer, subject, reader, _ = swarm.homes
+        made = await issued(swarm, issuer, subject)
+
+        async def nothing(*arguments: Any) -> list[Any]:
+            return []
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(call_zome, "retrieve_links", nothing)
+            found = await reader.call("claims", "verify", {"disclosure": made["slip"]})
+        assert found["standing"] == "unconfirmed"
+
+    play(story)
+
+
+def test_a_claim_is_read_and_its_withdrawal_seen_from_afar(tmp_path: Path) -> None:
+    """By one who holds neither, and though the subject's key is heaped with links."""
+
+    async def story() -> None:
+        async with open_swarm(tmp_path, SEED, REDUNDANCY + 6, definition=TWO_APPROVERS) as swarm:
+            assert await swarm.settle()
+            await trio.sleep(120)  # everyone knows everyone
+            issuer, subject, spammer = swarm.homes[:3]
+            made = await issued(swarm, issuer, subject)
+            for _ in range(5):
+                await issued(swarm, spammer, subject)
+            reader = next(
+                home
+                for home in swarm.homes[3:]
+                if not {issuer.agent, subject.agent}
+                & {each.agent for each in swarm.homes if home.cell.space.is_authority(each.agent)}
+            )
+            asked = {"subject": subject.agent, "issuers": [issuer.agent]}
+            for standing in ("stands", "withdrawn"):
+                found = await reader.call("claims", "verify", {"disclosure": made["slip"]})
+                assert found["standing"] == standing
+                (listed,) = await reader.call("claims", "about", asked)
+                assert listed["standing"] == standing
+                if standing == "stands":
+                    await issuer.call("claims", "revoke", {"entry": made["claim"]})
+                    assert await swarm.settle()
+                    await trio.sleep(60)
+
+    run_virtual(story, seed=SEED)
 
 
 def test_what_was_changed_or_is_of_another_claim_proves_nothing(play: Play) -> None:

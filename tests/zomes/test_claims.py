@@ -305,6 +305,31 @@ def test_a_claim_is_found_at_its_subject_under_a_tag_that_is_true(neighbourhood:
     said(linked(issuer, base=taken.hash, target=taken.hash, tag=tag), "a withdrawal at its claim")
 
 
+def test_a_withdrawal_and_the_place_where_it_is_looked_for_stay(neighbourhood: Any) -> None:
+    issuer, subject = neighbourhood.member(2), neighbourhood.member(3)
+    entry = a_claim(issuer, subject)
+    made = neighbourhood.create(issuer, entry)
+    withdrawal = Withdrawal(made.hash, "")
+    taken = neighbourhood.create(issuer, withdrawal)
+    for base, target, what, removable in (
+        (subject.agent, made, entry, True),
+        (made.hash, made, entry, False),
+        (made.hash, taken, withdrawal, False),
+    ):
+        tag = tag_of(what, issuer.agent)
+        issuer.draft(CreateLink, base=base, target=target.hash, link_type=ABOUT, tag=tag)
+        (link,) = issuer.seal()
+        neighbourhood.world.keep(link)
+        head = issuer.head
+        issuer.draft(DeleteLink, base=base, create_link=link.hash)
+        verdict = neighbourhood.world.judge(issuer.seal()[0])
+        issuer.head = head
+        if removable:
+            assert verdict is Valid
+        else:
+            said(verdict, "for good")
+
+
 # -- credentials ------------------------------------------------------------------------------
 
 

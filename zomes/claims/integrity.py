@@ -280,10 +280,12 @@ def found_at_its_subject(op: LinkOp, host: ValidationHost) -> Verdict:
     if found.action.author != op.link.author or not isinstance(found.entry, Said | Withdrawal):
         return Invalid("a link to something that is no claim of its author's")
     if isinstance(found.entry, Withdrawal):
-        bases: tuple[bytes, ...] = (found.entry.entry,)
+        subject, stands_at = None, found.entry.entry
     else:
-        bases = (found.entry.subject, found.hash)
-    if op.link.base not in bases:
+        subject, stands_at = found.entry.subject, found.hash
+    if op.link.base not in (subject, stands_at):
         return Invalid("a claim is found at its subject and itself, a withdrawal at its claim")
+    if op.action != op.link and op.link.base == stands_at:
+        return Invalid("what stands is withdrawn by a withdrawal, and that is for good")
     fits = op.link.tag == tag_of(found.entry, found.action.author)
     return Valid if fits else Invalid("a link whose tag says something else than its claim")
