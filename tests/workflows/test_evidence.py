@@ -20,7 +20,6 @@ from ioe_node.net.messages import (
     Placed,
     Places,
     Request,
-    encode,
 )
 from ioe_node.workflows import evidence
 from ioe_node.workflows.evidence import NEWEST_MAX, newest_of_chain
@@ -109,41 +108,40 @@ def test_a_bundle_is_read_whole_and_its_end_returned(play: Callable[[Story], Non
 
 def test_one_who_answers_falsely_hides_nobodys_newest(play: Callable[[Story], None]) -> None:
     async def story(swarm: Swarm) -> None:
-        author = swarm.homes[0]
+        author, other = swarm.homes[:2]
         for value in range(4):
             await author.call("load", "stream", {"value": value})
+            await other.call("load", "stream", {"value": value})
         assert await swarm.settle()
         whole = author.store.chain(author.agent)[::-1]
         reader = stranger_to(swarm, author)
         space = reader.cell.space
         honest = space.ask
         liar = space.authorities(author.agent)[0]
-        lies: list[Callable[[Request], Any]] = [
-            lambda ask: Done(),
-            lambda ask: Placed(()),
-            lambda ask: (
-                Placed((whole[0].hash,) * len(ask.places))
-                if isinstance(ask, Places)
-                else Chain((), False)
-            ),
-            lambda ask: (
-                Placed((whole[0].hash,) * len(ask.places))
-                if isinstance(ask, Places)
-                else Chain((whole[0].wire(), whole[2].wire()), False)
+        space.rng.sample = (  # type: ignore[method-assign]
+            lambda peers, count: sorted(peers, key=lambda peer: peer != liar)
+        )
+        far = Placed((whole[0].hash,) * PLACES_PER_MESSAGE_MAX)
+        places: list[Any] = [Done(), Placed(()), far]
+        strangers = other.store.chain(other.agent)[-3:]
+        runs: list[Any] = [
+            Done(),
+            *(
+                Chain(tuple(record.wire() for record in records), False)
+                for records in ([], strangers, [whole[2], whole[0]], [whole[3]])
             ),
         ]
-        for lie in lies:
+        for lies in [{Places: each} for each in places] + [{Activity: each} for each in runs]:
 
-            async def ask(peer: AgentPubKey, request: Request, *more: Any, lie: Any = lie) -> Any:
-                if peer == liar and isinstance(request, Places | Activity):
-                    return lie(request)
-                return await honest(peer, request, *more)
+            async def ask(peer: AgentPubKey, request: Any, *more: Any, lies: Any = lies) -> Any:
+                lie = lies.get(type(request)) if peer == liar else None
+                if lie == far:
+                    return Placed(far.hashes[: len(request.places)])
+                return lie or await honest(peer, request, *more)
 
             space.ask = ask  # type: ignore[method-assign]
-            for _ in range(4):  # in an order drawn by lot
-                assert await newest_of_chain(space, author.agent, 3) == whole[:3], encode(
-                    lie(Places(()))
-                )
+            found = await newest_of_chain(space, author.agent, 3)
+            assert found == whole[:3], lies
 
     play(story)
 

@@ -329,5 +329,7 @@ def test_a_provider_answers_until_it_is_dismissed(play: Play) -> None:
         assert await us.call("claims", "end_delegation", {})
         assert not await us.call("claims", "end_delegation", {})
         assert await read() == (us.agent, "Ann")
+        await us.call("claims", "delegate", {"agent": provider.agent})
+        assert await read() == (None, ""), "what was said under the first delegation is past"
 
     play(story)
