@@ -122,7 +122,7 @@ async def _decline(
 async def accuse(space: Space, author: AgentPubKey, first: WireRecord, second: WireRecord) -> None:
     """Warrant an author for two actions at one place."""
     fork = ChainFork(author, space.agent, space.clock.now_us(), first, second)
-    await keep(space, seal_warrant(fork, space.sign))
+    await keep(space, seal_warrant(fork, space.dna, space.sign))
 
 
 async def _unwitnessed(

@@ -56,7 +56,7 @@ def test_a_chain_is_read_in_pages_of_whole_bundles(store: Store, new_author: Any
     while True:
         chain, _ = ask(store, Activity(author.agent, len(seen)))
         assert isinstance(chain, Chain)
-        page = [record for parcel in chain.parcels for record in open_parcel(parcel)]
+        page = [record for parcel in chain.parcels for record in open_parcel(parcel, author.dna)]
         assert len(page) <= pages.ACTIONS_PER_PAGE_MAX or len(chain.parcels) == 1
         seen += page
         if not chain.more:
@@ -94,7 +94,7 @@ def test_a_place_inside_a_bundle_is_answered_by_the_whole_bundle(
     bundle = author.bundle(5)
     held(store, bundle)
     chain, _ = ask(store, Activity(author.agent, 6))
-    assert open_parcel(chain.parcels[0])[0].hash == bundle[0].hash
+    assert open_parcel(chain.parcels[0], author.dna)[0].hash == bundle[0].hash
 
 
 def test_the_records_of_one_large_entry_are_bounded(store: Store, new_author: Any) -> None:
@@ -125,7 +125,7 @@ def linked(store: Store, new_author: Any) -> tuple[Store, list[bytes], list[byte
     return store, made, gone
 
 
-def test_links_come_in_pages(linked: Any) -> None:
+def test_links_come_in_pages(linked: Any, new_author: Any) -> None:
     store, made, _ = linked
     after: bytes | None = None
     seen: list[bytes] = []
@@ -134,7 +134,7 @@ def test_links_come_in_pages(linked: Any) -> None:
         assert isinstance(page, LinkPage)
         assert size_bytes < PAGE_BYTES_MAX
         assert page.more is more
-        opened = map(open_record, page.records)
+        opened = [open_record(wire, new_author(1).dna) for wire in page.records]
         seen += [record.hash for record in opened if isinstance(record.action, CreateLink)]
         after = seen[-1]
     assert seen == made
