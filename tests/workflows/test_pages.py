@@ -20,6 +20,7 @@ from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.pages import LINKS_PER_PAGE_MAX, PAGE_BYTES_MAX, read_answer
 
 BASE = bytes(dna_hash(b"a base"))
+NETWORK = dna_hash(b"a test network")
 
 
 def held(store: Store, records: list[Record], by_hash: bool = False) -> None:
@@ -125,7 +126,7 @@ def linked(store: Store, new_author: Any) -> tuple[Store, list[bytes], list[byte
     return store, made, gone
 
 
-def test_links_come_in_pages(linked: Any, new_author: Any) -> None:
+def test_links_come_in_pages(linked: Any) -> None:
     store, made, _ = linked
     after: bytes | None = None
     seen: list[bytes] = []
@@ -134,7 +135,7 @@ def test_links_come_in_pages(linked: Any, new_author: Any) -> None:
         assert isinstance(page, LinkPage)
         assert size_bytes < PAGE_BYTES_MAX
         assert page.more is more
-        opened = [open_record(wire, new_author(1).dna) for wire in page.records]
+        opened = [open_record(wire, NETWORK) for wire in page.records]
         seen += [record.hash for record in opened if isinstance(record.action, CreateLink)]
         after = seen[-1]
     assert seen == made
@@ -147,6 +148,7 @@ class Reader:
 
     def __init__(self, store: Store, breaks: int) -> None:
         self.agent = b"us"
+        self.dna = NETWORK
         self.rng, self.slow = Random(breaks), set[bytes]()
         self.breaks = breaks
         self.answered: list[bytes] = []
