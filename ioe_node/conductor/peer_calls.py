@@ -120,7 +120,7 @@ async def warrant_show(
     shown = _summary(*rows[0])
     shown["stands"], shown["finding"], lacks = await space.run(_again, space, signed)
     space.want(lacks.hashes, lacks.chains)
-    shown["actions"], shown["bundle_actions"] = _evidence(decode_warrant(signed))
+    shown["actions"], shown["bundle_actions"] = _evidence(space, decode_warrant(signed))
     return shown
 
 
@@ -130,7 +130,7 @@ def _again(space: Space, signed: SignedWarrant) -> tuple[bool | None, str, Missi
     """
     nothing = Missing(())
     try:
-        _, warrant = open_warrant(signed)
+        _, warrant = open_warrant(signed, space.dna)
         if not isinstance(warrant, InvalidRecord):
             return True, "both signatures are the accused's own; nothing else is needed", nothing
         guilty = breaks_a_rule(space, warrant)
@@ -143,17 +143,17 @@ def _again(space: Space, signed: SignedWarrant) -> tuple[bool | None, str, Missi
     return False, "the rules of this community, run again on the evidence, find it valid", nothing
 
 
-def _evidence(warrant: Warrant) -> tuple[list[dict[str, Any]], int]:
+def _evidence(space: Space, warrant: Warrant) -> tuple[list[dict[str, Any]], int]:
     """The actions that are accused, and how many the evidence shows."""
     match warrant:
         case ChainFork():
-            both = [open_record(wire) for wire in (warrant.first, warrant.second)]
+            both = [open_record(wire, space.dna) for wire in (warrant.first, warrant.second)]
             return [_action(record) for record in both], 2
         case DoubleSeal():
             wires = [_sealed(warrant.action, proof) for proof in (warrant.first, warrant.second)]
             return wires, 2
         case InvalidRecord():
-            records = open_evidence(warrant)
+            records = open_evidence(warrant, space.dna)
             return [_action(records[-1])], len(records)
 
 

@@ -387,7 +387,7 @@ async def commit(space: Space, drafts: Sequence[Draft]) -> list[Record]:
     size = sum(len(draft.action_bytes) + len(draft.entry or b"") for draft in drafts)
     if size > BUNDLE_BYTES_MAX:
         raise CallError(f"a bundle of {size} bytes, at most {BUNDLE_BYTES_MAX}")
-    records = seal(drafts, space.sign)
+    records = seal(drafts, space.dna, space.sign)
     fault = judge(space.rules, Overlay(space.store), records)
     if fault is not None:
         verdict = fault[1]

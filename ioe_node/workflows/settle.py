@@ -100,7 +100,8 @@ class Shared:
         if len(self.agents) != 2 or space.agent not in self.agents:
             raise Malformed("a shared entry of other parties")
         self.actions = party_actions(self.parties, self.declared.name, self.hash)
-        self.message = seal_message(tree_of([hash_[CORE] for hash_, _ in self.actions])[-1][0])
+        root = tree_of([hash_[CORE] for hash_, _ in self.actions])[-1][0]
+        self.message = seal_message(space.dna, root)
         self.place = self.agents.index(space.agent)
 
     @property
