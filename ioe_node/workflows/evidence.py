@@ -104,7 +104,7 @@ async def _page(
     def take(answer: Answer) -> list[Record] | None:
         if not isinstance(answer, Chain):
             raise Malformed("a chain asked for, something else answered")
-        records = [record for parcel in answer.parcels for record in open_parcel(parcel)]
+        records = [record for parcel in answer.parcels for record in open_parcel(parcel, space.dna)]
         for before, record in zip([None, *records], records, strict=False):
             follows = before is None or record.action.prev_action == before.hash
             if record.action.author != author or not follows:
