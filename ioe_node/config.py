@@ -160,7 +160,7 @@ disk_mb_max = 8192
 # What counts for and against others in your own view of them, in points; nobody else sees it.
 # See: ioe reputation show, ioe reputation explain AGENT.
 [reputation]
-# A meter that missed nothing of late; one that missed half gets half.
+# A meter that by its own word missed nothing of late; one that missed half gets half.
 uptime = 100
 # Each settlement completed with this node, the first hundred.
 settlement = 1

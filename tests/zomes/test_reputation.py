@@ -190,6 +190,15 @@ def test_a_meter_is_seen_over_time_and_silence_counts(play: Callable[[Story], No
     play(story)
 
 
+def test_a_past_that_is_made_up_in_one_go_is_no_uptime(play: Callable[[Story], None]) -> None:
+    async def story(swarm: Swarm) -> None:
+        reader, device = swarm.homes[:2]
+        await meter(swarm, device, ["measured"] * 200)
+        assert await explain(reader, device) == {"uptime": 4}  # the newest eight of them
+
+    play(story)
+
+
 def test_only_dealings_with_us_count(play: Callable[[Story], None]) -> None:
     async def story(swarm: Swarm) -> None:
         reader, subject, friend, _ = swarm.homes

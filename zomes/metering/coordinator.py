@@ -57,16 +57,22 @@ async def history(
 async def presence(host: Host, device: AgentPubKey) -> dict[str, int] | None:
     """How much of the time a device metered of late; None for one that says nothing.
 
-    Of the newest `PRESENCE_RECORDS` of its chain: intervals measured, and all intervals, with
-    those that were estimated afterwards and those since its last word.
+    Of the newest `PRESENCE_RECORDS` of its chain: intervals measured and written down when they
+    were over, and all intervals, with those that were told late or estimated and those since
+    its last word.  It is the meter's own word: nobody else was there.
     """
     newest = await host.newest(device, PRESENCE_RECORDS)
-    readings = [each.entry for each in newest if isinstance(each.entry, IntervalReading)]
+    readings = [each for each in newest if isinstance(each.entry, IntervalReading)]
     if not readings:
         return None
-    since_us = host.now_us() - readings[0].end
-    silent = max(0, since_us // host.properties.interval_us - SILENT_INTERVALS_MAX)
-    measured = sum(reading.quality == "measured" for reading in readings)
+    patience_us = SILENT_INTERVALS_MAX * host.properties.interval_us
+    since_us = host.now_us() - readings[0].entry.end
+    silent = max(0, (since_us - patience_us) // host.properties.interval_us)
+    measured = sum(
+        each.entry.quality == "measured"
+        and each.action.timestamp_us <= each.entry.end + patience_us
+        for each in readings
+    )
     return {"measured": measured, "intervals": len(readings) + silent}
 
 

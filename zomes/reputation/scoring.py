@@ -1,8 +1,9 @@
 """What evidence counts for: points, whole numbers, that add up to the score.
 
-Only what a stranger cannot make for itself counts: dealings with us, the community's approvers,
-proofs of misbehaviour, what a meter's chain says over time, and the word of issuers whom the
-owner's weights name.  Anybody else's word weighs nothing, however many say it.
+What counts is what a stranger cannot make for itself: dealings with us, the word of the
+community's approvers and of issuers whom the owner's weights name, proofs of misbehaviour.
+Anybody else's word weighs nothing, however many say it.  Uptime alone is the meter's own word,
+at most `uptime` points of it; an owner who believes no meter sets that to 0.
 """
 
 from collections.abc import Sequence
