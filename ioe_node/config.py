@@ -59,6 +59,19 @@ class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
     every_ms: PositiveMs
 
 
+Points = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+
+
+class Reputation(Struct, frozen=True, forbid_unknown_fields=True):
+    """What this owner holds for good and bad in others, in points; `issuers` by key."""
+
+    uptime: Points = 100
+    settlement: Points = 1
+    credential: Points = 50
+    warrant: Points = -1_000
+    issuers: Annotated[dict[str, Points], Meta(max_length=256)] = {}
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -66,6 +79,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     arc: Arc = "full"
     network: Network = Network()
     limits: Limits = Limits()
+    reputation: Reputation = Reputation()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
     dnas: tuple[str, ...] = ("dna.neighbourhood:DNA",)
@@ -142,6 +156,22 @@ requests_mb_max = 128
 # Disk, in MB, for what is held in each community.  At the limit the node holds nothing more for
 # others, and says so, until what it may let go of has made room; its own writes go on.
 disk_mb_max = 8192
+
+# What counts for and against others in your own view of them, in points; nobody else sees it.
+# See: ioe reputation show, ioe reputation explain AGENT.
+[reputation]
+# A meter that by its own word missed nothing of late; one that missed half gets half.
+uptime = 100
+# Each settlement completed with this node, the first hundred.
+settlement = 1
+# A device that the community's approvers approved.
+credential = 50
+# Each proof of misbehaviour.
+warrant = -1000
+
+# Whose claims about others count, and for how much; anybody else's count for nothing.
+[reputation.issuers]
+# "uhCAk..." = 50
 """
 
 DEVICE_TEMPLATE = """

@@ -54,7 +54,10 @@ def test_every_key_that_may_be_set_is_in_a_template() -> None:
     """Those that are not are for tests and unusual machines; naming them here keeps count."""
     shown = TEMPLATE + DEVICE_TEMPLATE
     hidden = {"discovery", "control_port", "code"}
-    for shape in (Config, *(Config.__annotations__[name] for name in ("network", "limits"))):
+    for shape in (
+        Config,
+        *(Config.__annotations__[name] for name in ("network", "limits", "reputation")),
+    ):
         for name in shape.__struct_fields__:
             assert name in hidden or name in shown, name
 

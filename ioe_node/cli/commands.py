@@ -4,7 +4,21 @@ from pathlib import Path
 
 import click
 
-from ioe_node.cli import chain, community, credit, data, device, meter, node, peers, warrant
+from ioe_node.cli import (
+    chain,
+    claim,
+    community,
+    credential,
+    credit,
+    data,
+    device,
+    meter,
+    node,
+    peers,
+    profile,
+    reputation,
+    warrant,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -47,4 +61,8 @@ cli.add_command(chain.chain)
 cli.add_command(community.community)
 cli.add_command(peers.peers)
 cli.add_command(warrant.warrant)
+cli.add_command(claim.claim)
+cli.add_command(credential.credential)
+cli.add_command(profile.profile)
+cli.add_command(reputation.reputation)
 cli.add_command(data.data)

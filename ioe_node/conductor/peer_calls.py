@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING, Any
 from ioe_node.errors import CallError, Malformed
 from ioe_node.hdi import AgentPubKey, Missing
 from ioe_node.model.action import AgentValidationPkg, EntryAction, decode_action
-from ioe_node.model.codec import Codec
 from ioe_node.model.hashes import action_hash, to_text
 from ioe_node.model.record import Proof, Record, open_record
 from ioe_node.model.warrant import (
-    WARRANT_BYTES_MAX,
     ChainFork,
     DoubleSeal,
     InvalidRecord,
@@ -20,13 +18,12 @@ from ioe_node.model.warrant import (
     open_warrant,
 )
 from ioe_node.plugins import load
+from ioe_node.workflows.evidence import signed_warrants
 from ioe_node.workflows.integration import breaks_a_rule
 from ioe_node.workflows.space import Space
 
 if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
-
-signed_warrants: Codec[SignedWarrant] = Codec(SignedWarrant, "signed warrant", WARRANT_BYTES_MAX)
 
 
 async def peers_list(conductor: "Conductor", community: str | None = None) -> list[dict[str, Any]]:

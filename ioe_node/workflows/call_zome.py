@@ -12,7 +12,14 @@ from typing import Any
 from ioe_node.core.chain import Draft, Head, head_after, seal
 from ioe_node.errors import Busy, CallError, RuleBroken, TransportError, Unauthorised
 from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash, Found, Missing
-from ioe_node.hdk import FINAL_TIMEOUT_S, AgentInfo, DnaDef, LinkFound, arguments
+from ioe_node.hdk import (
+    FINAL_TIMEOUT_S,
+    AgentInfo,
+    Conviction,
+    DnaDef,
+    LinkFound,
+    arguments,
+)
 from ioe_node.model import capability
 from ioe_node.model.action import (
     CAP_CLAIM_ENTRY,
@@ -37,6 +44,7 @@ from ioe_node.model.record import (
 from ioe_node.net.messages import CALL_DEPTH_MAX, Call
 from ioe_node.workflows import cascade
 from ioe_node.workflows.activity import read_chain, read_whole_chain
+from ioe_node.workflows.evidence import convictions_of, newest_of_chain
 from ioe_node.workflows.finality import certificate_of, finalise
 from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.overlay import Overlay, judge
@@ -218,6 +226,13 @@ class CallHost:
     async def activity(self, agent: AgentPubKey, from_seq: int = 0) -> list[Found]:
         records = await read_chain(self.space, agent, from_seq)
         return [self.space.rules.found(record) for record in records]
+
+    async def newest(self, agent: AgentPubKey, limit: int) -> list[Found]:
+        records = await newest_of_chain(self.space, agent, limit)
+        return [self.space.rules.found(record) for record in records]
+
+    async def convictions(self, agent: AgentPubKey) -> list[Conviction]:
+        return await convictions_of(self.space, agent)
 
     async def _of_type(self, author: AgentPubKey, name: str) -> Iterable[Record]:
         """Records of a type, newest first: from here if the chain is ours to hold."""

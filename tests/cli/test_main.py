@@ -29,6 +29,12 @@ READING = {
     "peers",
     "warrant list",
     "warrant show",
+    "claim show",
+    "claim verify",
+    "credential show",
+    "profile show",
+    "reputation show",
+    "reputation explain",
 }
 ACTING = {
     "init",
@@ -39,6 +45,16 @@ ACTING = {
     "community invite",
     "community join",
     "data fetch",
+    "claim issue",
+    "claim keep",
+    "claim reveal",
+    "claim revoke",
+    "claim link",
+    "claim apply",
+    "claim approve",
+    "credential update",
+    "profile set",
+    "profile delegate",
 }
 # It is JSON lines and nothing else.
 STREAMING = {"signals"}
