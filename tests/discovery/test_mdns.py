@@ -13,7 +13,8 @@ from zeroconf import ServiceInfo
 
 from discovery import mdns as subject
 from discovery.announcement import ADDRESSES_MAX, Announcement, seal
-from discovery.mdns import Departed, Mdns, MdnsUnavailable, announcement_bytes, service_of
+from discovery.mdns import Departed, Mdns, MdnsUnavailable
+from discovery.mdns_services import card_bytes, open_service
 from ioe_node.clock import SystemClock
 from ioe_node.errors import TransportError
 from ioe_node.model.signing import Signer
@@ -83,14 +84,14 @@ def test_a_service_carries_the_whole_announcement(signers: Iterator[Signer]) -> 
         addresses=tuple(f"/dns4/{'a' * 60}{n}/tcp/{n}" for n in range(ADDRESSES_MAX)),
         now_us=CLOCK.now_us(),
     )
-    info = service_of(long)
+    info = open_service(long)
     received = ServiceInfo(info.type, info.name, properties=info.text)
-    assert announcement_bytes(received) == long.encoded()
+    assert card_bytes(received) == long.encoded()
     assert len(info.name.split(".")[0]) <= 63
 
 
 def test_port_and_addresses_stand_beside_it(signers: Iterator[Signer]) -> None:
-    info = service_of(card(next(signers), "x"))
+    info = open_service(card(next(signers), "x"))
     assert info.port == 4001
     assert info.parsed_addresses() == ["127.0.0.1"]
 
@@ -169,7 +170,7 @@ async def test_a_record_that_is_no_announcement_is_counted(
     junk, good = card(next(signers), "junk"), card(next(signers), "good")
     with monkeypatch.context() as patched:
         patched.setattr(Announcement, "encoded", lambda self: b"no announcement")
-        forged = service_of(junk)
+        forged = open_service(junk)
     async with Mdns(LOOPBACK, CLOCK) as ear, Mdns(LOOPBACK, CLOCK) as mouth:
         await trio.to_thread.run_sync(
             lambda: mouth._zeroconf.register_service(forged, cooperating_responders=True)
