@@ -28,7 +28,8 @@ NONCE_BYTES = 24
 TAG_BYTES = 16
 KEY_BYTES = 32
 _LENGTH_BYTES = 2
-HIDDEN_BYTES = NONCE_BYTES + TAG_BYTES + _LENGTH_BYTES + ANNOUNCEMENT_BYTES_MAX + SecretBox.MACBYTES
+_MAC_BYTES = 16
+HIDDEN_BYTES = NONCE_BYTES + TAG_BYTES + _MAC_BYTES + _LENGTH_BYTES + ANNOUNCEMENT_BYTES_MAX
 """More than `ANNOUNCEMENT_BYTES_MAX`, so that its length tells a hidden card from an open one."""
 
 _DOMAIN = b"ioe hidden card1"
@@ -41,7 +42,7 @@ def hide(card: bytes, key: bytes, nonce: bytes) -> bytes:
     assert len(card) <= ANNOUNCEMENT_BYTES_MAX, "no card is longer"
     tag, box_key = _tag_and_key(key, nonce)
     padded = len(card).to_bytes(_LENGTH_BYTES, "big") + card.ljust(ANNOUNCEMENT_BYTES_MAX, b"\0")
-    return nonce + tag + SecretBox(box_key).encrypt(padded, nonce).ciphertext
+    return nonce + tag + bytes(SecretBox(box_key).encrypt(padded, nonce).ciphertext)
 
 
 def is_hidden(data: bytes) -> bool:
@@ -57,14 +58,12 @@ def unhide(data: bytes, keys: Iterable[bytes]) -> bytes | None:
     if not is_hidden(data):
         return None
     nonce, tag = data[:NONCE_BYTES], data[NONCE_BYTES : NONCE_BYTES + TAG_BYTES]
-    for key in keys:
-        its_tag, box_key = _tag_and_key(key, nonce)
-        if compare_digest(tag, its_tag):
-            break
-    else:
+    derived = (_tag_and_key(key, nonce) for key in keys)
+    box_key = next((box_key for its_tag, box_key in derived if compare_digest(tag, its_tag)), None)
+    if box_key is None:
         return None
     try:
-        padded = SecretBox(box_key).decrypt(data[NONCE_BYTES + TAG_BYTES :], nonce)
+        padded = bytes(SecretBox(box_key).decrypt(data[NONCE_BYTES + TAG_BYTES :], nonce))
     except CryptoError:
         return None
     length = int.from_bytes(padded[:_LENGTH_BYTES], "big")

@@ -139,8 +139,8 @@ def mend_fatal_strangers() -> None:
             log.debug("a WebSocket broke: %r", error)
             await self._abort_web_socket()
 
-    WebSocketServer._handle_connection = serve_safely
-    WebSocketConnection._reader_task = read_safely
+    WebSocketServer._handle_connection = serve_safely  # type: ignore[method-assign]
+    WebSocketConnection._reader_task = read_safely  # type: ignore[method-assign]
 
 
 def mend_host() -> None:
