@@ -49,7 +49,6 @@ from ioe_node.errors import Malformed, TransportError
 from ioe_node.model.hashes import AgentPubKey
 
 FOUND_MAX = 256
-RECORD_WAIT_MS = 500
 PROBE_S = 0.5
 
 _GROUP = "224.0.0.251"
@@ -193,10 +192,12 @@ class _Ears(ServiceListener):
         if name.lower() in self.own_names:
             return
         info = ServiceInfo(type_, name)
-        if not info.load_from_cache(zc) and not info.text:
-            info.request(zc, RECORD_WAIT_MS)
+        info.load_from_cache(zc)
+        data = card_bytes(info)
+        if not data:
+            return  # a name alone; when its TXT record comes, this is called again
         try:
-            card = open_card(card_bytes(info), self._keys(), self._clock.now_us())
+            card = open_card(data, self._keys(), self._clock.now_us())
         except Malformed:
             self.malformed += 1
             return

@@ -1,5 +1,6 @@
 """mDNS over real multicast on loopback, between two instances and between two processes."""
 
+import os
 import subprocess
 import sys
 import time
@@ -9,12 +10,15 @@ from pathlib import Path
 
 import pytest
 import trio
+from zeroconf import DNSOutgoing
+from zeroconf._dns import DNSPointer
+from zeroconf.const import _CLASS_IN, _FLAGS_AA, _FLAGS_QR_RESPONSE, _TYPE_PTR
 
 from discovery import mdns as subject
 from discovery.announcement import Announcement, seal
 from discovery.hidden import NONCE_BYTES, hide
 from discovery.mdns import Departed, Found, Mdns, MdnsUnavailable
-from discovery.mdns_services import Libp2pPeer, hidden_service, open_service
+from discovery.mdns_services import SERVICE_TYPE, Libp2pPeer, hidden_service, open_service
 from ioe_node.clock import SystemClock
 from ioe_node.errors import TransportError
 from ioe_node.model.signing import Signer
@@ -211,6 +215,21 @@ async def test_a_record_that_is_no_announcement_is_counted(
         await mouth.update(good)
         await heard(ear, good)
         assert ear.malformed >= 1
+
+
+@needs_multicast
+async def test_a_flood_of_names_without_a_card_delays_nobody(signers: Iterator[Signer]) -> None:
+    good = card(next(signers), "good")
+    flood = DNSOutgoing(_FLAGS_QR_RESPONSE | _FLAGS_AA)
+    for _ in range(40):
+        name = f"{os.urandom(8).hex()}.{SERVICE_TYPE}"
+        flood.add_answer_at_time(DNSPointer(SERVICE_TYPE, _TYPE_PTR, _CLASS_IN, 60, name), 0)
+    async with Mdns(LOOPBACK, CLOCK) as ear, Mdns(LOOPBACK, CLOCK) as mouth:
+        mouth._zeroconf.send(flood)
+        await trio.sleep(0.1)
+        with trio.fail_after(5):
+            await mouth.update(good)
+            await heard(ear, good)
 
 
 async def test_a_slow_reader_loses_the_oldest(
