@@ -445,8 +445,8 @@ async def open_transport(
             transport = Libp2pTransport(host, agent, nursery, InHand(in_hand_bytes_max))
             nursery.start_soon(transport.keep_room)
             try:
-                if not transport.addresses():
-                    raise ConfigError(f"cannot listen on {listen}; is the port taken?")
+                if len(host.get_transport_addrs()) < len(addresses):
+                    raise ConfigError(f"cannot listen on {listen}; is a port taken?")
                 yield transport
             except Exception as error:
                 failure = error

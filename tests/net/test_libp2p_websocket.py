@@ -127,6 +127,16 @@ async def test_a_port_is_free_again_when_the_node_has_stopped() -> None:
                 pass
 
 
+async def test_one_port_for_both_is_refused_and_not_half_used() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    both = [f"/ip4/127.0.0.1/tcp/{port}", f"/ip4/127.0.0.1/tcp/{port}/ws"]
+    with pytest.raises(ConfigError, match="is a port taken"):
+        async with open_transport(os.urandom(32), both):
+            pass
+
+
 @pytest.mark.parametrize("bad", ["/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0/wss", "/ws"])
 def test_a_transport_that_we_have_not_is_refused(bad: str) -> None:
     with pytest.raises(ConfigError, match="not listening addresses"):
