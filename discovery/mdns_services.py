@@ -31,6 +31,7 @@ TXT_STRING_BYTES_MAX = 255
 LABEL_BYTES = 16
 
 _DNSADDR = b"dnsaddr="
+_RELAYED = "/p2p-circuit"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Libp2pPeer:
 
 def open_service(card: Announcement) -> ServiceInfo:
     """The service that carries a public card."""
-    hosts, port = _endpoints(card.addresses)
+    hosts, port = _endpoints(_direct(card.addresses))
     plain = {"kind": card.kind, "state": card.state, "name": card.name}
     return ServiceInfo(
         SERVICE_TYPE,
@@ -69,9 +70,10 @@ def hidden_service(data: bytes) -> ServiceInfo:
 
 def libp2p_service(label: str, agent: AgentPubKey, addresses: tuple[str, ...]) -> ServiceInfo:
     """The service by which other libp2p nodes find us, of which `label` is the random name."""
-    strings = [_DNSADDR + join_address(agent, address).encode() for address in addresses]
+    direct = _direct(addresses)
+    strings = [_DNSADDR + join_address(agent, address).encode() for address in direct]
     fitting = [each for each in strings if len(each) <= TXT_STRING_BYTES_MAX]
-    hosts, port = _endpoints(addresses)
+    hosts, port = _endpoints(direct)
     return ServiceInfo(
         LIBP2P_TYPE,
         f"{label}.{LIBP2P_TYPE}",
@@ -104,7 +106,7 @@ def libp2p_peer(texts: Iterable[bytes]) -> Libp2pPeer | None:
         except (Malformed, UnicodeDecodeError):
             continue
         agent = agent or named
-        if named == agent and is_address(address) and "/p2p-circuit" not in address:
+        if named == agent and is_address(address) and _RELAYED not in address:
             addresses[address] = None
     return Libp2pPeer(agent, tuple(addresses)) if agent and addresses else None
 
@@ -125,6 +127,11 @@ def _chunks(data: bytes) -> dict[bytes, bytes]:
         f"a{place}".encode(): data[start : start + TXT_CHUNK_BYTES_MAX]
         for place, start in enumerate(starts)
     }
+
+
+def _direct(addresses: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that are ours on this network, not a relay's somewhere."""
+    return tuple(address for address in addresses if _RELAYED not in address)
 
 
 def _endpoints(addresses: tuple[str, ...]) -> tuple[list[bytes], int]:

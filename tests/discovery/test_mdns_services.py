@@ -83,6 +83,16 @@ def test_an_address_too_long_for_a_string_is_left_out() -> None:
     assert libp2p_peer([info.text]) == Libp2pPeer(SIGNER.agent, (ADDRESS,))
 
 
+def test_a_relay_s_address_is_for_the_card_alone() -> None:
+    relayed = f"{join_address(OTHER.agent, '/ip4/198.51.100.1/tcp/1')}/p2p-circuit"
+    both = (relayed, ADDRESS)
+    assert libp2p_peer([libp2p_service("x", SIGNER.agent, both).text]) == Libp2pPeer(
+        SIGNER.agent, (ADDRESS,)
+    )
+    info = open_service(card(addresses=both))
+    assert (info.parsed_addresses(), info.port) == (["192.0.2.7"], 4001)
+
+
 def test_addresses_may_come_in_a_record_each() -> None:
     two = "/ip4/192.0.2.8/tcp/1"
     records = [txt(dnsaddr(ADDRESS)), txt("other=1"), txt(dnsaddr(two))]
