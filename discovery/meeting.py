@@ -4,6 +4,10 @@ One `Meeting` an identity and transport.  Cards travel by mDNS where there is mu
 every bootstrap address over the transport, so that a device on a quiet network is found too.
 A named address is asked for ever, with a wait that doubles to five minutes and jitters, so
 that a street after a power cut does not dial its one neighbour in step.  (I-023, I-033..I-040)
+
+A private device tells its card in the form of `hidden` only, a fresh one each time, and dials
+nobody whom it knows from here alone.  An owner's node asks those who are near whether they still
+are (`presence`), for it is a person who wants to know at once; a device lets their cards expire.
 """
 
 import logging
@@ -22,10 +26,11 @@ from discovery.announcement import (
     Kind,
     Nearby,
     State,
-    open_announcement,
     seal,
 )
+from discovery.hidden import NONCE_BYTES, hide, open_card
 from discovery.mdns import Departed, Mdns, MdnsUnavailable
+from discovery.mdns_services import Libp2pPeer
 from discovery.pairing import (
     PAIRING_PROTOCOL,
     AgentOfSeed,
@@ -33,8 +38,9 @@ from discovery.pairing import (
     PairingDevice,
     PairingOwner,
 )
+from discovery.presence import PROBE_TIMEOUT_US, SECOND_US, Presence
 from ioe_node.clock import Clock
-from ioe_node.errors import IoeError, LocalError, PairingRefused, Refused
+from ioe_node.errors import IoeError, LocalError, PairingRefused, Refused, TransportError
 from ioe_node.model.hashes import AgentPubKey, to_text
 from ioe_node.model.signing import Signer
 
@@ -44,6 +50,7 @@ MEET_PROTOCOL = "/ioe/meet/1"
 ANNOUNCE_EVERY_S = LIFE_US / 2_000_000
 BOOTSTRAP_WAIT_MIN_S = 1.0
 BOOTSTRAP_WAIT_MAX_S = 300.0
+WATCH_EVERY_S = 1.0
 
 
 class Carrier(Protocol):
@@ -54,6 +61,9 @@ class Carrier(Protocol):
 
     def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
         """Where a peer can be dialled."""
+
+    def hint(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
+        """Where a peer may be, on nobody's signature."""
 
     async def request(
         self, protocol: str, peer: AgentPubKey, message: bytes, timeout_s: float = ...
@@ -66,12 +76,16 @@ Handler = Callable[[AgentPubKey, bytes], Awaitable[bytes]]
 
 @dataclass(frozen=True)
 class Me:
-    """Who we are on this network: `kind` and `name` go on the card."""
+    """Who we are on this network: `kind` and `name` go on the card.
+
+    With a `hiding_key` the card is for those alone who have the key: for our owner.
+    """
 
     signer: Signer
     kind: Kind
     state: State
     name: str
+    hiding_key: bytes | None = None
 
 
 class Meeting:
@@ -101,7 +115,13 @@ class Meeting:
         self._interfaces = interfaces
         self._bootstrap = bootstrap
         self._claiming: set[AgentPubKey] = set()
+        self._keys: tuple[bytes, ...] = ()
+        self._presence = Presence(rng)
         self.nearby = Nearby()
+
+    def recognise(self, keys: Sequence[bytes]) -> None:
+        """From now on open the cards that are hidden under these keys: those of our devices."""
+        self._keys = tuple(keys)
 
     def card(self) -> Announcement:
         """Our own card, fresh."""
@@ -119,16 +139,28 @@ class Meeting:
         """Who is near now."""
         return list(self.nearby.cards(self._clock.now_us()))
 
+    def _told(self) -> bytes:
+        """What we tell of ourselves: our card, or its hidden form."""
+        data, key = self.card().encoded(), self._me.hiding_key
+        return data if key is None else hide(data, key, self._rng.randbytes(NONCE_BYTES))
+
+    def _open(self, data: bytes) -> Announcement | None:
+        return open_card(data, self._keys, self._clock.now_us())
+
     def _hear(self, card: Announcement) -> None:
         if card.agent == self._me.signer.agent:
             return
         news = self.nearby.hear(card, self._clock.now_us())
         if news in ("new", "newer"):
             self._carrier.learn(card.agent, card.addresses)
+            if self._me.kind == "owner":
+                self._presence.heard(card.agent, _monotonic_us())
         if news == "new":
             self._notify(_event("appeared", card))
 
-    def _lose(self, card: Announcement | None) -> None:
+    def _lose(self, agent: AgentPubKey) -> None:
+        self._presence.forget(agent)
+        card = self.nearby.forget(agent)
         if card is not None:
             self._notify(_event("left", card))
 
@@ -136,48 +168,94 @@ class Meeting:
         """Tell and hear until cancelled."""
         self._offer(MEET_PROTOCOL, self._met)
         async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
-            mdns: Mdns | None = None
             if self._interfaces:
                 try:
-                    opened = Mdns(self._interfaces, self._clock)
+                    opened = Mdns(self._interfaces, self._clock, lambda: self._keys)
                     mdns = await stack.enter_async_context(opened)
                     nursery.start_soon(self._listen, mdns)
+                    nursery.start_soon(self._announce, mdns)
                 except MdnsUnavailable as error:
                     log.warning("%s", error)
             for peer in self._bootstrap:
                 nursery.start_soon(self._introduce, peer)
             task_status.started()
-            while True:
-                if mdns is not None:
-                    try:
-                        await mdns.update(self.card())
-                    except MdnsUnavailable as error:
-                        log.warning("%s", error)
-                await trio.sleep(ANNOUNCE_EVERY_S)
-                for card in self.nearby.expire(self._clock.now_us()):
-                    self._lose(card)
+            await self._watch(nursery)
+
+    async def _announce(self, mdns: Mdns) -> None:
+        """Tell our card by mDNS, anew before it expires; for ever."""
+        while True:
+            told = self.card() if self._me.hiding_key is None else self._told()
+            try:
+                await mdns.update(told)
+            except MdnsUnavailable as error:
+                log.warning("%s", error)
+            await trio.sleep(ANNOUNCE_EVERY_S)
 
     async def _listen(self, mdns: Mdns) -> None:
         async for item in mdns.found:
             if isinstance(item, Departed):
-                self._lose(self.nearby.forget(item.agent))
+                self._presence.doubt(item.agent, _monotonic_us())
+            elif isinstance(item, Libp2pPeer):
+                self._carrier.hint(item.agent, item.addresses)
             else:
                 self._hear(item)
 
-    async def _met(self, peer: AgentPubKey, message: bytes) -> bytes:
-        card = open_announcement(message, self._clock.now_us())
-        if card.agent == peer:
+    async def _watch(self, nursery: trio.Nursery) -> None:
+        """Find out who has gone; for ever.
+
+        Whoever answers probes is asked before an expired card is taken for an absence: all cards
+        expire at once on a machine that wakes from sleep.
+        """
+        while True:
+            now_us = _monotonic_us()
+            for card in self.nearby.expired(self._clock.now_us()):
+                if self._presence.answers(card.agent):
+                    self._presence.doubt(card.agent, now_us)
+                else:
+                    self._lose(card.agent)
+            for agent in self._presence.due(now_us):
+                nursery.start_soon(self._probe, agent)
+            await trio.sleep(WATCH_EVERY_S)
+
+    async def _probe(self, agent: AgentPubKey) -> None:
+        """Ask an agent for its card; only it itself can answer."""
+        ask, timeout_s = self._carrier.request, PROBE_TIMEOUT_US / SECOND_US
+        try:
+            answer = await ask(MEET_PROTOCOL, agent, self._told(), timeout_s)
+        except TransportError:
+            if self._presence.silent(agent, _monotonic_us()):
+                self._lose(agent)
+            return
+        except IoeError as error:
+            log.debug("%s answers: %s", to_text(agent)[:12], error)
+        else:
+            self._take(agent, answer)
+        self._presence.answered(agent, _monotonic_us())
+        if self.nearby.get(agent, self._clock.now_us()) is None:
+            self._lose(agent)
+
+    def _take(self, peer: AgentPubKey, data: bytes) -> None:
+        """Hear the card that a peer told of itself, if it is good."""
+        try:
+            card = self._open(data)
+        except IoeError as error:
+            log.debug("the card of %s: %s", to_text(peer)[:12], error)
+            return
+        if card is not None and card.agent == peer:
             self._hear(card)
-        return self.card().encoded()
+
+    async def _met(self, peer: AgentPubKey, message: bytes) -> bytes:
+        card = self._open(message)
+        if card is not None and card.agent == peer:
+            self._hear(card)
+        return self._told()
 
     async def _introduce(self, peer: AgentPubKey) -> None:
         """Give our card to a bootstrap peer, for ever."""
         wait_s = BOOTSTRAP_WAIT_MIN_S
         while True:
             try:
-                message = self.card().encoded()
-                answer = await self._carrier.request(MEET_PROTOCOL, peer, message)
-                self._hear(open_announcement(answer, self._clock.now_us()))
+                self._take(peer, await self._carrier.request(MEET_PROTOCOL, peer, self._told()))
                 wait_s = BOOTSTRAP_WAIT_MAX_S
             except IoeError as error:
                 log.debug("meeting %s: %s", to_text(peer)[:12], error)
@@ -239,6 +317,7 @@ class Meeting:
             raise PairingRefused(refusal.text) from None
         finally:
             self._claiming.discard(device)
+        self._presence.forget(device)
         self.nearby.forget(device)
         return paired.agent, paired.kind
 
@@ -252,3 +331,7 @@ def _event(what: str, card: Announcement) -> dict[str, Any]:
         "state": card.state,
         "name": card.name,
     }
+
+
+def _monotonic_us() -> int:
+    return round(trio.current_time() * SECOND_US)

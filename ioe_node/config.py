@@ -16,6 +16,7 @@ from ioe_node.errors import ConfigError
 Kind = Literal["consumer", "generator", "storage", "monitor"]
 Role = Literal["owner", "device"]
 Arc = Literal["full", "zero"]
+Visibility = Literal["public", "private"]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 PositiveMs = Annotated[int, Meta(ge=10, le=86_400_000)]
 
@@ -29,11 +30,12 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Device(Struct, frozen=True, forbid_unknown_fields=True):
-    """What machine this node speaks for, and how it is read."""
+    """What machine this node speaks for, how it is read, and whether neighbours hear of it."""
 
     kind: Kind
     name: Annotated[str, Meta(min_length=1, max_length=48)]
     driver: str
+    visibility: Visibility = "public"
     method: Literal["device", "meter", "substation"] = "device"
     poll_ms: PositiveMs = 10_000
     code: str = ""
@@ -134,11 +136,14 @@ dnas = ["dna.neighbourhood:DNA"]
 synchronous = "FULL"
 
 [network]
-# Addresses to listen on.  Write concrete ones, not 0.0.0.0.
+# Addresses to listen on: "/ip4/192.0.2.7/tcp/4001" for TCP, the same with "/ws" behind it for
+# WebSocket, on a port of its own.  Write concrete ones, not 0.0.0.0.
 listen = ["{listen}"]
-# Peers to meet first: "/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo..." (see: ioe status).
-bootstrap = []
-# Interfaces, by their IPv4 address, on which to announce and look for devices by mDNS.
+# Peers to meet first: "/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo..." (see: ioe status).  A maker may
+# have written some here (ioe init --peer); a network without multicast needs one.
+bootstrap = [{bootstrap}]
+# Interfaces, by their IPv4 address, on which to announce and look for devices by mDNS: those of
+# IoE and, as one libp2p node to another, those of libp2p.
 mdns = ["{mdns}"]
 
 # What others may use of this machine.  Who goes past it is answered later, or told to come back;
@@ -179,6 +184,12 @@ DEVICE_TEMPLATE = """
 # consumer, generator, storage or monitor.
 kind = "{kind}"
 name = {name}
+# "public": everyone on the local network hears of this device: its kind, name, key and address.
+# "private": once it has an owner, nobody but its owner does.  It then announces itself under names
+# and keys that are new each time, and listens on a new port after each start, whatever
+# `listen` says.  What the network itself tells stays: the machine's hardware and IP addresses.
+# Members of its community see it either way.
+visibility = "public"
 # "package.module:NAME"; ioe_node.drivers lists those that come with the node.
 driver = {driver}
 # Who vouches for the figures: device, meter or substation.

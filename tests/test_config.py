@@ -35,7 +35,11 @@ def refusal(text: str) -> str:
 
 def test_the_templates_are_good_as_they_are_written() -> None:
     text = TEMPLATE.format(
-        role="device", arc="full", listen="/ip4/127.0.0.1/tcp/4001", mdns="127.0.0.1"
+        role="device",
+        arc="full",
+        listen="/ip4/127.0.0.1/tcp/4001/ws",
+        bootstrap=f'"{BOOTSTRAP}"',
+        mdns="127.0.0.1",
     )
     text += DEVICE_TEMPLATE.format(
         kind="generator",
@@ -46,7 +50,8 @@ def test_the_templates_are_good_as_they_are_written() -> None:
     config = parse_config(text, "config.toml")
     check(config)
     assert config.device is not None
-    assert config.device.name == "roof"
+    assert (config.device.name, config.device.visibility) == ("roof", "public")
+    assert config.network.bootstrap == (BOOTSTRAP,)
     assert config.schedule[0].every_ms == 60_000
 
 

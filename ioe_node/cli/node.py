@@ -120,6 +120,13 @@ def _options(pairs: tuple[str, ...]) -> Mapping[str, str]:
 @click.option("--address", help="IPv4 address to listen on.  [default: this machine's]")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 picks a free one.")
 @click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="A peer to meet first, as 'ioe status' there shows it; may be given again.",
+)
+@click.option(
     "--kind",
     type=click.Choice(["consumer", "generator", "storage", "monitor"]),
     help="A device's kind.",
@@ -140,6 +147,7 @@ def init(
     arc: str,
     address: str | None,
     port: int,
+    peers: tuple[str, ...],
     kind: str | None,
     name: str | None,
     driver: str,
@@ -162,7 +170,8 @@ def init(
         raise LocalError(f"{home.path} holds a node already; choose another --home")
     listen = address or _addresses()[0]
     fields = {"role": role, "arc": arc, "listen": f"/ip4/{listen}/tcp/{port or _free_port(listen)}"}
-    text = TEMPLATE.format(mdns=listen, **fields)
+    bootstrap = ", ".join(_toml_text(peer.strip()) for peer in peers)
+    text = TEMPLATE.format(mdns=listen, bootstrap=bootstrap, **fields)
     if role == "device":
         if kind is None or name is None or recover:
             raise ConfigError("a device needs --kind and --name, and gets its keys from its owner")

@@ -11,7 +11,7 @@ from ioe_node.hdk import DnaDef
 from ioe_node.net.peer_id import split_address
 from ioe_node.plugins import load
 
-LISTEN = re.compile(r"/ip[46]/[0-9a-fA-F.:]+/tcp/\d{1,5}")
+LISTEN = re.compile(r"/ip[46]/[0-9a-fA-F.:]+/tcp/\d{1,5}(/ws)?")
 
 
 def check(config: Config) -> None:

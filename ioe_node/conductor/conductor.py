@@ -17,7 +17,7 @@ import trio
 from msgspec.structs import replace
 
 from ioe_node.clock import Clock
-from ioe_node.conductor import devices, keytree
+from ioe_node.conductor import devices, keytree, visibility
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home, State
@@ -134,7 +134,7 @@ class Conductor:
         while True:
             self._reborn = trio.Event()
             signer = self.signer()
-            async with self._open_transport(signer.seed, self.config.network.listen) as transport:
+            async with self._open_transport(signer.seed, visibility.listen(self)) as transport:
                 self.transport = transport
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
@@ -163,6 +163,7 @@ class Conductor:
             device.kind if device else "owner",
             "unowned" if self.role == "unowned" else "owned",
             device.name if device else "owner",
+            visibility.hiding_key(self),
         )
         self.meeting = load(config.discovery)(
             me,
@@ -174,6 +175,7 @@ class Conductor:
             config.network.mdns,
             [peer for peer, _ in bootstrap],
         )
+        visibility.recognise(self)
         await nursery.start(self.meeting.run)
         offer("/ioe/pairing/1", _no_pairing) if self.role != "unowned" else self._await_owner()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec.structs import replace
 
-from ioe_node.conductor import keytree
+from ioe_node.conductor import keytree, visibility
 from ioe_node.conductor.home import Pending
 from ioe_node.config import Device
 from ioe_node.drivers.poller import Poller
@@ -44,6 +44,7 @@ async def claim(
     # After a recovery from the words the count begins anew; the portfolio still knows.
     number = max(state.next_device, len(await cell.call("identity", "portfolio", {})))
     home.keep(replace(state, next_device=number + 1))
+    visibility.recognise(conductor)
     seed = keytree.device_seed(conductor.keystore.secrets["root"], number)
     agent = keytree.device_agent(seed)
     invitation = conductor.invite(cell, agent, "device")

@@ -1,4 +1,6 @@
-"""The transport over a py-libp2p host: TCP, Noise, Yamux; one long-lived stream per direction.
+"""The transport over a py-libp2p host: Noise and Yamux over TCP or WebSocket.
+
+One long-lived stream per direction.
 
 Only this module and its `libp2p_` neighbours (faults, stream, routing) import libp2p.  The host's
 key is the agent's, so the handshake that proves a peer id proves an agent key.  libp2p carries
@@ -20,7 +22,6 @@ from typing import Any
 
 import trio
 from libp2p.peer.id import ID
-from libp2p.utils.address_validation import expand_wildcard_address
 from multiaddr import Multiaddr
 
 from ioe_node.errors import (
@@ -35,7 +36,7 @@ from ioe_node.model.hashes import AgentPubKey, agent_key, to_text
 from ioe_node.net.kad import ask_kad
 from ioe_node.net.libp2p_faults import mend_host
 from ioe_node.net.libp2p_host import STREAM_DEADLINE_S, build_host, quiet_libp2p
-from ioe_node.net.libp2p_listening import check_free, parse_listen
+from ioe_node.net.libp2p_listening import check_free, concrete, parse_listen
 from ioe_node.net.libp2p_routing import Libp2pRouting
 from ioe_node.net.libp2p_stream import Libp2pStream
 from ioe_node.net.libp2p_windows import mend_window_updates
@@ -52,6 +53,7 @@ from ioe_node.net.transport import (
 
 ADDRESSES_PER_PEER_MAX = 8
 CHARGED_AGENTS_MAX = 4096
+HINTS_MAX = 256
 DIAL_DEADLINE_S = 3.0
 CLOSE_DEADLINE_S = 0.5
 BACKOFF_FIRST_S = 0.1
@@ -101,6 +103,7 @@ class Libp2pTransport:
         self._nursery = nursery
         self._services: dict[str, Service] = {}
         self._known: dict[AgentPubKey, tuple[str, ...]] = {}
+        self._hints: dict[AgentPubKey, tuple[str, ...]] = {}
         self._backoff: dict[AgentPubKey, _Backoff] = {}
         self._dialling: dict[AgentPubKey, trio.Lock] = {}
         self._outbound: dict[LinkKey, _Outbound] = {}
@@ -115,12 +118,19 @@ class Libp2pTransport:
     def addresses(self) -> tuple[str, ...]:
         """The concrete addresses that we listen on; a wildcard becomes the interfaces'."""
         bound = self._host.get_transport_addrs()
-        return tuple(str(one) for each in bound for one in expand_wildcard_address(each))
+        return tuple(one for each in bound for one in concrete(each))
 
     def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
         """Remember where `peer` can be dialled, and forget that it could not be."""
         self._known[peer] = addresses[:ADDRESSES_PER_PEER_MAX]
         self._backoff.pop(peer, None)
+
+    def hint(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
+        """Remember where `peer` may be, for when nothing better is known; the oldest makes room."""
+        self._hints.pop(peer, None)
+        self._hints[peer] = addresses[:ADDRESSES_PER_PEER_MAX]
+        if len(self._hints) > HINTS_MAX:
+            del self._hints[next(iter(self._hints))]
 
     def offer(self, protocol: str, service: Service) -> None:
         """Answer `protocol` from now on."""
@@ -269,7 +279,7 @@ class Libp2pTransport:
         if backoff is not None and trio.current_time() < backoff.until:
             raise TransportError(f"{name} could not be reached a moment ago; try again later")
         known = self._known.get(peer, ())
-        for address in known:
+        for address in known or self._hints.get(peer, ()):
             with trio.move_on_after(DIAL_DEADLINE_S):
                 try:
                     await self._swarm.dial_addr(Multiaddr(address), _id_of(peer))
@@ -435,8 +445,8 @@ async def open_transport(
             transport = Libp2pTransport(host, agent, nursery, InHand(in_hand_bytes_max))
             nursery.start_soon(transport.keep_room)
             try:
-                if not transport.addresses():
-                    raise ConfigError(f"cannot listen on {listen}; is the port taken?")
+                if len(host.get_transport_addrs()) < len(addresses):
+                    raise ConfigError(f"cannot listen on {listen}; is a port taken?")
                 yield transport
             except Exception as error:
                 failure = error

@@ -16,7 +16,9 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
-from discovery.announcement import open_announcement, seal
+from discovery.announcement import ADDRESSES_MAX, open_announcement, seal
+from discovery.hidden import KEY_BYTES, NONCE_BYTES, hide, open_card
+from discovery.mdns_services import libp2p_peer, libp2p_service
 from discovery.pairing import Entropy, Grant, PairingDevice, PairingOwner, parse_code
 from dna.neighbourhood import DNA
 from ioe_node.conductor.invitation import Invitation, parse_invitation
@@ -37,6 +39,7 @@ NOW_US = 1_767_225_600_000_000
 ALICE = Signer(b"a" * 32)
 BOB = Signer(b"b" * 32)
 DEVICE = Signer(b"d" * 32)
+KEY = b"k" * KEY_BYTES
 
 
 # --- zomes and DNA -----------------------------------------------------------------------------
@@ -154,6 +157,23 @@ def test_announcements(fuzz: Fuzz) -> None:
         assert data in sealed
 
     fuzz(sealed, judge)
+
+    def unhidden(data: bytes) -> None:
+        card = open_card(data, [KEY], NOW_US)
+        assert card is None or data in hidden
+
+    hidden = [hide(data, KEY, bytes(NONCE_BYTES)) for data in sealed]
+    fuzz(hidden, unhidden)
+
+
+def test_libp2p_s_mdns(fuzz: Fuzz) -> None:
+    told = libp2p_service("x", DEVICE.agent, ("/ip4/127.0.0.1/tcp/4001", "/ip6/::1/tcp/1"))
+
+    def judge(data: bytes) -> None:
+        found = libp2p_peer([data])
+        assert found is None or 1 <= len(found.addresses) <= ADDRESSES_MAX
+
+    fuzz([told.text], judge)
 
 
 def repeatable(name: bytes) -> Entropy:
