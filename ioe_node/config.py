@@ -51,6 +51,13 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     disk_mb_max: Annotated[int, Meta(ge=64, le=1_000_000_000)] = 8_192
 
 
+class Alerting(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where alerts are sent on."""
+
+    command: tuple[str, ...] = ()
+    webhook: str = ""
+
+
 class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
     """A zome function to call again and again."""
 
@@ -66,6 +73,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     arc: Arc = "full"
     network: Network = Network()
     limits: Limits = Limits()
+    alerts: Alerting = Alerting()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
     dnas: tuple[str, ...] = ("dna.neighbourhood:DNA",)
@@ -142,6 +150,14 @@ requests_mb_max = 128
 # Disk, in MB, for what is held in each community.  At the limit the node holds nothing more for
 # others, and says so, until what it may let go of has made room; its own writes go on.
 disk_mb_max = 8192
+
+# Where alerts are sent on, besides 'ioe alerts': a device appeared, left or changed hands, somebody
+# guesses codes, a fault.
+[alerts]
+# A program and its arguments, run for each alert with the alert as JSON on its standard input.
+command = []
+# An address to which each alert is POSTed as JSON: "https://...".
+webhook = ""
 """
 
 DEVICE_TEMPLATE = """

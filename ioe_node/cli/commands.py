@@ -4,7 +4,19 @@ from pathlib import Path
 
 import click
 
-from ioe_node.cli import chain, community, credit, data, device, meter, node, peers, warrant
+from ioe_node.cli import (
+    alerts,
+    chain,
+    community,
+    credit,
+    data,
+    device,
+    meter,
+    node,
+    peers,
+    policy,
+    warrant,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -40,7 +52,9 @@ cli.add_command(node.init)
 cli.add_command(node.run)
 cli.add_command(node.status)
 cli.add_command(node.signals)
+cli.add_command(alerts.alerts)
 cli.add_command(device.device)
+cli.add_command(policy.policy)
 cli.add_command(meter.meter)
 cli.add_command(credit.credit)
 cli.add_command(chain.chain)

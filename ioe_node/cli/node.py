@@ -19,6 +19,7 @@ import trio
 from click.core import ParameterSource
 
 from ioe_node.cli import client
+from ioe_node.cli.alerts import line
 from ioe_node.cli.output import (
     console,
     home_of,
@@ -27,7 +28,6 @@ from ioe_node.cli.output import (
     short,
     show,
     table,
-    when,
 )
 from ioe_node.clock import SystemClock
 from ioe_node.conductor import keytree
@@ -342,9 +342,8 @@ def _people(found: dict[str, Any]) -> None:
     if rows:
         columns = ("community", "peers", "our actions", "unpublished", "ops held", "refused")
         table("", columns, rows)
-    for alert in found["alerts"][-5:]:
-        text = ", ".join(f"{key} {plain(alert[key])}" for key in sorted(alert) if key != "at_us")
-        console.print(f"  {when(alert['at_us'])} {text}")
+    for alert in found["alerts"]:
+        console.print(line(alert))
 
 
 @click.command()

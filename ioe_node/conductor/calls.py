@@ -23,6 +23,7 @@ from ioe_node.workflows.space import Space, log
 
 CHAIN_PAGE_MAX = 1_000
 FINAL_WAIT_MAX_S = 100
+ALERTS_SHOWN = 5
 
 Call = Callable[..., Awaitable[Any]]
 CALLS: dict[str, Call] = {}
@@ -108,8 +109,14 @@ async def status(conductor: Conductor) -> dict[str, Any]:
         },
         "communities": [await _community(cell) for cell in _cells(conductor)],
         "faults": sorted(conductor.faults.values()),
-        "alerts": conductor.alerts,
+        "alerts": conductor.alerts.since(limit=ALERTS_SHOWN),
     }
+
+
+@_call
+async def alerts(conductor: Conductor, since: int = 0) -> list[dict[str, Any]]:
+    """The alerts kept after number `since`, oldest first."""
+    return conductor.alerts.since(since)
 
 
 @_call

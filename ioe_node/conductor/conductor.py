@@ -18,9 +18,11 @@ from msgspec.structs import replace
 
 from ioe_node.clock import Clock
 from ioe_node.conductor import devices, keytree
+from ioe_node.conductor.alerts import Alerts
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home, State
+from ioe_node.conductor.hooks import Hook, command_hook, webhook
 from ioe_node.conductor.invitation import Invitation, decode_invitation, known_dnas
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.signals import Signals
@@ -42,7 +44,6 @@ from ioe_node.workflows.bell import run_in_thread
 
 log = logging.getLogger("ioe")
 
-ALERTS_MAX = 100
 REBIRTH_AFTER_S = 0.5
 CELL_RETRY_S = 10.0
 COMMUNITY_NAME_CHARS_MAX = 48
@@ -84,7 +85,7 @@ class Conductor:
         self.signals = Signals()
         self.cells: dict[bytes, Cell] = {}
         self.faults: dict[bytes, str] = {}
-        self.alerts: list[dict[str, Any]] = []
+        self.alerts = Alerts(home, clock, self.signals.emit, _hooks(config))
         self.poller: Poller | None = None
         self.code: str | None = None
         self.meeting: Any = None
@@ -113,9 +114,8 @@ class Conductor:
         return Signer(secrets["enrolment"])
 
     def alert(self, event: dict[str, Any]) -> None:
-        """Remember an event for the owner and signal it."""
-        self.alerts = [*self.alerts[1 - ALERTS_MAX :], {"at_us": self.clock.now_us(), **event}]
-        self.signals.emit(event)
+        """Tell the owner; see `conductor.alerts` for what an event holds."""
+        self.alerts.tell(event)
 
     # -- running ------------------------------------------------------------------------------
 
@@ -124,6 +124,7 @@ class Conductor:
         with self.home.lock():
             try:
                 async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self.alerts.run)
                     await nursery.start(self._live)
                     await nursery.start(serve_control, self)
                     task_status.started()
@@ -405,6 +406,12 @@ class Conductor:
             join_address(space.agent, address) for address in self.transport.addresses()
         )
         return self._invitation(definition, proof, bootstrap)
+
+
+def _hooks(config: Config) -> list[Hook]:
+    """Where the config has alerts sent."""
+    found = [command_hook(config.alerts.command)] if config.alerts.command else []
+    return [*found, webhook(config.alerts.webhook)] if config.alerts.webhook else found
 
 
 def _plain(properties: Any) -> dict[str, Any]:
