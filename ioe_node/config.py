@@ -37,6 +37,7 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True):
     method: Literal["device", "meter", "substation"] = "device"
     poll_ms: PositiveMs = 10_000
     code: str = ""
+    confirm: Literal["none", "button"] = "none"
     options: dict[str, Any] = {}
 
 
@@ -171,6 +172,9 @@ driver = {driver}
 method = "device"
 # How often the device is read, in milliseconds.
 poll_ms = 10000
+# "button": whoever has the code must also press the device's button (or run 'ioe device confirm'
+# on it) before the device takes an owner.
+confirm = "none"
 
 [device.options]
 {options}

@@ -74,6 +74,7 @@ PURE = (
     "currency/integrity.py",
     "discovery/announcement.py",
     "discovery/pairing.py",
+    "discovery/pairing_code.py",
     "sim/load_rules.py",
 )
 PURE_ZOME_HALF = re.compile(r"zomes/\w+/integrity\.py")

@@ -31,7 +31,7 @@ def alerts(context: click.Context, follow: bool, since: int, as_json: bool) -> N
     home = home_of(context)
     if not follow:
         found = client.call(home, "alerts", since=since)
-        show(found, as_json, lambda: [console.print(line(each)) for each in found])
+        show(found, as_json, lambda: console.print("\n".join(map(line, found))))
         return
     last = since
 

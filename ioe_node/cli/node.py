@@ -29,6 +29,7 @@ from ioe_node.cli.output import (
     show,
     table,
 )
+from ioe_node.cli.qr import qr_text
 from ioe_node.clock import SystemClock
 from ioe_node.conductor import keytree
 from ioe_node.conductor.check import check
@@ -258,14 +259,17 @@ def run(context: click.Context, check_config: bool, verbose: bool) -> None:
 
 async def _run(home: Home, config: Config, keystore: Keystore) -> None:
     from ioe_node.conductor.conductor import Conductor
+    from ioe_node.conductor.unowned import device_code
 
     conductor = Conductor(home, config, keystore, SystemClock(), SystemRandom())
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, nursery.cancel_scope)
         await nursery.start(conductor.run)
         console.print(f"ready: {conductor.role} {short(conductor.signer().agent)}")
-        if conductor.code:
-            console.print(f"pairing code: {conductor.code}")
+        if conductor.unowned:
+            shown = await device_code(conductor)
+            console.print(f"pairing code: {shown['code']}")
+            console.print(f"{qr_text(shown['uri'])}\n{shown['uri']}")
     console.print("stopped")
 
 

@@ -59,7 +59,7 @@ def _check_alerts(alerts: Alerting) -> None:
 def _check_device(device: Device) -> None:
     if device.code:
         with _naming("device.code"):
-            load("discovery.pairing:parse_code")(device.code)
+            load("discovery.pairing_code:parse_code")(device.code)
     with _naming("device.driver"):
         driver = load(device.driver)
     if not hasattr(driver, "from_options"):

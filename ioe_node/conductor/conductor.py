@@ -6,7 +6,6 @@ identity is closed and opened again; the control socket stays.
 """
 
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
@@ -25,7 +24,11 @@ from ioe_node.conductor.home import Home, State
 from ioe_node.conductor.hooks import Hook, command_hook, webhook
 from ioe_node.conductor.invitation import Invitation, decode_invitation, known_dnas
 from ioe_node.conductor.keystore import Keystore
+from ioe_node.conductor.policy import open_policy, runs_by_itself
+from ioe_node.conductor.policy_in_force import DevicePermits, PolicyInForce
 from ioe_node.conductor.signals import Signals
+from ioe_node.conductor.unowned import Unowned
+from ioe_node.conductor.unowned import now_us as pairing_now_us
 from ioe_node.conductor.verify import verify_stored
 from ioe_node.config import Config, Schedule
 from ioe_node.config import Limits as ConfigLimits
@@ -86,8 +89,9 @@ class Conductor:
         self.cells: dict[bytes, Cell] = {}
         self.faults: dict[bytes, str] = {}
         self.alerts = Alerts(home, clock, self.signals.emit, _hooks(config))
+        self.policy = PolicyInForce(self)
         self.poller: Poller | None = None
-        self.code: str | None = None
+        self.unowned: Unowned | None = None
         self.meeting: Any = None
         self.transport: Transport
         self._open_transport = open_transport or open_libp2p(config.limits)
@@ -116,6 +120,10 @@ class Conductor:
     def alert(self, event: dict[str, Any]) -> None:
         """Tell the owner; see `conductor.alerts` for what an event holds."""
         self.alerts.tell(event)
+
+    def live_anew(self) -> None:
+        """Close and open again all that hangs on our identity and on how we hold."""
+        self._reborn.set()
 
     # -- running ------------------------------------------------------------------------------
 
@@ -176,35 +184,36 @@ class Conductor:
             [peer for peer, _ in bootstrap],
         )
         await nursery.start(self.meeting.run)
-        offer("/ioe/pairing/1", _no_pairing) if self.role != "unowned" else self._await_owner()
+        if self.role == "unowned":
+            self._await_owner(nursery)
+        else:
+            offer("/ioe/pairing/1", _no_pairing)
 
-    def _await_owner(self) -> None:
+    def _await_owner(self, nursery: trio.Nursery) -> None:
         assert self.config.device is not None
-        pairing = load("discovery.pairing:PairingDevice")
-        self.code = self.config.device.code or load("discovery.pairing:new_code")(os.urandom)
-        machine = pairing(
-            self.code,
-            self.signer().agent,
-            self.config.device.kind,
-            keytree.device_agent,
-            os.urandom,
+        self.unowned = Unowned(self, self.config.device)
+        self.meeting.await_owner(
+            self.unowned.machine, self._take_owner, self.unowned.heard, pairing_now_us
         )
-        self.meeting.await_owner(machine, self._take_owner)
+        nursery.start_soon(self.unowned.watch_button)
 
     async def _take_owner(self, grant: Any) -> None:
         """Store what an owner gave, then live on under the new key."""
         invitation = decode_invitation(grant.invitation)
         invitation.definition(self.known)
         self.home.keep(State((invitation.encoded(),)))
+        if grant.policy:
+            open_policy(grant.policy, grant.owner)
+        self.policy.keep(grant.policy, grant.name)
         secrets = {
             **self.keystore.secrets,
             "device": grant.device_seed,
             "owner": bytes(grant.owner),
         }
         await trio.to_thread.run_sync(self.keystore.replace, secrets)
-        self.code = None
+        self.unowned = None
         self.alert({"kind": "owned", "owner": grant.owner, "name": grant.name})
-        self._reborn.set()
+        self.live_anew()
 
     # -- cells --------------------------------------------------------------------------------
 
@@ -284,8 +293,10 @@ class Conductor:
                 limits.limbo_rows,
                 limits.disk_mb_max * 1_000_000,
             ),
-            self.config.arc == "full",
+            self.config.arc == "full" and self.policy.rules.automatic.hold,
         )
+        if self.role == "device":
+            cell.space.permits = DevicePermits(self, cell)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(cell.run)
@@ -336,6 +347,8 @@ class Conductor:
     async def _repeat(self, cell: Cell, schedule: Schedule) -> None:
         while True:
             await trio.sleep(schedule.every_ms / 1000)
+            if not runs_by_itself(self.policy.rules, schedule.zome, schedule.function):
+                continue
             try:
                 await cell.call(schedule.zome, schedule.function, {})
             except IoeError as error:

@@ -14,15 +14,12 @@ from discovery.pairing import (
     PAIRING_LOCK_S,
     PAIRING_LOCK_S_MAX,
     PAIRING_SESSION_S,
-    BadPairingCode,
-    Entropy,
     Grant,
     PairingDevice,
     PairingOwner,
     Reply,
-    new_code,
-    parse_code,
 )
+from discovery.pairing_code import BadPairingCode, Entropy, new_code, parse_code
 from ioe_node.errors import LocalError, Malformed, PairingRefused
 from ioe_node.model.hashes import AgentPubKey
 from ioe_node.model.signing import Signer

@@ -17,7 +17,8 @@ import trio
 from trio.testing import memory_stream_pair
 
 from discovery.announcement import open_announcement, seal
-from discovery.pairing import Entropy, Grant, PairingDevice, PairingOwner, parse_code
+from discovery.pairing import Grant, PairingDevice, PairingOwner
+from discovery.pairing_code import Entropy, parse_code
 from dna.neighbourhood import DNA
 from ioe_node.conductor.invitation import Invitation, parse_invitation
 from ioe_node.drivers import shelly
