@@ -1,0 +1,146 @@
+"""The policy that this node has: on an owner's node the one it gives, on a device the one it obeys.
+
+Signed bytes and the name that the owner gave this device are kept in one small file, so that the
+rules are those of before after a restart.
+"""
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import trio
+
+from ioe_node.conductor.policy import (
+    FACTORY,
+    Circle,
+    Rules,
+    newer_policy,
+    open_policy,
+    seal_policy,
+    why_no_call,
+    why_no_deal,
+)
+from ioe_node.errors import AgainstPolicy, Malformed, StoreError
+from ioe_node.hdi import AgentPubKey
+
+if TYPE_CHECKING:
+    from ioe_node.conductor.cell import Cell
+    from ioe_node.conductor.conductor import Conductor
+
+PORTFOLIO_KNOWN_S = 60.0
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """`policy.json`."""
+
+    sealed: bytes = b""
+    name: str = ""
+
+
+class PolicyInForce:
+    """One node's policy; `rules` are those that it lives by now."""
+
+    def __init__(self, conductor: "Conductor") -> None:
+        self._conductor = conductor
+        self._path = conductor.home.path / "policy.json"
+        self._kept = self._read()
+
+    def _read(self) -> Kept:
+        try:
+            kept = msgspec.json.decode(self._path.read_bytes(), type=Kept)
+            if kept.sealed:
+                open_policy(kept.sealed)
+        except FileNotFoundError:
+            return Kept()
+        except (OSError, msgspec.DecodeError, Malformed) as error:
+            raise StoreError(f"{self._path}: {error}; restore it from a backup") from None
+        return kept
+
+    @property
+    def owner(self) -> AgentPubKey:
+        """Whose policy counts here."""
+        if self._conductor.role == "device":
+            return AgentPubKey(self._conductor.keystore.secrets["owner"])
+        return self._conductor.signer().agent
+
+    @property
+    def text(self) -> str:
+        """The file; "" without one."""
+        return open_policy(self._kept.sealed)[1] if self._kept.sealed else ""
+
+    def sealed(self) -> bytes:
+        """The file as this owner signs it now; b"" without one."""
+        return seal_policy(self._conductor.signer(), self.text) if self.text else b""
+
+    @property
+    def rules(self) -> Rules:
+        """What this node lives by: an owner's own, and a device without a policy, by no limits."""
+        role = self._conductor.role
+        if role == "unowned":
+            return FACTORY
+        if role == "owner" or not self._kept.sealed:
+            return Rules()
+        policy, _ = open_policy(self._kept.sealed)
+        return policy.rules_of(self._kept.name, self._conductor.signer().agent)
+
+    def keep(self, sealed: bytes, name: str) -> None:
+        """Put signed bytes on disk, whatever was there."""
+        kept = Kept(sealed, name)
+        self._conductor.home.write(self._path, msgspec.json.encode(kept))
+        self._kept = kept
+
+    def replace(self, data: bytes) -> int:
+        """Let the owner's newer policy replace the one in force; its version.
+
+        Raises `Malformed` or `StalePolicy`.
+        """
+        policy = newer_policy(data, self._kept.sealed, self.owner)
+        if data != self._kept.sealed:
+            held = self.rules.automatic.hold
+            self.keep(data, self._kept.name)
+            event = {"kind": "policy", "version": policy.version, "owner": self.owner}
+            self._conductor.alert(event)
+            if self.rules.automatic.hold != held:
+                self._conductor.live_anew()
+        return policy.version
+
+
+def apply(conductor: "Conductor", data: bytes) -> int:
+    """What a device does with a policy that its owner sends: see `PolicyInForce.replace`."""
+    return conductor.policy.replace(data)
+
+
+class DevicePermits:
+    """A device's `Permits`: what the rules in force say of each caller and counterparty."""
+
+    def __init__(self, conductor: "Conductor", cell: "Cell") -> None:
+        self._conductor = conductor
+        self._cell = cell
+        self._portfolio: frozenset[bytes] = frozenset()
+        self._known_until = -1.0
+
+    async def call(self, caller: AgentPubKey, zome: str, function: str) -> None:
+        """Raise `AgainstPolicy` unless `caller` may call this function."""
+        rules = self._conductor.policy.rules
+        circle = await self._circle(caller, rules.calls.by == "portfolio")
+        if why := why_no_call(rules, circle, zome, function):
+            raise AgainstPolicy(why)
+
+    async def deal(self, other: AgentPubKey, draft: str, by_us: bool) -> None:
+        """Raise `AgainstPolicy` unless this settlement may be."""
+        rules = self._conductor.policy.rules
+        circle = await self._circle(other, rules.deals.whom == "portfolio")
+        if why := why_no_deal(rules, circle, other, draft, by_us):
+            raise AgainstPolicy(why)
+
+    async def _circle(self, agent: AgentPubKey, matters: bool) -> Circle:
+        """What an agent is to us; the portfolio is read only where it matters, and seldom."""
+        owner = self._conductor.policy.owner
+        if agent == owner:
+            return "owner"
+        if not matters:
+            return "members"
+        if trio.current_time() > self._known_until:
+            listed = await self._cell.call("identity", "portfolio", {"owner": owner})
+            self._portfolio = frozenset(each["device"] for each in listed)
+            self._known_until = trio.current_time() + PORTFOLIO_KNOWN_S
+        return "portfolio" if agent in self._portfolio else "members"
