@@ -270,7 +270,7 @@ async def test_no_multicast_at_all_is_said_once(
 
 async def test_a_claim_gives_the_seed_after_the_promise(pair: Pair, autojump_clock: Any) -> None:
     paired = await pair.claim()
-    assert (agent, kind) == (agent_of_seed(GRANT.device_seed), "generator")
+    assert (paired.agent, paired.kind) == (agent_of_seed(GRANT.device_seed), "generator")
     assert pair.kept == [GRANT]
     assert pair.promises == 1
     assert pair.owner.cards() == [], "its first key is of no more use"
