@@ -104,6 +104,7 @@ class Alerts:
         self._emit = emit
         self._hooks = hooks
         self._kept: deque[Alert] = deque(_read(self._path), ALERTS_MAX)
+        self._written = self._kept[-1].id if self._kept else 0
         self._told: dict[str, tuple[int, int]] = {}
         """By kind: the minute of its newest event, and how many events that minute had."""
         self._changed = trio.Event()
@@ -150,17 +151,20 @@ class Alerts:
                 while True:
                     await self._changed.wait()
                     self._changed = trio.Event()
-                    await trio.to_thread.run_sync(self._write)
+                    # Taken here: the loop goes on telling while a thread writes.
+                    await trio.to_thread.run_sync(self._write, list(self._kept))
                     await trio.sleep(WRITE_EVERY_S)
         finally:
-            if self._changed.is_set():
-                self._write()
+            if self._kept and self._kept[-1].id != self._written:
+                self._write(list(self._kept))
 
-    def _write(self) -> None:
+    def _write(self, alerts: list[Alert]) -> None:
         try:
-            self._home.write(self._path, msgspec.json.encode(list(self._kept)))
+            self._home.write(self._path, msgspec.json.encode(alerts))
         except StoreError as error:
             log.error("alerts are not kept: %s", error)
+        else:
+            self._written = alerts[-1].id
 
 
 def _read(path: Path) -> list[Alert]:
