@@ -73,8 +73,7 @@ PURE = (
     "currency/ledger.py",
     "currency/integrity.py",
     "discovery/announcement.py",
-    "discovery/pairing.py",
-    "discovery/pairing_code.py",
+    "discovery/pairing",
     "sim/load_rules.py",
 )
 PURE_ZOME_HALF = re.compile(r"zomes/\w+/integrity\.py")

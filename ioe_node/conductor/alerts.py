@@ -38,8 +38,11 @@ Kind = Literal[
     "owned",
     "new owner",
     "new keys",
-    "released",
     "revoked",
+    "owner's key",
+    "succeeded",
+    "leaving",
+    "device gone",
     "policy",
     "fault",
 ]
@@ -52,8 +55,11 @@ TEXTS: dict[str, str] = {
     "owned": "this device, '{name}', now belongs to {owner}",
     "new owner": "the device {agent} has a new owner: {owner}",
     "new keys": "{agent} has changed its keys: it is now {successor}",
-    "released": "the device {agent} has no owner any more",
     "revoked": "the key {agent} is revoked; nobody deals with it any more",
+    "owner's key": "the owner of this device has another key now: {owner}",
+    "succeeded": "this node's key is its owner's no more; {owner} has taken its place",
+    "leaving": "this device is leaving its owner",
+    "device gone": "the device {agent} has left our portfolio",
     "policy": "policy version {version} of {owner} is in force",
 }
 """What a kind says unless its event brings a `text` of its own."""

@@ -121,6 +121,10 @@ class Conductor:
         """Tell the owner; see `conductor.alerts` for what an event holds."""
         self.alerts.tell(event)
 
+    def policy_received(self, policy: bytes) -> None:
+        """Live by the rules that our owner has signed for us; raises `PeerError` for others."""
+        self.policy.replace(policy)
+
     def live_anew(self) -> None:
         """Close and open again all that hangs on our identity and on how we hold."""
         self._reborn.set()

@@ -4,6 +4,8 @@ Signed bytes and the name that the owner gave this device are kept in one small 
 rules are those of before after a restart.
 """
 
+import logging
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,14 +21,27 @@ from ioe_node.conductor.policy import (
     why_no_call,
     why_no_deal,
 )
-from ioe_node.errors import AgainstPolicy, Malformed, StoreError
+from ioe_node.errors import (
+    AgainstPolicy,
+    IoeError,
+    Malformed,
+    PeerError,
+    StoreError,
+    TransportError,
+)
 from ioe_node.hdi import AgentPubKey
 
 if TYPE_CHECKING:
     from ioe_node.conductor.cell import Cell
     from ioe_node.conductor.conductor import Conductor
 
+log = logging.getLogger("ioe.policy")
+
 PORTFOLIO_KNOWN_S = 60.0
+SPREAD_EVERY_S = 30.0
+DEVICES_AT_ONCE_MAX = 8
+
+Send = Callable[[AgentPubKey, bytes], Awaitable[object]]
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -43,6 +58,7 @@ class PolicyInForce:
         self._conductor = conductor
         self._path = conductor.home.path / "policy.json"
         self._kept = self._read()
+        self.changed = trio.Event()
 
     def _read(self) -> Kept:
         try:
@@ -87,6 +103,8 @@ class PolicyInForce:
         kept = Kept(sealed, name)
         self._conductor.home.write(self._path, msgspec.json.encode(kept))
         self._kept = kept
+        self.changed.set()
+        self.changed = trio.Event()
 
     def replace(self, data: bytes) -> int:
         """Let the owner's newer policy replace the one in force; its version.
@@ -104,9 +122,46 @@ class PolicyInForce:
         return policy.version
 
 
-def apply(conductor: "Conductor", data: bytes) -> int:
-    """What a device does with a policy that its owner sends: see `PolicyInForce.replace`."""
-    return conductor.policy.replace(data)
+async def spread(conductor: "Conductor", send: Send) -> None:
+    """Have every device of ours live by our policy, now or when it is back; for ever.
+
+    `send(device, policy)` has a device take it.  One that refuses is not asked again until there
+    is another policy: asking on would be held against us.
+    """
+    told: dict[bytes, bytes] = {}
+
+    async def tell(device: AgentPubKey, sealed: bytes) -> None:
+        async with slots:
+            try:
+                await send(device, sealed)
+            except TransportError as error:
+                log.debug("the policy reaches a device later: %s", error)
+                return
+            except PeerError as error:
+                log.warning("a device refuses the policy: %s", error)
+            told[device] = sealed
+
+    slots = trio.CapacityLimiter(DEVICES_AT_ONCE_MAX)
+    while True:
+        sealed = conductor.policy.sealed()
+        async with trio.open_nursery() as nursery:
+            for device in await _devices(conductor) if sealed else ():
+                if told.get(device) != sealed:
+                    nursery.start_soon(tell, device, sealed)
+        with trio.move_on_after(SPREAD_EVERY_S):
+            await conductor.policy.changed.wait()
+
+
+async def _devices(conductor: "Conductor") -> list[AgentPubKey]:
+    found: list[AgentPubKey] = []
+    for cell in conductor.cells.values():
+        try:
+            listed = await cell.call("identity", "portfolio", {})
+        except IoeError as error:
+            log.info("the portfolio: %s", error)
+            continue
+        found += [each["device"] for each in listed]
+    return found
 
 
 class DevicePermits:

@@ -1,5 +1,6 @@
 """Alerts: kept, bounded, one sentence each, and never in the node's way."""
 
+import ast
 import json
 import logging
 from pathlib import Path
@@ -21,6 +22,7 @@ from ioe_node.conductor.home import Home
 from ioe_node.conductor.hooks import Hook
 from ioe_node.errors import StoreError
 
+ROOT = Path(__file__).parents[2]
 AGENT = bytes([0x84, 0x20, 0x24]) + bytes(36)
 CARD = {
     "kind": "device",
@@ -31,9 +33,9 @@ CARD = {
     "name": "cellar",
 }
 FACTS = {
-    **{name: AGENT for name in ("agent", "owner", "successor")},
-    **{name: "roof" for name in ("name", "device_kind", "state")},
-    **{name: 3 for name in ("failed", "seconds", "version")},
+    **dict.fromkeys(("agent", "owner", "successor"), AGENT),
+    **dict.fromkeys(("name", "device_kind", "state"), "roof"),
+    **dict.fromkeys(("failed", "seconds", "version"), 3),
 }
 MINUTE_US = 60_000_000
 
@@ -75,6 +77,32 @@ def test_every_kind_is_one_sentence(kind: str) -> None:
     assert "{" not in alert.text
     assert "\n" not in alert.text
     json.dumps(alert.facts)
+
+
+def alerts_told() -> list[dict[str, str]]:
+    """The dict literals with a "kind" that are passed to `alert` or `_notify`, as source text."""
+    calls = [
+        node
+        for folder in ("ioe_node", "discovery")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith((".alert", "_notify"))
+    ]
+    return [
+        {ast.literal_eval(key): ast.unparse(value) for key, value in zip(*parts, strict=True)}
+        for call in calls
+        for each in call.args
+        if isinstance(each, ast.Dict) and (parts := (each.keys, each.values))
+    ]
+
+
+def test_every_alert_that_the_source_tells_has_its_sentence() -> None:
+    told = alerts_told()
+    assert len(told) > 5
+    for event in told:
+        kind = ast.literal_eval(event["kind"])
+        assert kind in get_args(Kind), kind
+        assert "text" in event or TEXTS[kind].format_map(event)
 
 
 def test_a_card_that_came_is_told_in_plain_words() -> None:
@@ -178,7 +206,11 @@ async def test_a_hook_that_hangs_holds_nothing_up(
     home: Home, autojump: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    hook = Hook(lambda body: trio.sleep_forever(), 1)
+
+    async def hangs(body: bytes) -> None:
+        await trio.sleep_forever()
+
+    hook = Hook(hangs, 1)
     book = Book(home, hook)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(book.alerts.run)

@@ -5,6 +5,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import h11
@@ -22,9 +23,10 @@ async def run_until(hook: Hook, done: Callable[[], object]) -> None:
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(hook.run)
-            while not done():
+            while True:
                 await trio.sleep(0.01)
-            nursery.cancel_scope.cancel()
+                if done():
+                    nursery.cancel_scope.cancel()
 
 
 def program(folder: Path, text: str) -> str:
@@ -90,7 +92,7 @@ async def test_what_is_away_is_tried_again_later_each_time_and_then_given_up(
     hook = Hook(away, 1)
     hook.offer(BODY)
     await run_until_virtual(hook, 600)
-    waits = [later - earlier for earlier, later in zip(tried, tried[1:], strict=False)]
+    waits = [later - earlier for earlier, later in pairwise(tried)]
     assert len(tried) == ATTEMPTS_MAX
     assert waits == [pytest.approx(2.0 * 2**turn) for turn in range(ATTEMPTS_MAX - 1)]
     assert "was not handed on in" in caplog.text
@@ -131,14 +133,14 @@ class Server:
     async def _serve(self, stream: trio.SocketStream) -> None:
         connection, body = h11.Connection(h11.SERVER), b""
         request: h11.Request | None = None
-        while request is None or not isinstance(event, h11.EndOfMessage):
-            event = connection.next_event()
+        while not isinstance(event := connection.next_event(), h11.EndOfMessage):
             if event is h11.NEED_DATA:
                 connection.receive_data(await stream.receive_some(65_536))
             elif isinstance(event, h11.Request):
                 request = event
             elif isinstance(event, h11.Data):
                 body += event.data
+        assert request is not None
         kind = dict(request.headers)[b"content-type"].decode()
         self.got.append((request.method + b" " + request.target, body, kind))
         answer = h11.Response(status_code=self._statuses.pop(0), headers=[("Content-Length", "0")])

