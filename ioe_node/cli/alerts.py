@@ -14,6 +14,12 @@ def line(alert: dict[str, Any]) -> str:
     return f"{alert['id']:>5}  {when(alert['at_us'])}  {printable(alert['text'])}"
 
 
+def people(found: list[dict[str, Any]]) -> None:
+    """Print alerts as people read them, one a line."""
+    for each in found:
+        console.print(line(each))
+
+
 @click.command()
 @click.option("--follow", is_flag=True, help="Go on with each new one until Ctrl-C.")
 @click.option("--since", default=0, type=click.IntRange(0), help="Only those after this number.")
@@ -31,7 +37,7 @@ def alerts(context: click.Context, follow: bool, since: int, as_json: bool) -> N
     home = home_of(context)
     if not follow:
         found = client.call(home, "alerts", since=since)
-        show(found, as_json, lambda: console.print("\n".join(map(line, found))))
+        show(found, as_json, lambda: people(found))
         return
     last = since
 

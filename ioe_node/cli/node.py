@@ -18,8 +18,7 @@ import ifaddr
 import trio
 from click.core import ParameterSource
 
-from ioe_node.cli import client
-from ioe_node.cli.alerts import line
+from ioe_node.cli import alerts, client
 from ioe_node.cli.output import (
     console,
     home_of,
@@ -34,11 +33,10 @@ from ioe_node.clock import SystemClock
 from ioe_node.conductor import keytree
 from ioe_node.conductor.check import check
 from ioe_node.conductor.home import Home
+from ioe_node.conductor.hooks import PASSPHRASE_VARIABLE
 from ioe_node.conductor.keystore import INTERACTIVE, MINIMAL, Keystore
 from ioe_node.config import DEVICE_TEMPLATE, TEMPLATE, Config, load_config, parse_config
 from ioe_node.errors import ConfigError, LocalError
-
-PASSPHRASE_VARIABLE = "IOE_PASSPHRASE"
 
 
 def _addresses() -> list[str]:
@@ -346,8 +344,7 @@ def _people(found: dict[str, Any]) -> None:
     if rows:
         columns = ("community", "peers", "our actions", "unpublished", "ops held", "refused")
         table("", columns, rows)
-    for alert in found["alerts"]:
-        console.print(line(alert))
+    alerts.people(found["alerts"])
 
 
 @click.command()

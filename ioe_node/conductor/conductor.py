@@ -200,6 +200,7 @@ class Conductor:
             self.unowned.machine, self._take_owner, self.unowned.heard, pairing_now_us
         )
         nursery.start_soon(self.unowned.watch_button)
+        nursery.start_soon(self.unowned.watch_guesses)
 
     async def _take_owner(self, grant: Any) -> None:
         """Store what an owner gave, then live on under the new key."""

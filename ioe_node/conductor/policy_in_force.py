@@ -113,13 +113,18 @@ class PolicyInForce:
         """
         policy = newer_policy(data, self._kept.sealed, self.owner)
         if data != self._kept.sealed:
-            held = self.rules.automatic.hold
+            before = self.rules
             self.keep(data, self._kept.name)
             event = {"kind": "policy", "version": policy.version, "owner": self.owner}
             self._conductor.alert(event)
-            if self.rules.automatic.hold != held:
+            if _opened_with(self.rules) != _opened_with(before):
                 self._conductor.live_anew()
         return policy.version
+
+
+def _opened_with(rules: Rules) -> tuple[object, ...]:
+    """What a node's cells and transport are opened with; a change of it opens them again."""
+    return rules.visibility, rules.automatic.hold, rules.automatic.relay
 
 
 async def spread(conductor: "Conductor", send: Send) -> None:

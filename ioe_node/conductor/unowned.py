@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("ioe.pairing")
 
 FAILED_TOLD = 3
+GUESSES_EVERY_S = 10.0
 BUTTON_RETRY_S = 5.0
 DAMAGED_ATTEMPTS = 5
 """What is counted when the file is unreadable: a damaged disk is no way round the lock."""
@@ -96,15 +97,24 @@ class Unowned:
                 self._write()
             except StoreError as error:
                 raise PairingRefused(f"the device cannot count attempts: {error}") from error
-        failed = machine.failed(now)
-        if failed >= self._told:
-            self._told = _next_told(failed)
-            self._conductor.alert({"kind": "guesses", "failed": failed})
+        self._tell_guesses()
         proven = machine.proven(now)
         if proven is not None and proven != self._shown:
             seconds: int = load("discovery.pairing:CONFIRM_S")
             self._conductor.alert({"kind": "confirm", "owner": proven, "seconds": seconds})
         self._shown = proven
+
+    def _tell_guesses(self) -> None:
+        failed = self.machine.failed(now_us())
+        if failed >= self._told:
+            self._told = _next_told(failed)
+            self._conductor.alert({"kind": "guesses", "failed": failed})
+
+    async def watch_guesses(self) -> None:
+        """Tell of attempts that nothing follows: one has failed when its time is over."""
+        while True:
+            await trio.sleep(GUESSES_EVERY_S)
+            self._tell_guesses()
 
     def press(self) -> AgentPubKey | None:
         """The button: let the owner in who has proved the code (and return the key), or else let
