@@ -148,6 +148,12 @@ class Alerts:
         found = [alert for alert in self._kept if alert.id > number]
         return [msgspec.to_builtins(alert) for alert in found[-limit:]]
 
+    def forget(self) -> None:
+        """Keep nothing of what was told: a device that leaves its owner takes nothing along."""
+        self._kept.clear()
+        self._told.clear()
+        self._changed.set()
+
     async def run(self) -> None:
         """Write and hand on until cancelled; what was told last is written then."""
         try:
@@ -170,7 +176,7 @@ class Alerts:
         except StoreError as error:
             log.error("alerts are not kept: %s", error)
         else:
-            self._written = alerts[-1].id
+            self._written = alerts[-1].id if alerts else 0
 
 
 def _read(path: Path) -> list[Alert]:

@@ -125,8 +125,8 @@ class Conductor:
         """Live by the rules that our owner has signed for us; raises `PeerError` for others."""
         self.policy.replace(policy)
 
-    def live_anew(self) -> None:
-        """Close and open again all that hangs on our identity and on how we hold."""
+    def rebirth(self) -> None:
+        """Live on as who our keys, our state and our policy say that we are now."""
         self._reborn.set()
 
     # -- running ------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ class Conductor:
         await trio.to_thread.run_sync(self.keystore.replace, secrets)
         self.unowned = None
         self.alert({"kind": "owned", "owner": grant.owner, "name": grant.name})
-        self.live_anew()
+        self.rebirth()
 
     # -- cells --------------------------------------------------------------------------------
 

@@ -118,7 +118,7 @@ class PolicyInForce:
             event = {"kind": "policy", "version": policy.version, "owner": self.owner}
             self._conductor.alert(event)
             if _opened_with(self.rules) != _opened_with(before):
-                self._conductor.live_anew()
+                self._conductor.rebirth()
         return policy.version
 
 

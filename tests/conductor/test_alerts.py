@@ -130,6 +130,19 @@ async def test_alerts_are_signalled_and_kept_over_a_restart(home: Home, autojump
     assert [each["id"] for each in again.alerts.since(limit=1)] == [3]
 
 
+async def test_what_is_forgotten_is_gone_from_the_disk_too(home: Home, autojump: Any) -> None:
+    book = Book(home)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(book.alerts.run)
+        book.alerts.tell(CARD)
+        await trio.sleep(5)
+        book.alerts.forget()
+        await trio.sleep(5)
+        nursery.cancel_scope.cancel()
+    assert book.alerts.since() == []
+    assert (home.path / "alerts.json").read_bytes() == b"[]"
+
+
 async def test_what_is_told_at_once_is_written_at_once(
     home: Home, autojump: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
