@@ -32,9 +32,12 @@ from discovery.hidden import NONCE_BYTES, hide, open_card
 from discovery.mdns import Departed, Mdns, MdnsUnavailable
 from discovery.mdns_services import Libp2pPeer
 from discovery.pairing import (
+    CONFIRM_S,
     PAIRING_PROTOCOL,
+    PAIRING_SESSION_S,
     AgentOfSeed,
     Grant,
+    Paired,
     PairingDevice,
     PairingOwner,
 )
@@ -51,6 +54,8 @@ ANNOUNCE_EVERY_S = LIFE_US / 2_000_000
 BOOTSTRAP_WAIT_MIN_S = 1.0
 BOOTSTRAP_WAIT_MAX_S = 300.0
 WATCH_EVERY_S = 1.0
+CONFIRM_POLL_S = 1.0
+PRESS = "the code is right; now press the button of the device, or run 'ioe device confirm' on it"
 
 
 class Carrier(Protocol):
@@ -266,11 +271,20 @@ class Meeting:
         self,
         device: PairingDevice,
         keep: Callable[[Grant], Awaitable[None]],
+        heard: Callable[[AgentPubKey], None],
+        now_us: Callable[[], int],
     ) -> None:
-        """Answer pairing; `keep(grant)` stores what an owner gave before it is acknowledged."""
+        """Answer pairing; `keep(grant)` stores what an owner gave before it is acknowledged.
+
+        `heard(owner)` is called after each message and before its answer, so that an attempt is
+        counted on disk before anybody can learn from it.
+        """
 
         async def handle(owner: AgentPubKey, message: bytes) -> bytes:
-            reply = device.handle(owner, message, self._clock.now_us())
+            try:
+                reply = device.handle(owner, message, now_us())
+            finally:
+                heard(owner)
             if reply.grant is not None:
                 try:
                     await keep(reply.grant)
@@ -292,8 +306,8 @@ class Meeting:
         agent_of_seed: AgentOfSeed,
         entropy: Callable[[int], bytes],
         promise: Callable[[], None],
-    ) -> tuple[AgentPubKey, str]:
-        """Pair with a device that is near; (its agent key, its kind).
+    ) -> Paired:
+        """Pair with a device that is near, waiting for its button if it has one.
 
         `promise()` is called once the device has proved the code and before it gets the seed:
         from then on only a `PairingRefused` says that the device has not kept it.
@@ -313,13 +327,26 @@ class Meeting:
             finish = owner.finish(await ask(PAIRING_PROTOCOL, device, owner.start()))
             promise()
             paired = owner.enrolled(await ask(PAIRING_PROTOCOL, device, finish))
+            if paired is None:
+                paired = await self._pressed(owner, device)
         except Refused as refusal:
             raise PairingRefused(refusal.text) from None
         finally:
             self._claiming.discard(device)
         self._presence.forget(device)
         self.nearby.forget(device)
-        return paired.agent, paired.kind
+        return paired
+
+    async def _pressed(self, owner: PairingOwner, device: AgentPubKey) -> Paired:
+        """What the device has become once somebody has pressed its button."""
+        self._notify({"kind": "confirm", "agent": device, "text": PRESS})
+        with trio.move_on_after(CONFIRM_S + PAIRING_SESSION_S):
+            while True:
+                await trio.sleep(CONFIRM_POLL_S)
+                answer = await self._carrier.request(PAIRING_PROTOCOL, device, owner.again())
+                if (paired := owner.enrolled(answer)) is not None:
+                    return paired
+        raise TransportError("the device waits for its button for too long; claim it again")
 
 
 def _event(what: str, card: Announcement) -> dict[str, Any]:

@@ -39,6 +39,7 @@ class Device(Struct, frozen=True, forbid_unknown_fields=True):
     method: Literal["device", "meter", "substation"] = "device"
     poll_ms: PositiveMs = 10_000
     code: str = ""
+    confirm: Literal["none", "button"] = "none"
     options: dict[str, Any] = {}
 
 
@@ -51,6 +52,13 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     limbo_rows: Annotated[int, Meta(ge=16, le=10_000_000)] = 10_000
     requests_mb_max: Annotated[int, Meta(ge=16, le=1_000_000)] = 128
     disk_mb_max: Annotated[int, Meta(ge=64, le=1_000_000_000)] = 8_192
+
+
+class Alerting(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where alerts are sent on."""
+
+    command: tuple[str, ...] = ()
+    webhook: str = ""
 
 
 class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -82,6 +90,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     network: Network = Network()
     limits: Limits = Limits()
     reputation: Reputation = Reputation()
+    alerts: Alerting = Alerting()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
     dnas: tuple[str, ...] = ("dna.neighbourhood:DNA",)
@@ -177,6 +186,14 @@ warrant = -1000
 # Whose claims about others count, and for how much; anybody else's count for nothing.
 [reputation.issuers]
 # "uhCAk..." = 50
+
+# Where alerts are sent on, besides 'ioe alerts': a device appeared, left or changed hands, somebody
+# guesses codes, a fault.
+[alerts]
+# A program and its arguments, run for each alert with the alert as JSON on its standard input.
+command = []
+# An address to which each alert is POSTed as JSON: "https://...".
+webhook = ""
 """
 
 DEVICE_TEMPLATE = """
@@ -196,6 +213,9 @@ driver = {driver}
 method = "device"
 # How often the device is read, in milliseconds.
 poll_ms = 10000
+# "button": whoever has the code must also press the device's button (or run 'ioe device confirm'
+# on it) before the device takes an owner.
+confirm = "none"
 
 [device.options]
 {options}

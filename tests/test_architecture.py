@@ -74,7 +74,7 @@ PURE = (
     "currency/integrity.py",
     "discovery/announcement.py",
     "discovery/hidden.py",
-    "discovery/pairing.py",
+    "discovery/pairing",
     "discovery/presence.py",
     "sim/load_rules.py",
 )

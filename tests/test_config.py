@@ -70,6 +70,9 @@ def test_every_key_that_may_be_set_is_in_a_template() -> None:
 def test_the_smallest_owner_and_a_full_one_are_good() -> None:
     check(parse_config(OWNER, "config.toml"))
     full = OWNER + f'control_port = 7000\n[network]\nbootstrap = ["{BOOTSTRAP}"]\n'
+    full += (
+        '[alerts]\ncommand = ["true", "x"]\nwebhook = "https://host.example:8443/alerts?who=me"\n'
+    )
     check(parse_config(full, "config.toml"))
 
 
@@ -101,6 +104,11 @@ def test_the_smallest_owner_and_a_full_one_are_good() -> None:
         (DEVICE.replace('"roof"', '"a\\nb"'), "device.name"),
         (DEVICE.replace("[device.options]", "poll_ms = 1\n[device.options]"), "$.device.poll_ms"),
         (DEVICE.replace("[device.options]", 'code = "12"\n[device.options]'), "device.code"),
+        (DEVICE.replace("[device.options]", 'confirm = "x"\n[device.options]'), "device.confirm"),
+        (OWNER + '[alerts]\ncommand = "true"', "$.alerts.command"),
+        (OWNER + '[alerts]\ncommand = ["no-such-program"]', "alerts.command"),
+        (OWNER + '[alerts]\nwebhook = "ftp://host"', "alerts.webhook"),
+        (OWNER + '[alerts]\nwebhook = "https://"', "alerts.webhook"),
         (DEVICE.replace("profile:Profile", "profil:Profile"), "device.driver"),
         (DEVICE.replace("profile:Profile", "profile:Source"), "device.driver"),
         (DEVICE.replace("sources", "source"), "source"),

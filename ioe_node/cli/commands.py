@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from ioe_node.cli import (
+    alerts,
     chain,
     claim,
     community,
@@ -15,6 +16,7 @@ from ioe_node.cli import (
     meter,
     node,
     peers,
+    policy,
     profile,
     reputation,
     warrant,
@@ -54,7 +56,9 @@ cli.add_command(node.init)
 cli.add_command(node.run)
 cli.add_command(node.status)
 cli.add_command(node.signals)
+cli.add_command(alerts.alerts)
 cli.add_command(device.device)
+cli.add_command(policy.policy)
 cli.add_command(meter.meter)
 cli.add_command(credit.credit)
 cli.add_command(chain.chain)

@@ -21,9 +21,14 @@ _PORT = re.compile(r"(?<=/tcp/)\d+")
 
 
 def hiding_key(conductor: "Conductor") -> bytes | None:
-    """The key under which we hide our card; None if we are public."""
+    """The key under which we hide our card; None if we are public.
+
+    Private is who says so in the config, and whose owner says so in the policy.
+    """
     device = conductor.config.device
-    if device is None or device.visibility == "public" or conductor.role != "device":
+    if device is None or conductor.role != "device":
+        return None
+    if "private" not in (device.visibility, conductor.policy.rules.visibility):
         return None
     return keytree.hiding_key(conductor.keystore.secrets["device"])
 

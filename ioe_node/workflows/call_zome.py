@@ -372,6 +372,7 @@ def runner_for_peers(space: Space, settlements: Settlements) -> Run:
     """How a peer's `Call` is run here: as that caller, with the secret that it shows."""
 
     async def run(caller: AgentPubKey, call: Call, payload: Mapping[str, Any]) -> Any:
+        await space.permits.call(caller, call.zome, call.function)
         return await call_zome(
             space, settlements, call.zome, call.function, payload, caller, call.secret, call.depth
         )

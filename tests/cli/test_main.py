@@ -15,7 +15,10 @@ from ioe_node.model.hashes import AgentPubKey, action_hash, from_text, to_text
 
 READING = {
     "status",
+    "alerts",
     "device list",
+    "device code",
+    "policy show",
     "meter read",
     "meter history",
     "credit balance",
@@ -40,6 +43,9 @@ ACTING = {
     "init",
     "run",
     "device claim",
+    "device confirm",
+    "device unlock",
+    "policy set",
     "credit pay",
     "community create",
     "community invite",
@@ -95,7 +101,7 @@ def test_help_teaches(ioe: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "group", ["device", "meter", "credit", "chain", "community", "data", "warrant"]
+    "group", ["device", "meter", "credit", "chain", "community", "data", "warrant", "policy"]
 )
 def test_a_group_lists_its_verbs(ioe: Any, group: str) -> None:
     shown = ioe(group, "--help").out
@@ -140,6 +146,12 @@ ACTION = to_text(action_hash(b"an action", AgentPubKey(from_text(AGENT, AGENT_PR
         ("status",),
         ("device", "list"),
         ("device", "claim", "roof", "1234-5678"),
+        ("device", "code"),
+        ("device", "confirm"),
+        ("device", "unlock", AGENT),
+        ("alerts",),
+        ("alerts", "--follow"),
+        ("policy", "show"),
         ("meter", "read"),
         ("meter", "history"),
         ("credit", "balance"),

@@ -19,7 +19,7 @@ from discovery.meeting import (
     Me,
     Meeting,
 )
-from discovery.pairing import PAIRING_PROTOCOL, Grant, PairingDevice
+from discovery.pairing import PAIRING_PROTOCOL, Grant, Paired, PairingDevice
 from ioe_node.errors import (
     DiskFull,
     LocalError,
@@ -126,6 +126,10 @@ def agent_of_seed(seed: bytes) -> AgentPubKey:
     return Signer(seed).agent
 
 
+def air_now_us() -> int:
+    return round(trio.current_time() * 1_000_000)
+
+
 class Pair:
     """An owner and a device that has told it its card."""
 
@@ -134,6 +138,7 @@ class Pair:
         self.device = make(DEVICE, bootstrap=[OWNER.agent])
         self.kept: list[Grant] = []
         self.promises = 0
+        self.counted: list[AgentPubKey] = []
         self.fault: Exception | None = None
         self.machine = PairingDevice(
             CODE, DEVICE.agent, "generator", agent_of_seed, Random(2).randbytes
@@ -143,7 +148,7 @@ class Pair:
     async def begin(self) -> "Pair":
         await self._nursery.start(self.owner.run)
         await self._nursery.start(self.device.run)
-        self.device.await_owner(self.machine, self._keep)
+        self.device.await_owner(self.machine, self._keep, self.counted.append, air_now_us)
         await trio.sleep(1)
         return self
 
@@ -156,7 +161,7 @@ class Pair:
     def _promise(self) -> None:
         self.promises += 1
 
-    async def claim(self, code: str = CODE) -> tuple[AgentPubKey, str]:
+    async def claim(self, code: str = CODE) -> Paired:
         return await self.owner.claim(
             DEVICE.agent, code, GRANT, agent_of_seed, Random(3).randbytes, self._promise
         )
@@ -415,8 +420,8 @@ async def test_no_multicast_at_all_is_said_once(
 
 
 async def test_a_claim_gives_the_seed_after_the_promise(pair: Pair, autojump_clock: Any) -> None:
-    agent, kind = await pair.claim()
-    assert (agent, kind) == (agent_of_seed(GRANT.device_seed), "generator")
+    paired = await pair.claim()
+    assert (paired.agent, paired.kind) == (agent_of_seed(GRANT.device_seed), "generator")
     assert pair.kept == [GRANT]
     assert pair.promises == 1
     assert pair.owner.cards() == [], "its first key is of no more use"
