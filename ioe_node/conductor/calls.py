@@ -14,6 +14,7 @@ from ioe_node.model.action import Create, Update
 from ioe_node.model.hashes import ACTION, AGENT, check_hash
 from ioe_node.model.record import Record
 from ioe_node.net.peer_id import join_address
+from ioe_node.plugins import load
 from ioe_node.workflows.cascade import retrieve_record
 from ioe_node.workflows.finality import NeverFinal, finalise
 from ioe_node.workflows.finality import status as finality_of
@@ -48,7 +49,7 @@ async def _community(cell: Cell) -> dict[str, Any]:
     return {
         "community": space.rules.definition.seed,
         "dna": space.dna,
-        "steward": space.agent in space.rules.definition.properties.stewards,
+        "steward": _is_steward(space),
         "peers": space.others(),
         "actions": next_seq,
         "unpublished": sum(max(0, next_seq - space.store.next_for(peer)) for peer in authorities),
@@ -71,6 +72,14 @@ async def _community(cell: Cell) -> dict[str, Any]:
         "faults": space.faults,
         "refused_by": sorted(set(space.refused_by.values())),
     }
+
+
+def _is_steward(space: Space) -> bool:
+    """Whether we are one, or the successor of one."""
+    if space.agent in space.rules.definition.properties.stewards:
+        return True
+    proof = space.membrane_proof
+    return bool(proof) and load("zomes.community.coordinator:role_of")(proof) == "steward"
 
 
 def _cells(conductor: Conductor) -> list[Cell]:
