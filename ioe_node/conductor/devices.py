@@ -40,9 +40,10 @@ async def claim(
     card = conductor.meeting.nearby.get(device, conductor.clock.now_us())
     if card is None or card.state != "unowned":
         raise CallError("no such device is near and without an owner; see 'ioe device list'")
-    state = home.state()
     # After a recovery from the words the count begins anew; our chain still knows.
-    number = max(state.next_device, len(await cell.call("identity", "enrolled", {})))
+    enrolled = await cell.call("identity", "enrolled", {})
+    state = home.state()  # after the waiting: two claims at once do not get one number
+    number = max(state.next_device, len(enrolled))
     home.keep(replace(state, next_device=number + 1))
     seed = keytree.device_seed(conductor.keystore.secrets["root"], number)
     agent = keytree.device_agent(seed)

@@ -113,10 +113,9 @@ async def test_a_revocation_is_shown_with_its_reason(
 ) -> None:
     owner, roof = await claimed()
     cell = owner.conductor.cell()
-    devices = [each["device"] for each in await cell.call("identity", "portfolio", {})]
-    assert devices == [roof.agent]
-    while not (await cell.call("identity", "portfolio", {}))[0]["acknowledged"]:
-        await trio.sleep(1)  # noqa: ASYNC110  # another node's word rings no bell of ours
+    await owner.until(
+        lambda found: found["owned"] and found["owned"][0]["acknowledged"], "device_list"
+    )
     made = await cell.call("identity", "revoke", {"agent": roof.agent, "reason": "stolen"})
     (listed,) = await owner.call("warrant_list")
     assert (listed["kind"], listed["agent"]) == ("Revoked", roof.agent)
