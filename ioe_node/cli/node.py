@@ -220,7 +220,7 @@ def _make_keys(home: Home, role: str, recover: bool) -> bytes | None:
     passphrase = _passphrase(home, confirm=True)
     if not passphrase:
         raise LocalError(f"an empty passphrase keeps nothing safe; see {PASSPHRASE_VARIABLE}")
-    Keystore.create(home.keystore, passphrase, {"root": root}, cost=INTERACTIVE)
+    Keystore.create(home.keystore, passphrase, keytree.owner_secrets(root), cost=INTERACTIVE)
     return root
 
 

@@ -107,9 +107,11 @@ class Conductor:
         """The key that we act under now."""
         secrets = self.keystore.secrets
         if self.role == "owner":
-            return Signer(keytree.owner_agent_seed(secrets["root"]))
+            return Signer(secrets["agent"])
         if self.role == "device":
-            return Signer(keytree.device_agent_seed(secrets["device"]))
+            return Signer(
+                keytree.device_agent_seed(secrets["device"], keytree.generation_of(secrets))
+            )
         return Signer(secrets["enrolment"])
 
     def alert(self, event: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ async def claim(
     # After a recovery from the words the count begins anew; the portfolio still knows.
     number = max(state.next_device, len(await cell.call("identity", "portfolio", {})))
     home.keep(replace(state, next_device=number + 1))
-    seed = keytree.device_seed(conductor.keystore.secrets["root"], number)
+    seed = keytree.device_seed(conductor.keystore.secrets["portfolio"], number)
     agent = keytree.device_agent(seed)
     invitation = conductor.invite(cell, agent, "device")
     space = cell.space

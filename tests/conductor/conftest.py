@@ -122,7 +122,7 @@ class Street:
         return f"[network]\nbootstrap = {self._bootstrap}\n".replace("'", '"')
 
     async def owner(self, name: str = "owner", root: bytes = b"r" * 32) -> Node:
-        home = self._home(name, {"root": root})
+        home = self._home(name, keytree.owner_secrets(root))
         agent = Signer(keytree.owner_agent_seed(root)).agent
         node = Node(self, home, f'role = "owner"\n{self._network_table()}')
         self._bootstrap.append(join_address(agent, "/ip4/127.0.0.1/tcp/1"))

@@ -34,14 +34,18 @@ def test_the_tree_never_changes() -> None:
     """I-106: root seed with mnemonic, revocation, authorisation, device seeds, agent and app."""
     tree = GOLDEN["tree"]
     root = keytree.from_mnemonic(tree["words"])
-    device = keytree.device_seed(root, 0)
+    portfolio = keytree.portfolio_seed(root)
+    device = keytree.device_seed(portfolio, 0)
     assert root.hex() == tree["root"]
     assert keytree.revocation_seed(root).hex() == tree["revocation"]
     assert keytree.authorisation_seed(root).hex() == tree["authorisation"]
     assert keytree.owner_agent_seed(root).hex() == tree["owner_agent"]
+    assert keytree.owner_agent_seed(root, 1).hex() == tree["owner_agent_1"]
+    assert portfolio.hex() == tree["portfolio"]
     assert device.hex() == tree["device_0"]
-    assert keytree.device_seed(root, 7).hex() == tree["device_7"]
+    assert keytree.device_seed(portfolio, 7).hex() == tree["device_7"]
     assert keytree.device_agent_seed(device).hex() == tree["device_0_agent"]
+    assert keytree.device_agent_seed(device, 1).hex() == tree["device_0_agent_1"]
     assert keytree.device_agent(device).hex() == tree["device_0_agent_key"]
     assert keytree.app_seed(device, 0).hex() == tree["device_0_app_0"]
     assert keytree.app_seed(device, 1).hex() == tree["device_0_app_1"]
@@ -49,13 +53,26 @@ def test_the_tree_never_changes() -> None:
 
 @given(seeds)
 def test_no_two_keys_of_a_tree_are_equal(root: bytes) -> None:
-    devices = [keytree.device_seed(root, number) for number in range(4)]
+    portfolio = keytree.portfolio_seed(root)
+    devices = [keytree.device_seed(portfolio, number) for number in range(4)]
     keys = [root, keytree.revocation_seed(root), keytree.authorisation_seed(root)]
-    keys += [keytree.owner_agent_seed(root), *devices]
+    keys += [portfolio, *(keytree.owner_agent_seed(root, each) for each in range(4)), *devices]
     for device in devices:
-        keys.append(keytree.device_agent_seed(device))
+        keys += [keytree.device_agent_seed(device, each) for each in range(4)]
         keys += [keytree.app_seed(device, number) for number in range(4)]
     assert len({*keys}) == len(keys)
+
+
+@given(seeds, st.integers(0, keytree.GENERATIONS_MAX))
+def test_what_an_owner_keeps_can_neither_revoke_nor_renew(root: bytes, generation: int) -> None:
+    kept = keytree.owner_secrets(root, generation)
+    assert keytree.generation_of(kept) == generation
+    for hidden in (
+        root,
+        keytree.revocation_seed(root),
+        keytree.owner_agent_seed(root, generation + 1),
+    ):
+        assert hidden not in kept.values()
 
 
 @given(seeds)
