@@ -214,7 +214,8 @@ class PairingDevice:
     """The device's side, for as long as it has no owner: one session at a time.
 
     `device` is its enrolment key, `agent_of_seed` makes an agent key of a device seed (the key
-    tree's business).  Used as the pairing protocol's request handler.
+    tree's business).  A device that was sold pairs with its `buyer` only.  Used as the pairing
+    protocol's request handler.
     """
 
     def __init__(
@@ -224,7 +225,9 @@ class PairingDevice:
         kind: DeviceKind,
         agent_of_seed: AgentOfSeed,
         entropy: Entropy,
+        buyer: AgentPubKey | None = None,
     ) -> None:
+        self._buyer = buyer
         self._password = parse_code(code).encode()
         self._device = device
         self._kind = kind
@@ -244,6 +247,8 @@ class PairingDevice:
         """
         if self.owned:
             raise PairingRefused("this device has an owner; ask the owner to transfer it")
+        if self._buyer not in (None, owner):
+            raise PairingRefused("this device was sold, and only its buyer may claim it")
         request = _decode(_request_decoder, message)
         if isinstance(request, Start):
             return self._start(owner, request, now_us)

@@ -7,8 +7,9 @@ identity is closed and opened again; the control socket stays.
 
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from random import Random
 from secrets import token_hex
 from typing import Any
@@ -17,7 +18,7 @@ import trio
 from msgspec.structs import replace
 
 from ioe_node.clock import Clock
-from ioe_node.conductor import devices, keytree
+from ioe_node.conductor import devices, keytree, leaving, owner_calls, succession
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home, State
@@ -45,6 +46,7 @@ log = logging.getLogger("ioe")
 ALERTS_MAX = 100
 REBIRTH_AFTER_S = 0.5
 CELL_RETRY_S = 10.0
+CELL_LOOK_S = 0.1
 COMMUNITY_NAME_CHARS_MAX = 48
 
 OpenTransport = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[Transport]]
@@ -135,6 +137,8 @@ class Conductor:
     async def _live(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         while True:
             self._reborn = trio.Event()
+            await trio.to_thread.run_sync(leaving.wipe, self.home, self.keystore)
+            await trio.to_thread.run_sync(succession.take_next_key, self.home, self.keystore)
             signer = self.signer()
             async with self._open_transport(signer.seed, self.config.network.listen) as transport:
                 self.transport = transport
@@ -143,13 +147,29 @@ class Conductor:
                     await self._meet(nursery, signer)
                     for invitation in self.home.invitations() if self.role != "unowned" else ():
                         await self._open(invitation)
-                    if self.role == "owner":
-                        nursery.start_soon(devices.finish_claims, self)
+                    for task in self._deeds():
+                        nursery.start_soon(task, self)
                     task_status.started()
                     task_status = trio.TASK_STATUS_IGNORED
                     await self._reborn.wait()
                     await trio.sleep(REBIRTH_AFTER_S)
                     nursery.cancel_scope.cancel()
+
+    def rebirth(self) -> None:
+        """Live on as who our keys and our state say that we are now."""
+        self._reborn.set()
+
+    def _deeds(self) -> list[Callable[["Conductor"], Awaitable[None]]]:
+        """What goes on beside the communities: what was begun, and what has to be looked for."""
+        state = self.home.state()
+        if self.role == "unowned":
+            return []
+        if state.leaving is not None:
+            return [leaving.finish]
+        turning = [succession.finish] if state.turning is not None else []
+        if self.role == "owner":
+            return [*turning, devices.finish_claims, leaving.finish_departures]
+        return [*turning, leaving.look_for_a_sale, succession.keep_following]
 
     async def _meet(self, nursery: trio.Nursery, signer: Signer) -> None:
         config, device = self.config, self.config.device
@@ -177,18 +197,23 @@ class Conductor:
             [peer for peer, _ in bootstrap],
         )
         await nursery.start(self.meeting.run)
+        offer(owner_calls.OWNER_PROTOCOL, partial(owner_calls.answer, self))
         offer("/ioe/pairing/1", _no_pairing) if self.role != "unowned" else self._await_owner()
 
     def _await_owner(self) -> None:
         assert self.config.device is not None
         pairing = load("discovery.pairing:PairingDevice")
-        self.code = self.config.device.code or load("discovery.pairing:new_code")(os.urandom)
+        state = self.home.state()
+        # Whoever had the machine before knows the code that it came with.
+        came_with = "" if state.used else self.config.device.code
+        self.code = came_with or load("discovery.pairing:new_code")(os.urandom)
         machine = pairing(
             self.code,
             self.signer().agent,
             self.config.device.kind,
             keytree.device_agent,
             os.urandom,
+            state.buyer and AgentPubKey(state.buyer),
         )
         self.meeting.await_owner(machine, self._take_owner)
 
@@ -196,7 +221,11 @@ class Conductor:
         """Store what an owner gave, then live on under the new key."""
         invitation = decode_invitation(grant.invitation)
         invitation.definition(self.known)
-        self.home.keep(State((invitation.encoded(),)))
+        state = self.home.state()
+        network = invitation.dna_hash
+        cells, unbegun = (invitation.encoded(),), (network,)
+        before = tuple(each for each in state.before if each.network == network)
+        self.home.keep(State(cells=cells, unbegun=unbegun, before=before, used=True))
         secrets = {
             **self.keystore.secrets,
             "device": grant.device_seed,
@@ -205,13 +234,19 @@ class Conductor:
         await trio.to_thread.run_sync(self.keystore.replace, secrets)
         self.code = None
         self.alert({"kind": "owned", "owner": grant.owner, "name": grant.name})
-        self._reborn.set()
+        self.rebirth()
 
     # -- cells --------------------------------------------------------------------------------
 
     def cell_of(self, network: bytes) -> Cell | None:
         """The open cell of a network."""
         return self.cells.get(network)
+
+    async def cell_when_open(self, network: bytes) -> Cell:
+        """The cell of a network that is being opened."""
+        while (found := self.cells.get(network)) is None:
+            await trio.sleep(CELL_LOOK_S)
+        return found
 
     def cell(self, text: str | None = None) -> Cell:
         """The cell whose name begins with `text`; the only one if None."""
@@ -255,12 +290,8 @@ class Conductor:
     async def _run_cell(self, invitation: Invitation, opened: trio.Event) -> None:
         definition = invitation.definition(self.known)
         signer = self.signer()
-        # An owner's community is written down once its chain is begun, a device's before that.
-        begun = (
-            invitation in self.home.invitations()
-            if self.role == "owner"
-            else self.home.state().begun
-        )
+        state, network = self.home.state(), invitation.dna_hash
+        begun = invitation.encoded() in state.cells and network not in state.unbegun
         peers = [
             split_address(text) for text in (*invitation.bootstrap, *self.config.network.bootstrap)
         ]
@@ -290,6 +321,8 @@ class Conductor:
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(cell.run)
+                self._begun(network)
+                nursery.start_soon(succession.follow_on, self, cell)
                 if self.role == "device":
                     await self._start_device(nursery, cell)
                 self.cells[definition.hash] = cell
@@ -324,15 +357,19 @@ class Conductor:
 
     async def _start_device(self, nursery: trio.Nursery, cell: Cell) -> None:
         assert self.config.device is not None
-        state = self.home.state()
-        if not state.begun:
-            self.home.keep(replace(state, begun=True))
-        owner = AgentPubKey(self.keystore.secrets["owner"])
-        nursery.start_soon(devices.acknowledge, cell, owner)
+        if self.home.state().leaving is not None:
+            return
+        nursery.start_soon(devices.acknowledge, self, cell)
         self.poller = await devices.make_poller(self, cell, self.config.device)
         nursery.start_soon(self.poller.run)
         for schedule in self.config.schedule:
             nursery.start_soon(self._repeat, cell, schedule)
+
+    def _begun(self, network: bytes) -> None:
+        state = self.home.state()
+        if network in state.unbegun:
+            left = tuple(each for each in state.unbegun if each != network)
+            self.home.keep(replace(state, unbegun=left))
 
     async def _repeat(self, cell: Cell, schedule: Schedule) -> None:
         while True:
