@@ -21,10 +21,12 @@ from ioe_node.hdi import (
     Invalid,
     LinkOp,
     Missing,
+    OpenOp,
     Party,
     UpdateOp,
     Valid,
     Verdict,
+    place_of,
 )
 from ioe_node.hdk import DnaDef
 from ioe_node.model import capability
@@ -34,17 +36,21 @@ from ioe_node.model.action import (
     CAP_GRANT_ENTRY,
     AgentValidationPkg,
     AnyAction,
+    CloseChain,
     Create,
     CreateLink,
     Delete,
     DeleteLink,
     EntryAction,
+    OpenChain,
     hash_of,
 )
-from ioe_node.model.hashes import ACTION, CORE, check_hash
+from ioe_node.model.hashes import ACTION, AGENT, CORE, DNA, check_agent, check_hash
 from ioe_node.model.record import PARTIES_MAX, Record, root_of, seal_message, tree_of
 from ioe_node.model.signing import verify
 
+OPENED_WITHIN_ACTIONS = 16
+"""A chain says near its beginning what it continues, so that whoever asks need not read it all."""
 FOREIGN_SEAL = "a countersigned proof where none belongs"
 
 
@@ -74,9 +80,10 @@ class _Unmet(Exception):
 class RuleHost:
     """The `ValidationHost` of one run of one rule."""
 
-    __slots__ = ("_dna", "_held", "properties")
+    __slots__ = ("_dna", "_held", "dna", "properties")
 
     def __init__(self, dna: "Rules", held: Held) -> None:
+        self.dna = dna.hash
         self.properties = dna.definition.properties
         self._dna = dna
         self._held = held
@@ -102,14 +109,11 @@ class RuleHost:
 
         Missing unless the author's chain is here up to the action that `op` follows.
         """
-        if isinstance(op, Party):
-            author, seq, prev = op.agent, op.action_seq, op.prev_action
-        else:
-            author, seq = op.action.author, op.action.action_seq
-            prev = op.action.prev_action  # type: ignore[assignment]  # a Create is never first
+        place = op if isinstance(op, Party) else place_of(op.action)
+        author, seq = place.agent, place.action_seq
         before = self._held.record_at(author, seq - 1)
-        if before is None or before.hash != prev:
-            raise _Unmet((), (prev,))
+        if before is None or before.hash != place.prev_action:
+            raise _Unmet((), (place.prev_action,))
         found = self._held.newest_of_type(author, self._dna.name_of(entry_type), seq)
         return None if found is None else self._dna.found(found)
 
@@ -123,6 +127,7 @@ class Rules:
         self.entry_types: dict[str, EntryType] = definition.entry_types
         self._by_class = {declared.cls: name for name, declared in self.entry_types.items()}
         self._link_types = definition.link_types
+        self._open_rules = [r for zome in definition.zomes for r in zome.integrity.open_rules]
 
     def name_of(self, entry_type: type | str) -> str:
         """The full name of a declared type."""
@@ -200,6 +205,10 @@ class Rules:
             return self._delete(record, action, held)
         if isinstance(action, CreateLink | DeleteLink):
             return self._link(record, action, held)
+        if isinstance(action, OpenChain):
+            return self._open(record, action, held)
+        if isinstance(action, CloseChain):
+            return _close(action)
         return Valid
 
     def _entry(self, record: Record, action: EntryAction, held: Held, sealed: bool) -> Verdict:
@@ -272,6 +281,19 @@ class Rules:
         op = DeleteOp(action, record.hash, target.action.author)
         return _first_fault(declared.delete_rules, target.entry, op, host)
 
+    def _open(self, record: Record, action: OpenChain, held: Held) -> Verdict:
+        host = RuleHost(self, held)
+        if action.action_seq >= OPENED_WITHIN_ACTIONS:
+            return Invalid("a chain says near its beginning what it continues")
+        close = host.must_get_record(action.close_hash).action
+        if not isinstance(close, CloseChain) or close.author != action.prev_target:
+            return Invalid("the continuation of a chain that was not closed so")
+        if close.new_target != action.author:
+            sold = self._open_rules and close.new_target and close.new_target[:3] == AGENT
+            if not sold:
+                return Invalid("the continuation of a chain that was closed for another")
+        return _first_fault(self._open_rules, OpenOp(action, record.hash, close), host)
+
     def _link(self, record: Record, action: CreateLink | DeleteLink, held: Held) -> Verdict:
         host = RuleHost(self, held)
         link: AnyAction = action
@@ -287,6 +309,15 @@ class Rules:
             return Invalid("only its author may remove this link")
         op = LinkOp(action, record.hash, link)
         return _first_fault(rules, op, host)
+
+
+def _close(action: CloseChain) -> Verdict:
+    target = action.new_target
+    if target is not None and target[:3] != DNA:
+        check_agent(target)
+    elif target is not None:
+        check_hash(target, DNA)
+    return Valid
 
 
 def _first_fault(rules: Sequence[Callable[..., Verdict]], *arguments: Any) -> Verdict:

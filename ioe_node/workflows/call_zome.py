@@ -11,17 +11,19 @@ from typing import Any
 
 from ioe_node.core.chain import Draft, Head, head_after, seal
 from ioe_node.errors import Busy, CallError, RuleBroken, TransportError, Unauthorised
-from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash, Found, Missing
+from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash, EntryHash, Found, Missing
 from ioe_node.hdk import FINAL_TIMEOUT_S, AgentInfo, DnaDef, LinkFound, arguments
 from ioe_node.model import capability
 from ioe_node.model.action import (
     CAP_CLAIM_ENTRY,
     CAP_GRANT_ENTRY,
     AnyAction,
+    CloseChain,
     Create,
     CreateLink,
     Delete,
     DeleteLink,
+    OpenChain,
     Update,
     hash_of,
 )
@@ -102,6 +104,8 @@ class CallHost:
         self, kind: type[Any], entry: bytes | None = None, **fields: Any
     ) -> ActionHash:
         head = await self._take_chain()
+        if head.closed:
+            raise CallError("this call has closed the chain; nothing follows that")
         if len(self.drafts) >= BUNDLE_ACTIONS_MAX:
             raise CallError(f"one call commits at most {BUNDLE_ACTIONS_MAX} actions")
         action: AnyAction = kind(
@@ -165,6 +169,22 @@ class CallHost:
         if not isinstance(before.action, CreateLink):
             raise CallError("only a link can be removed")
         return await self._stage(DeleteLink, base=before.action.base, create_link=link)
+
+    async def close_chain(self, new_target: AgentPubKey | DnaHash | None = None) -> ActionHash:
+        return await self._stage(CloseChain, new_target=new_target)
+
+    async def open_chain(self, prev_target: AgentPubKey, close_hash: ActionHash) -> ActionHash:
+        return await self._stage(OpenChain, prev_target=prev_target, close_hash=close_hash)
+
+    async def closing(self, agent: AgentPubKey) -> Found | None:
+        head = self._overlay.head(agent)
+        if head is not None and head.closed:
+            return await self.get(head.hash)
+        if agent in (self.space.agent, *self.local) or self.space.is_authority(agent):
+            return None
+        chain = await read_whole_chain(self.space, agent)
+        closed = chain and isinstance(chain[-1].action, CloseChain)
+        return self.space.rules.found(chain[-1]) if closed else None
 
     async def _must(self, action: ActionHash) -> Found:
         found = await self.get(action)
