@@ -18,7 +18,7 @@ import trio
 from msgspec.structs import replace
 
 from ioe_node.clock import Clock
-from ioe_node.conductor import devices, keytree, leaving, owner_calls, succession
+from ioe_node.conductor import devices, keytree, leaving, owner_calls, recovery, succession
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home, State
@@ -89,6 +89,12 @@ class Conductor:
         self.alerts: list[dict[str, Any]] = []
         self.poller: Poller | None = None
         self.code: str | None = None
+        self.predecessors: frozenset[bytes] = frozenset()
+        """The keys that our owner has left behind."""
+        self.succeeded_by: AgentPubKey | None = None
+        """The key that our identity has now, as a device of ours says; None if it is this one."""
+        self.holder: Signer | None = None
+        """The key-holder's key of our words, while it is needed."""
         self.meeting: Any = None
         self.transport: Transport
         self._open_transport = open_transport or open_libp2p(config.limits)
@@ -155,6 +161,11 @@ class Conductor:
                     await trio.sleep(REBIRTH_AFTER_S)
                     nursery.cancel_scope.cancel()
 
+    def start(self, task: Callable[["Conductor"], Awaitable[None]]) -> None:
+        """Run a deed beside the communities until it is done or this life ends."""
+        assert self._nursery is not None
+        self._nursery.start_soon(task, self)
+
     def rebirth(self) -> None:
         """Live on as who our keys and our state say that we are now."""
         self._reborn.set()
@@ -168,7 +179,8 @@ class Conductor:
             return [leaving.finish]
         turning = [succession.finish] if state.turning is not None else []
         if self.role == "owner":
-            return [*turning, devices.finish_claims, leaving.finish_departures]
+            looking = [recovery.look_for_communities] if state.recovering else []
+            return [*turning, *looking, devices.finish_claims, leaving.finish_departures]
         return [*turning, leaving.look_for_a_sale, succession.keep_following]
 
     async def _meet(self, nursery: trio.Nursery, signer: Signer) -> None:
@@ -322,7 +334,7 @@ class Conductor:
             async with trio.open_nursery() as nursery:
                 await nursery.start(cell.run)
                 self._begun(network)
-                nursery.start_soon(succession.follow_on, self, cell)
+                nursery.start_soon(succession.settle_in, self, cell)
                 if self.role == "device":
                     await self._start_device(nursery, cell)
                 self.cells[definition.hash] = cell
@@ -359,7 +371,6 @@ class Conductor:
         assert self.config.device is not None
         if self.home.state().leaving is not None:
             return
-        nursery.start_soon(devices.acknowledge, self, cell)
         self.poller = await devices.make_poller(self, cell, self.config.device)
         nursery.start_soon(self.poller.run)
         for schedule in self.config.schedule:
@@ -430,6 +441,17 @@ class Conductor:
             scope.cancel()
             raise
         return invitation
+
+    async def join_again(self, invitation: Invitation) -> None:
+        """Open a community in which we have written before; our chain comes back from the others."""
+        if invitation.dna_hash in [each.dna_hash for each in self.home.invitations()]:
+            return
+        verdict = invitation.definition(self.known).admits(self.signer().agent, invitation.proof)
+        if isinstance(verdict, Invalid):
+            raise CallError(f"'{invitation.seed}' does not admit us: {verdict.reason}")
+        state = self.home.state()
+        self.home.keep(replace(state, cells=(*state.cells, invitation.encoded())))
+        await self._open(invitation)
 
     def invite(self, cell: Cell, agent: AgentPubKey, role: str) -> Invitation:
         """An invitation for one agent, vouched for by us."""

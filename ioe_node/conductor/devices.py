@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 ENROL_RETRY_S = 1.0
-ACKNOWLEDGE_RETRY_S = 1.0
 
 
 async def claim(
@@ -40,11 +39,7 @@ async def claim(
     card = conductor.meeting.nearby.get(device, conductor.clock.now_us())
     if card is None or card.state != "unowned":
         raise CallError("no such device is near and without an owner; see 'ioe device list'")
-    state = home.state()
-    # After a recovery from the words the count begins anew; the portfolio still knows.
-    number = max(state.next_device, len(await cell.call("identity", "portfolio", {})))
-    home.keep(replace(state, next_device=number + 1))
-    seed = keytree.device_seed(conductor.keystore.secrets["portfolio"], number)
+    seed = await _fresh_seed(conductor)
     agent = keytree.device_agent(seed)
     invitation = conductor.invite(cell, agent, "device")
     space = cell.space
@@ -64,6 +59,25 @@ async def claim(
         _forget(conductor, pending)
         raise
     return {"device": agent, "kind": card.kind, "name": name}
+
+
+async def _fresh_seed(conductor: "Conductor") -> bytes:
+    """A device seed that none of ours has had.
+
+    After a recovery from the words the count begins anew, and the chains still know.
+    """
+    home = conductor.home
+    while True:
+        state = home.state()
+        home.keep(replace(state, next_device=state.next_device + 1))
+        portfolio = conductor.keystore.secrets["portfolio"]
+        seed = keytree.device_seed(portfolio, state.next_device)
+        payload = {"agent": keytree.device_agent(seed)}
+        used = [
+            await cell.call("identity", "history", payload) for cell in conductor.cells.values()
+        ]
+        if not any(used):
+            return seed
 
 
 def _forget(conductor: "Conductor", pending: Pending) -> None:
@@ -95,17 +109,6 @@ async def finish_claims(conductor: "Conductor") -> None:
         except IoeError as error:
             log.info("enrolling: %s", error)
         await trio.sleep(ENROL_RETRY_S)
-
-
-async def acknowledge(cell: "Cell", owner: AgentPubKey) -> None:
-    """Say who owns us, once we can see that the owner says so."""
-    while True:
-        try:
-            if await cell.call("identity", "acknowledge", {"owner": owner}) is not None:
-                return
-        except IoeError as error:
-            log.info("acknowledging our owner: %s", error)
-        await trio.sleep(ACKNOWLEDGE_RETRY_S)
 
 
 async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> Poller:

@@ -36,7 +36,8 @@ class Before(Struct, frozen=True):
 
     network: bytes
     agent: bytes
-    close: bytes
+    close: bytes | None
+    """None where it is not closed but revoked by us, as others hold its key."""
 
 
 class Departing(Struct, frozen=True):
@@ -59,6 +60,8 @@ class Turning(Struct, frozen=True):
 
     generation: int
     cells: tuple[bytes, ...]
+    revoke: bool = False
+    done: bool = False
 
 
 class State(Struct, frozen=True):
@@ -66,7 +69,8 @@ class State(Struct, frozen=True):
 
     `unbegun` names the networks in which our present key has yet to write.  `used` says that this
     device has had an owner, so that its code is no more the one in the config; `buyer` is the one
-    who may then claim it, if it was sold.
+    who may then claim it, if it was sold.  `recovering`: an owner began anew from the words, and
+    looks for the communities that they were in.
     """
 
     cells: tuple[bytes, ...] = ()
@@ -79,6 +83,7 @@ class State(Struct, frozen=True):
     turning: Turning | None = None
     used: bool = False
     buyer: bytes | None = None
+    recovering: bool = False
 
 
 class Home:
@@ -161,7 +166,9 @@ class Home:
                 path.unlink()
             self._sync()
         except OSError as error:
-            raise StoreError(f"cannot empty {self.path}: {error}; mend it and start again") from None
+            raise StoreError(
+                f"cannot empty {self.path}: {error}; mend it and start again"
+            ) from None
 
     def invitations(self) -> list[Invitation]:
         """The communities joined."""

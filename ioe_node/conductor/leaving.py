@@ -19,7 +19,7 @@ from ioe_node.conductor import owner_calls
 from ioe_node.conductor.home import Before, Departing, Home, Leaving, State
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.keytree import SEED_BYTES
-from ioe_node.errors import CallError, IoeError, TransportError
+from ioe_node.errors import IoeError, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.workflows.publish import backlog
 from ioe_node.workflows.space import log
@@ -49,25 +49,27 @@ def leave(conductor: "Conductor", buyer: bytes | None) -> None:
         conductor.rebirth()
 
 
-async def sold_to(conductor: "Conductor") -> AgentPubKey | None:
-    """To whom our owner has sold us, by both their chains."""
+async def let_go_to(conductor: "Conductor") -> tuple[bool, AgentPubKey | None]:
+    """Whether the chains say that we are to leave our owner, and the buyer if we are sold."""
     for cell in list(conductor.cells.values()):
-        buyer = await cell.call("identity", "sold_to", {"device": cell.space.agent})
+        buyer = await cell.call("identity", "sold_to", {})
         if buyer is not None:
-            return AgentPubKey(buyer)
-    return None
+            return True, AgentPubKey(buyer)
+        if await cell.call("identity", "released", {}):
+            return True, None
+    return False, None
 
 
 async def look_for_a_sale(conductor: "Conductor") -> None:
-    """Leave when we are sold, though nobody tells us so; looks for ever."""
+    """Leave when we are sold or released, though nobody tells us so; looks for ever."""
     while True:
         await trio.sleep(SALE_LOOK_S)
         try:
-            buyer = await sold_to(conductor)
+            due, buyer = await let_go_to(conductor)
         except IoeError as error:
             log.info("looking for a sale of ours: %s", error)
             continue
-        if buyer is not None:
+        if due:
             leave(conductor, buyer)
 
 
@@ -116,7 +118,7 @@ async def close_chain(cell: "Cell", target: bytes | None) -> ActionHash:
     """End our chain, towards whoever comes after us; once."""
     done = closed(cell)
     if done is None:
-        done = await cell.call("identity", "close", {"target": target})
+        done = await cell.call("identity", "close", {"new_target": target})
     return ActionHash(done)
 
 
@@ -155,9 +157,7 @@ def wipe(home: Home, keystore: Keystore) -> None:
 # -- its owner ------------------------------------------------------------------------------------
 
 
-def let_go(
-    conductor: "Conductor", cell: "Cell", device: AgentPubKey, buyer: bytes | None
-) -> None:
+def let_go(conductor: "Conductor", cell: "Cell", device: AgentPubKey, buyer: bytes | None) -> None:
     """Remember that a device of ours is to go; `finish_departures` sees to it."""
     departing = Departing(cell.space.dna, device, buyer)
     keep_back(conductor, device)
@@ -190,14 +190,16 @@ async def finish_departures(conductor: "Conductor") -> None:
 async def _gone(conductor: "Conductor", cell: "Cell", departing: Departing) -> bool:
     """Whether the device has closed its chain; if not, it is told to, and what it owes is paid."""
     device = AgentPubKey(departing.device)
-    if await cell.call("identity", "closed", {"agent": device}):
-        return True
+    for past in await cell.call("identity", "history", {"agent": device}):
+        if past["agent"] == device and past["until_us"] is not None:
+            return True
     if departing.buyer is not None:
-        if await cell.call("identity", "sold_to", {"device": device}) != departing.buyer:
+        sold_to = await cell.call("identity", "sold_to", {"device": device})
+        if sold_to != departing.buyer:
             return False
     answer = await owner_calls.ask(conductor, device, owner_calls.Release(departing.buyer))
     if isinstance(answer, owner_calls.Owes):
-        # What everybody can see it owes, and not what it says.
+        # What everybody can see that it owes, and not what it says.
         seen = await cell.call("currency", "balance", {"agent": device})
         if seen["balance_micro"] < 0:
             terms = {"payee": device, "amount_micro": -seen["balance_micro"], "memo": DEBT_MEMO}

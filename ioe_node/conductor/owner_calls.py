@@ -7,12 +7,11 @@ has proved who asks.  An owner that took a new key is believed once the identity
 
 from typing import TYPE_CHECKING, Annotated
 
-import trio
 from msgspec import Meta, Struct
 
 from ioe_node.conductor import leaving, succession
 from ioe_node.conductor.invitation import INVITATION_BYTES_MAX
-from ioe_node.errors import Busy, CallError, IoeError, Malformed, PeerError, Refused, Unauthorised
+from ioe_node.errors import Busy, CallError, NotTheOwner
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.action import Hash39
 from ioe_node.model.codec import Codec, encode
@@ -32,7 +31,7 @@ class _Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True)
 
 
 class Release(_Message, frozen=True, tag="release"):
-    """Leave your owner: to a buyer, if the chain says that you are sold to them, or to anybody."""
+    """Leave your owner, to a buyer or to anybody, as the chains say; a key alone cannot."""
 
     buyer: Hash39 | None
 
@@ -49,6 +48,12 @@ class SetPolicy(_Message, frozen=True, tag="policy"):
 
 class ShowInvitations(_Message, frozen=True, tag="invitations"):
     """Which communities are you in, and what admitted me to them?"""
+
+
+class Succeeded(_Message, frozen=True, tag="succeeded"):
+    """You were my owner; your identity has this key now."""
+
+    owner: Hash39
 
 
 class Done(_Message, frozen=True, tag="done"):
@@ -72,7 +77,7 @@ class Shown(_Message, frozen=True, tag="shown"):
 
 
 Request = Release | Rotate | SetPolicy | ShowInvitations
-Answer = Done | Owes | Shown
+Answer = Done | Owes | Shown | Succeeded
 requests: Codec[Request] = Codec(Request, "owner's request", MESSAGE_BYTES_MAX)
 answers: Codec[Answer] = Codec(Answer, "device's answer", MESSAGE_BYTES_MAX)
 
@@ -81,9 +86,10 @@ async def answer(conductor: "Conductor", peer: AgentPubKey, data: bytes) -> byte
     """The answer to one request; raises `NotTheOwner`, `Malformed` or `Busy`."""
     if conductor.role != "device":
         raise NotTheOwner("this node is nobody's device")
-    if peer != conductor.keystore.secrets["owner"]:
-        await succession.follow_owner(conductor)
-    if peer != conductor.keystore.secrets["owner"]:
+    owner = conductor.keystore.secrets["owner"]
+    if peer in conductor.predecessors:
+        return encode(Succeeded(owner))
+    if peer != owner:
         raise NotTheOwner("this device answers its owner only")
     request = requests.decode(data)
     try:
@@ -97,7 +103,7 @@ async def _answer(conductor: "Conductor", request: Request) -> Answer:
         case Release():
             return await _release(conductor, request)
         case Rotate():
-            await succession.turn(conductor)
+            succession.turn(conductor, succession.next_device_seed(conductor.keystore.secrets))
         case SetPolicy():
             conductor.policy_received(request.policy)
         case ShowInvitations():
@@ -108,8 +114,8 @@ async def _answer(conductor: "Conductor", request: Request) -> Answer:
 async def _release(conductor: "Conductor", request: Release) -> Done | Owes:
     if request.buyer is not None:
         check_hash(request.buyer, AGENT)
-        if await leaving.sold_to(conductor) != request.buyer:
-            raise Busy("the sale is not signed by both, or not here yet; try again")
+    if await leaving.let_go_to(conductor) != (True, request.buyer):
+        raise Busy("the chains do not say so, or not here yet; try again")
     for cell in conductor.cells.values():
         owed = -(await cell.call("currency", "balance", {}))["balance_micro"]
         if owed > 0:

@@ -1,0 +1,278 @@
+"""From one key to the next: this node's own, and its owner's.
+
+    next key made and vouched for ─► chain closed for it ─► seen held by others ─► live on under it
+    ─► the new chain says whose it is, whom it follows and who holds its keys
+
+The next key is in the key store and its vouchers are on the disk before the old chain ends, so that
+a crash anywhere is taken up there again.  An owner's next seed comes from the 24 words, typed for
+it; what the words alone can sign is signed while they are in memory.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import trio
+from msgspec.structs import replace
+
+from ioe_node.conductor import keytree, leaving
+from ioe_node.conductor.home import Before, Home, Turning
+from ioe_node.conductor.invitation import Invitation
+from ioe_node.conductor.keystore import Keystore
+from ioe_node.errors import Busy, CallError, IoeError
+from ioe_node.hdi import (
+    ActionHash,
+    AgentPubKey,
+    Consent,
+    Invalid,
+    KeyHolders,
+    holders_digest,
+)
+from ioe_node.model.action import AgentValidationPkg, OpenChain
+from ioe_node.model.hashes import CORE
+from ioe_node.model.signing import Signer
+from ioe_node.net.peer_id import join_address
+from ioe_node.plugins import load
+from ioe_node.workflows.activity import read_chain
+from ioe_node.workflows.space import log
+
+if TYPE_CHECKING:
+    from ioe_node.conductor.cell import Cell
+    from ioe_node.conductor.conductor import Conductor
+
+FOLLOW_EVERY_S = 30.0
+OPENED_WITHIN_ACTIONS = 16
+
+NO_WORDS = "its key-holder's words are needed to go on: run 'ioe key rotate' again and type them"
+
+
+# -- our own key ----------------------------------------------------------------------------------
+
+
+def next_device_seed(secrets: Any) -> bytes:
+    """The agent seed of a device's next generation."""
+    return keytree.device_agent_seed(secrets["device"], keytree.generation_of(secrets) + 1)
+
+
+def turn(conductor: "Conductor", seed: bytes, revoke: bool = False) -> AgentPubKey:
+    """Begin to take the key of `seed`, the next generation's, in every community; the new agent.
+
+    `revoke`: the old chain is not closed but revoked, by the new key, as somebody else may hold
+    the old one.  Raises `CallError` where a community would not have the new key.
+    """
+    home, keystore = conductor.home, conductor.keystore
+    state = home.state()
+    if state.leaving is not None:
+        raise CallError("this device leaves its owner; it takes no other key before")
+    agent = Signer(seed).agent
+    if state.turning is None:
+        if not revoke and set(conductor.cells) != {i.dna_hash for i in home.invitations()}:
+            raise CallError(
+                "not every community is open, see 'ioe status'; try again when they are"
+            )
+        cells = tuple(_succeeding(conductor, each, agent).encoded() for each in home.invitations())
+        keystore.replace({**keystore.secrets, "next": seed})
+        generation = keytree.generation_of(keystore.secrets) + 1
+        home.keep(replace(state, turning=Turning(generation, cells, revoke)))
+        conductor.start(finish)
+    return agent
+
+
+def _succeeding(conductor: "Conductor", invitation: Invitation, agent: AgentPubKey) -> Invitation:
+    """Our invitation, for the agent who succeeds us.
+
+    Where key-holders were named for us, theirs is the word: ours can be stolen with the machine.
+    """
+    definition, old = invitation.definition(conductor.known), conductor.signer()
+    community = "zomes.community.integrity:"
+    digest = load(community + "recovery_of")(definition, old.agent, invitation.proof)
+    if not digest:
+        vouch = load(community + "vouch")
+        proof = vouch(definition, old.agent, invitation.proof, agent, "successor", old.sign)
+    else:
+        holders = KeyHolders(1, (conductor.keystore.secrets["revocation_key"],))
+        if conductor.holder is None or holders_digest(holders) != digest:
+            raise CallError(
+                f"in '{invitation.seed}' key-holders have to sign for our next key: "
+                "type the 24 words of the one who was named"
+            )
+        voucher = load(community + "successor_voucher")(
+            definition, old.agent, invitation.proof, agent, digest
+        )
+        message = load(community + "successor_message")(voucher, holders)
+        consents = (Consent(0, conductor.holder.sign(message)),)
+        proof = load(community + "succeed")(invitation.proof, voucher, holders, consents)
+    verdict = definition.admits(agent, proof)
+    if isinstance(verdict, Invalid):
+        raise CallError(f"'{invitation.seed}' would not have our next key: {verdict.reason}")
+    return replace(invitation, proof=proof)
+
+
+async def finish(conductor: "Conductor") -> None:
+    """End our chains for the next key, then live on under it."""
+    home = conductor.home
+    turning = home.state().turning
+    assert turning is not None
+    agent = Signer(conductor.keystore.secrets["next"]).agent
+    for invitation in home.invitations():
+        us, network, close = conductor.signer().agent, invitation.dna_hash, None
+        if not turning.revoke:
+            cell = await conductor.cell_when_open(network)
+            close = await leaving.until_done(leaving.close_chain, cell, agent)
+            await leaving.held_by_others(cell)
+        state = home.state()
+        others = tuple(each for each in state.before if each.network != network)
+        home.keep(replace(state, before=(*others, Before(network, us, close))))
+    home.keep(replace(home.state(), turning=replace(turning, done=True)))
+    conductor.rebirth()
+
+
+def take_next_key(home: Home, keystore: Keystore) -> None:
+    """Put the next key in the place of ours, if its time has come; a crash lets it be done again."""
+    state = home.state()
+    turning = state.turning
+    if turning is None or not turning.done:
+        return
+    secrets = dict(keystore.secrets)
+    seed = secrets.pop("next", None)
+    if seed is not None:
+        if "device" not in secrets:
+            secrets["agent"] = seed
+        secrets["generation"] = turning.generation.to_bytes(keytree.GENERATION_BYTES, "big")
+        keystore.replace(secrets)
+    unbegun = tuple(each.network for each in state.before)
+    home.keep(replace(state, cells=turning.cells, unbegun=unbegun, turning=None))
+
+
+# -- what a chain says first ----------------------------------------------------------------------
+
+
+async def settle_in(conductor: "Conductor", cell: "Cell") -> None:
+    """Have our chain say whose it is, whom it follows and who holds its keys; once each."""
+    if leaving.closed(cell) is not None:
+        return
+    if conductor.role == "device":
+        await leaving.until_done(_acknowledge, conductor, cell)
+    before = next((b for b in conductor.home.state().before if b.network == cell.space.dna), None)
+    follows = None
+    if before is not None:
+        follows = await leaving.until_done(_follow, conductor, cell, before)
+    if conductor.role == "owner":
+        await leaving.until_done(_name_holders, conductor, cell, before, follows)
+    state = conductor.home.state()
+    if before is not None:
+        left = tuple(each for each in state.before if each != before)
+        conductor.home.keep(replace(state, before=left))
+    if not conductor.home.state().before:
+        conductor.holder = None
+
+
+async def _acknowledge(conductor: "Conductor", cell: "Cell") -> None:
+    """Say who owns us, once we can see that the owner says so."""
+    owner = conductor.keystore.secrets["owner"]
+    if await cell.call("identity", "acknowledge", {"owner": owner}) is None:
+        raise Busy("our owner has not enrolled us yet")
+
+
+async def _follow(conductor: "Conductor", cell: "Cell", before: Before) -> bytes:
+    """The action by which our chain follows the one before it."""
+    if before.close is None:
+        return await _revoke(conductor, cell, before)
+    space = cell.space
+    opened = [r.action for r in space.store.chain(space.agent, 0, OPENED_WITHIN_ACTIONS)]
+    if not any(isinstance(action, OpenChain) for action in opened):
+        payload = {"prev_target": before.agent, "close_hash": before.close}
+        await cell.call("identity", "open", payload)
+    return before.close
+
+
+async def _revoke(conductor: "Conductor", cell: "Cell", before: Before) -> bytes:
+    """Shut out whoever holds the key that was ours."""
+    said = await cell.call("identity", "keyset", {})
+    if said is not None and said["follows"] is not None:
+        return bytes(said["follows"])
+    payload = {"agent": before.agent, "successor": cell.space.agent, "reason": "recovered"}
+    return ActionHash(await deed(conductor, cell, "revoke", payload))
+
+
+async def _name_holders(
+    conductor: "Conductor", cell: "Cell", before: Before | None, follows: bytes | None
+) -> None:
+    """Name the key-holders of our identity: those who were, or the one that our words give."""
+    if await cell.call("identity", "keyset", {}) is not None:
+        return
+    held = None
+    if before is not None:
+        held = await cell.call("identity", "keyset", {"agent": before.agent})
+    ours = {"threshold": 1, "keys": [conductor.keystore.secrets["revocation_key"]]}
+    named = ours if held is None else {"threshold": held["threshold"], "keys": held["keys"]}
+    await deed(conductor, cell, "set_keyset", {**named, "follows": follows})
+
+
+async def deed(conductor: "Conductor", cell: "Cell", name: str, payload: dict[str, Any]) -> Any:
+    """Do a deed that key-holders may have to sign; with the words in memory they are one of them.
+
+    Raises `CallError` when more, or others, have to sign.
+    """
+    asked = await cell.call("identity", "consent_message", {"deed": name, "payload": payload})
+    if asked["threshold"] == 0:
+        return await cell.call("identity", name, payload)
+    consents = []
+    if conductor.holder is not None:
+        key, keys = conductor.holder.agent[CORE], list(asked["keys"])
+        if key in keys:
+            signature = conductor.holder.sign(asked["message"])
+            consents = [{"index": keys.index(key), "signature": signature}]
+    if len(consents) < asked["threshold"]:
+        raise CallError(NO_WORDS)
+    return await cell.call("identity", name, {**asked["payload"], "consents": consents})
+
+
+# -- our owner's key ------------------------------------------------------------------------------
+
+
+async def follow_owner(conductor: "Conductor") -> None:
+    """Believe in our owner's next key, where the chains prove it, and say so on ours."""
+    for cell in list(conductor.cells.values()):
+        owner = await cell.call("identity", "owner_of", {"device": cell.space.agent})
+        if owner is None or owner == conductor.keystore.secrets["owner"]:
+            continue
+        if await cell.call("identity", "acknowledge", {"owner": owner}) is not None:
+            secrets = {**conductor.keystore.secrets, "owner": bytes(owner)}
+            await trio.to_thread.run_sync(conductor.keystore.replace, secrets)
+            conductor.alert({"kind": "owner's key", "owner": owner})
+    conductor.predecessors = await _predecessors(conductor)
+
+
+async def _predecessors(conductor: "Conductor") -> frozenset[bytes]:
+    """The keys that our owner has left behind."""
+    owner = AgentPubKey(conductor.keystore.secrets["owner"])
+    found: set[bytes] = set()
+    for cell in list(conductor.cells.values()):
+        history = await cell.call("identity", "history", {"agent": owner})
+        found |= {bytes(each["agent"]) for each in history}
+    return frozenset(found - {owner})
+
+
+async def keep_following(conductor: "Conductor") -> None:
+    """Look for our owner's next key; for ever."""
+    while True:
+        try:
+            await follow_owner(conductor)
+        except IoeError as error:
+            log.info("looking for our owner's next key: %s", error)
+        await trio.sleep(FOLLOW_EVERY_S)
+
+
+async def owners_invitations(conductor: "Conductor") -> tuple[bytes, ...]:
+    """What our owner needs to be in our communities again: their own proofs, and our address."""
+    owner = AgentPubKey(conductor.keystore.secrets["owner"])
+    us = conductor.signer().agent
+    bootstrap = tuple(join_address(us, each) for each in conductor.transport.addresses())
+    shown = []
+    for invitation in conductor.home.invitations():
+        cell = conductor.cells.get(invitation.dna_hash)
+        chain = [] if cell is None else await read_chain(cell.space, owner, 0)
+        if len(chain) < 2 or not isinstance(chain[1].action, AgentValidationPkg):
+            raise Busy("our owner's chain is not here yet; try again")
+        proof = chain[1].action.membrane_proof
+        shown.append(replace(invitation, proof=proof, bootstrap=bootstrap).encoded())
+    return tuple(shown)
