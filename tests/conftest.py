@@ -208,11 +208,17 @@ class Neighbourhood:
         return Author(number, self.rules.hash)
 
     def voucher(
-        self, agent: bytes, by: Author | None = None, role: Any = "member", seed: str = "test"
+        self,
+        agent: bytes,
+        by: Author | None = None,
+        role: Any = "member",
+        network: DnaHash | None = None,
+        recovery: bytes = b"",
     ) -> SignedVoucher:
         """`by` (the steward) vouches for `agent`."""
         signer = (by or self.steward).signer
-        voucher = Voucher(seed, agent, signer.agent, role)  # type: ignore[arg-type]
+        network = network or self.rules.hash
+        voucher = Voucher(network, AgentPubKey(agent), signer.agent, role, recovery)
         message = message_of(voucher)
         return SignedVoucher(message[len(b"ioe/voucher/1") :], signer.sign(message))
 

@@ -45,7 +45,7 @@ from ioe_node.model.action import (
     OpenChain,
     hash_of,
 )
-from ioe_node.model.hashes import ACTION, AGENT, CORE, DNA, check_agent, check_hash
+from ioe_node.model.hashes import ACTION, AGENT, CORE, DNA, check_hash
 from ioe_node.model.record import PARTIES_MAX, Record, root_of, seal_message, tree_of
 from ioe_node.model.signing import verify
 
@@ -313,10 +313,8 @@ class Rules:
 
 def _close(action: CloseChain) -> Verdict:
     target = action.new_target
-    if target is not None and target[:3] != DNA:
-        check_agent(target)
-    elif target is not None:
-        check_hash(target, DNA)
+    if target is not None:
+        check_hash(target, DNA if target[:3] == DNA else AGENT)
     return Valid
 
 
