@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ioe_node.conductor import devices
+from ioe_node.conductor import communities, devices
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.conductor import Conductor
 from ioe_node.conductor.invitation import parse_invitation
@@ -263,22 +263,23 @@ async def community_create(
     conductor: Conductor, name: str, amend: dict[str, Any], dna: str = "neighbourhood"
 ) -> dict[str, Any]:
     """Found a community."""
-    invitation = await conductor.create_community(name, amend, dna)
+    invitation = await communities.create(conductor, name, amend, dna)
     return {"community": invitation.seed, "dna": invitation.dna_hash}
 
 
 @_call
 async def community_invite(
-    conductor: Conductor, agent: bytes, community: str | None = None
+    conductor: Conductor, agent: bytes, recovery: bytes = b"", community: str | None = None
 ) -> dict[str, Any]:
-    """An invitation for one agent."""
+    """An invitation for one agent, whose successors the key-holders of that digest make."""
     check_hash(agent, AGENT)
     cell = conductor.cell(community)
-    return {"invitation": conductor.invite(cell, AgentPubKey(agent), "member").text()}
+    made = communities.invite(conductor, cell, AgentPubKey(agent), "member", recovery)
+    return {"invitation": made.text()}
 
 
 @_call
 async def community_join(conductor: Conductor, invitation: str) -> dict[str, Any]:
     """Join by an invitation."""
-    joined = await conductor.join(parse_invitation(invitation))
+    joined = await communities.join(conductor, parse_invitation(invitation))
     return {"community": joined.seed, "dna": joined.dna_hash}

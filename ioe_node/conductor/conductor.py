@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from random import Random
-from secrets import token_hex
 from typing import Any
 
 import trio
@@ -30,12 +29,10 @@ from ioe_node.config import Config, Schedule
 from ioe_node.config import Limits as ConfigLimits
 from ioe_node.core.quota import Limits
 from ioe_node.drivers.poller import Poller
-from ioe_node.errors import CallError, IoeError, LocalError, PairingRefused
-from ioe_node.hdi import AgentPubKey, Invalid
-from ioe_node.hdk import DnaDef, Modifiers
-from ioe_node.model.codec import encode
+from ioe_node.errors import CallError, IoeError, PairingRefused
+from ioe_node.hdi import AgentPubKey
 from ioe_node.model.signing import Signer
-from ioe_node.net.peer_id import join_address, split_address
+from ioe_node.net.peer_id import split_address
 from ioe_node.net.transport import Service, Transport
 from ioe_node.plugins import load
 from ioe_node.store.store import Store
@@ -47,7 +44,6 @@ ALERTS_MAX = 100
 REBIRTH_AFTER_S = 0.5
 CELL_RETRY_S = 10.0
 CELL_LOOK_S = 0.1
-COMMUNITY_NAME_CHARS_MAX = 48
 
 OpenTransport = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[Transport]]
 
@@ -152,7 +148,7 @@ class Conductor:
                     self._nursery = nursery
                     await self._meet(nursery, signer)
                     for invitation in self.home.invitations() if self.role != "unowned" else ():
-                        await self._open(invitation)
+                        await self.open(invitation)
                     for task in self._deeds():
                         nursery.start_soon(task, self)
                     task_status.started()
@@ -160,6 +156,10 @@ class Conductor:
                     await self._reborn.wait()
                     await trio.sleep(REBIRTH_AFTER_S)
                     nursery.cancel_scope.cancel()
+
+    def policy_received(self, policy: bytes) -> None:
+        """Keep the rules that our owner has signed for us."""
+        self.home.write(self.home.path / "policy", policy)
 
     def start(self, task: Callable[["Conductor"], Awaitable[None]]) -> None:
         """Run a deed beside the communities until it is done or this life ends."""
@@ -256,9 +256,9 @@ class Conductor:
 
     async def cell_when_open(self, network: bytes) -> Cell:
         """The cell of a network that is being opened."""
-        while (found := self.cells.get(network)) is None:
+        while network not in self.cells:  # noqa: ASYNC110  # a cell closes and opens again
             await trio.sleep(CELL_LOOK_S)
-        return found
+        return self.cells[network]
 
     def cell(self, text: str | None = None) -> Cell:
         """The cell whose name begins with `text`; the only one if None."""
@@ -278,7 +278,7 @@ class Conductor:
             raise CallError(f"no community '{text}'; there are: {names}")
         raise CallError(f"say which community with --community: {names}")
 
-    async def _open(self, invitation: Invitation) -> trio.CancelScope:
+    async def open(self, invitation: Invitation) -> trio.CancelScope:
         """Have a community kept open until the scope is cancelled; returns after the first try."""
         assert self._nursery is not None
         tried, scope = trio.Event(), trio.CancelScope()
@@ -389,87 +389,6 @@ class Conductor:
                 await cell.call(schedule.zome, schedule.function, {})
             except IoeError as error:
                 log.info("%s.%s: %s", schedule.zome, schedule.function, error)
-
-    # -- communities --------------------------------------------------------------------------
-
-    async def create_community(self, name: str, amend: dict[str, Any], dna: str) -> Invitation:
-        """Found a community with ourselves as its steward, and open it."""
-        if self.role != "owner":
-            raise CallError("only an owner's node founds communities")
-        if not 1 <= len(name) <= COMMUNITY_NAME_CHARS_MAX or not name.isprintable():
-            raise CallError(
-                f"a community's name has 1 to {COMMUNITY_NAME_CHARS_MAX} characters that print"
-            )
-        base = self.known.get(dna)
-        if base is None:
-            raise CallError(f"DNA '{dna}' is not in the config")
-        properties = {**_plain(base.properties), **amend, "stewards": [self.signer().agent]}
-        unknown = set(properties) - set(_plain(base.properties))
-        if unknown:
-            raise CallError(f"DNA '{dna}' has no property '{sorted(unknown)[0]}'")
-        seed = f"{name}-{token_hex(4)}"
-        definition = base.clone(Modifiers(seed, encode(properties)))
-        return await self.join(self._invitation(definition, None, ()))
-
-    def _invitation(
-        self, definition: DnaDef, proof: bytes | None, bootstrap: tuple[str, ...]
-    ) -> Invitation:
-        modifiers = definition.modifiers
-        return Invitation(
-            definition.name, definition.hash, modifiers.seed, modifiers.properties, proof, bootstrap
-        )
-
-    async def join(self, invitation: Invitation) -> Invitation:
-        """Join a community and keep it over restarts; on an error it is as if never tried."""
-        if self.role != "owner":
-            raise CallError("a device joins its owner's community when it is claimed")
-        definition = invitation.definition(self.known)
-        if definition.hash in [each.dna_hash for each in self.home.invitations()]:
-            raise CallError("this node is in that community already")
-        for text in invitation.bootstrap:
-            split_address(text)
-        verdict = definition.admits(self.signer().agent, invitation.proof)
-        if isinstance(verdict, Invalid):
-            raise CallError(f"this community does not admit us: {verdict.reason}")
-        scope = await self._open(invitation)
-        try:
-            if definition.hash not in self.cells:
-                raise LocalError(self.faults.pop(definition.hash, "it could not be opened"))
-            state = self.home.state()
-            self.home.keep(replace(state, cells=(*state.cells, invitation.encoded())))
-        except BaseException:
-            scope.cancel()
-            raise
-        return invitation
-
-    async def join_again(self, invitation: Invitation) -> None:
-        """Open a community in which we have written before; our chain comes back from the others."""
-        if invitation.dna_hash in [each.dna_hash for each in self.home.invitations()]:
-            return
-        verdict = invitation.definition(self.known).admits(self.signer().agent, invitation.proof)
-        if isinstance(verdict, Invalid):
-            raise CallError(f"'{invitation.seed}' does not admit us: {verdict.reason}")
-        state = self.home.state()
-        self.home.keep(replace(state, cells=(*state.cells, invitation.encoded())))
-        await self._open(invitation)
-
-    def invite(self, cell: Cell, agent: AgentPubKey, role: str) -> Invitation:
-        """An invitation for one agent, vouched for by us."""
-        space = cell.space
-        vouch = load("zomes.community.integrity:vouch")
-        definition = space.rules.definition
-        proof = vouch(definition, space.agent, space.membrane_proof, agent, role, space.sign)
-        verdict = definition.admits(agent, proof)
-        if isinstance(verdict, Invalid):
-            raise CallError(f"we may not invite here: {verdict.reason}")
-        bootstrap = tuple(
-            join_address(space.agent, address) for address in self.transport.addresses()
-        )
-        return self._invitation(definition, proof, bootstrap)
-
-
-def _plain(properties: Any) -> dict[str, Any]:
-    return {name: getattr(properties, name) for name in properties.__dataclass_fields__}
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:

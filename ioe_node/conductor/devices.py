@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec.structs import replace
 
-from ioe_node.conductor import keytree
+from ioe_node.conductor import communities, keytree
 from ioe_node.conductor.home import Pending
 from ioe_node.config import Device
 from ioe_node.drivers.poller import Poller
@@ -41,7 +41,7 @@ async def claim(
         raise CallError("no such device is near and without an owner; see 'ioe device list'")
     seed = await _fresh_seed(conductor)
     agent = keytree.device_agent(seed)
-    invitation = conductor.invite(cell, agent, "device")
+    invitation = communities.invite(conductor, cell, agent, "device")
     space = cell.space
     pending = Pending(space.dna, agent, card.kind, name)
     pairing = load("discovery.pairing:Grant")
@@ -73,10 +73,8 @@ async def _fresh_seed(conductor: "Conductor") -> bytes:
         portfolio = conductor.keystore.secrets["portfolio"]
         seed = keytree.device_seed(portfolio, state.next_device)
         payload = {"agent": keytree.device_agent(seed)}
-        used = [
-            await cell.call("identity", "history", payload) for cell in conductor.cells.values()
-        ]
-        if not any(used):
+        cells = list(conductor.cells.values())
+        if not any([await cell.call("identity", "history", payload) for cell in cells]):
             return seed
 
 

@@ -11,8 +11,8 @@ somebody types them.  So whoever has the machine acts as its owner until they ar
 can neither shut the owner out nor take the next generation's key.
 
 The words are the root seed itself, in BIP-39's spelling (256 bits and an 8-bit checksum), not
-the input of BIP-39's PBKDF2.  So a wrong word is always noticed (PBKDF2 turns any text into some key), and nothing is lost: stretching
-adds no strength to 256 random bits.
+the input of BIP-39's PBKDF2.  So a wrong word is always noticed (PBKDF2
+turns any text into some key), and nothing is lost: stretching adds no strength to 256 random bits.
 
 Below the root, each key is libsodium's `crypto_kdf_derive_from_key`, which is BLAKE2b keyed
 with the parent, salted with the child's number and personalised with an 8-byte context.  PyNaCl

@@ -1,6 +1,6 @@
 """A device out of its owner's hands, sold or released; and an owner who lets one go.
 
-    told or sold ─► settle its balance ─► close its chain ─► see it held by others ─► wipe ─► unowned
+    told or sold ─► settle the balance ─► close the chain ─► see it held by others ─► wipe
 
 Each step is on the disk before it is taken, so that a crash anywhere is taken up there again, and
 from the first one on the machine meters and trades nothing more.  What is wiped is the seed, the

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from ioe_node.conductor import keytree, owner_calls, succession
+from ioe_node.conductor import communities, keytree, owner_calls, succession
 from ioe_node.conductor.home import State
 from ioe_node.conductor.invitation import decode_invitation
 from ioe_node.errors import CallError, IoeError
@@ -58,7 +58,7 @@ async def _ask(conductor: "Conductor", device: AgentPubKey) -> None:
             conductor.alert({"kind": "succeeded", "owner": owner})
     elif isinstance(answer, owner_calls.Shown):
         for data in answer.invitations:
-            await conductor.join_again(decode_invitation(data))
+            await communities.join_again(conductor, decode_invitation(data))
 
 
 async def recover(conductor: "Conductor", root: bytes) -> dict[str, object]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec.structs import replace
 
-from ioe_node.conductor import keytree, leaving
+from ioe_node.conductor import communities, keytree, leaving
 from ioe_node.conductor.home import Before, Home, Turning
 from ioe_node.conductor.invitation import Invitation
 from ioe_node.conductor.keystore import Keystore
@@ -86,7 +86,8 @@ def _succeeding(conductor: "Conductor", invitation: Invitation, agent: AgentPubK
     digest = load(community + "recovery_of")(definition, old.agent, invitation.proof)
     if not digest:
         vouch = load(community + "vouch")
-        proof = vouch(definition, old.agent, invitation.proof, agent, "successor", old.sign)
+        named = communities.recovery_digest(conductor) if conductor.role == "owner" else b""
+        proof = vouch(definition, old.agent, invitation.proof, agent, "successor", old.sign, named)
     else:
         holders = KeyHolders(1, (conductor.keystore.secrets["revocation_key"],))
         if conductor.holder is None or holders_digest(holders) != digest:
@@ -94,9 +95,8 @@ def _succeeding(conductor: "Conductor", invitation: Invitation, agent: AgentPubK
                 f"in '{invitation.seed}' key-holders have to sign for our next key: "
                 "type the 24 words of the one who was named"
             )
-        voucher = load(community + "successor_voucher")(
-            definition, old.agent, invitation.proof, agent, digest
-        )
+        made = load(community + "Voucher")
+        voucher = made(definition.hash, agent, old.agent, "successor", digest)
         message = load(community + "successor_message")(voucher, holders)
         consents = (Consent(0, conductor.holder.sign(message)),)
         proof = load(community + "succeed")(invitation.proof, voucher, holders, consents)
@@ -126,7 +126,7 @@ async def finish(conductor: "Conductor") -> None:
 
 
 def take_next_key(home: Home, keystore: Keystore) -> None:
-    """Put the next key in the place of ours, if its time has come; a crash lets it be done again."""
+    """Put the next key in the place of ours, if its time has come; a crash has it done again."""
     state = home.state()
     turning = state.turning
     if turning is None or not turning.done:
