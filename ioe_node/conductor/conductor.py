@@ -17,7 +17,15 @@ import trio
 from msgspec.structs import replace
 
 from ioe_node.clock import Clock
-from ioe_node.conductor import devices, keytree, leaving, owner_calls, recovery, succession
+from ioe_node.conductor import (
+    devices,
+    keytree,
+    leaving,
+    obedience,
+    owner_calls,
+    recovery,
+    succession,
+)
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home, State
@@ -209,7 +217,7 @@ class Conductor:
             [peer for peer, _ in bootstrap],
         )
         await nursery.start(self.meeting.run)
-        offer(owner_calls.OWNER_PROTOCOL, partial(owner_calls.answer, self))
+        offer(owner_calls.OWNER_PROTOCOL, partial(obedience.answer, self))
         offer("/ioe/pairing/1", _no_pairing) if self.role != "unowned" else self._await_owner()
 
     def _await_owner(self) -> None:

@@ -1,21 +1,18 @@
-"""What a device does at its owner's word, and at nobody else's.
+"""What an owner asks of its device, and what the device answers.
 
 One request and one answer a message, between the owner's node and the device's, outside any
 community: what it is about (keys, ownership, the machine itself) no zome can reach.  The transport
-has proved who asks.  An owner that took a new key is believed once the identity zome proves it.
+has proved who asks.
 """
 
 from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Meta, Struct
 
-from ioe_node.conductor import leaving, succession
 from ioe_node.conductor.invitation import INVITATION_BYTES_MAX
-from ioe_node.errors import Busy, CallError, NotTheOwner
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.action import Hash39
 from ioe_node.model.codec import Codec, encode
-from ioe_node.model.hashes import AGENT, check_hash
 
 if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
@@ -80,48 +77,6 @@ Request = Release | Rotate | SetPolicy | ShowInvitations
 Answer = Done | Owes | Shown | Succeeded
 requests: Codec[Request] = Codec(Request, "owner's request", MESSAGE_BYTES_MAX)
 answers: Codec[Answer] = Codec(Answer, "device's answer", MESSAGE_BYTES_MAX)
-
-
-async def answer(conductor: "Conductor", peer: AgentPubKey, data: bytes) -> bytes:
-    """The answer to one request; raises `NotTheOwner`, `Malformed` or `Busy`."""
-    if conductor.role != "device":
-        raise NotTheOwner("this node is nobody's device")
-    owner = conductor.keystore.secrets["owner"]
-    if peer in conductor.predecessors:
-        return encode(Succeeded(owner))
-    if peer != owner:
-        raise NotTheOwner("this device answers its owner only")
-    request = requests.decode(data)
-    try:
-        return encode(await _answer(conductor, request))
-    except CallError as error:
-        raise Busy(str(error)) from None
-
-
-async def _answer(conductor: "Conductor", request: Request) -> Answer:
-    match request:
-        case Release():
-            return await _release(conductor, request)
-        case Rotate():
-            succession.turn(conductor, succession.next_device_seed(conductor.keystore.secrets))
-        case SetPolicy():
-            conductor.policy_received(request.policy)
-        case ShowInvitations():
-            return Shown(await succession.owners_invitations(conductor))
-    return Done()
-
-
-async def _release(conductor: "Conductor", request: Release) -> Done | Owes:
-    if request.buyer is not None:
-        check_hash(request.buyer, AGENT)
-    if await leaving.let_go_to(conductor) != (True, request.buyer):
-        raise Busy("the chains do not say so, or not here yet; try again")
-    for cell in conductor.cells.values():
-        owed = -(await cell.call("currency", "balance", {}))["balance_micro"]
-        if owed > 0:
-            return Owes(cell.space.dna, owed)
-    leaving.leave(conductor, request.buyer)
-    return Done()
 
 
 async def ask(conductor: "Conductor", device: AgentPubKey, request: Request) -> Answer:

@@ -19,7 +19,6 @@ from ioe_node.conductor.invitation import Invitation
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.errors import Busy, CallError, IoeError
 from ioe_node.hdi import (
-    ActionHash,
     AgentPubKey,
     Consent,
     Invalid,
@@ -152,16 +151,16 @@ async def settle_in(conductor: "Conductor", cell: "Cell") -> None:
     if conductor.role == "device":
         await leaving.until_done(_acknowledge, conductor, cell)
     before = next((b for b in conductor.home.state().before if b.network == cell.space.dna), None)
-    follows = None
-    if before is not None:
-        follows = await leaving.until_done(_follow, conductor, cell, before)
     if conductor.role == "owner":
-        await leaving.until_done(_name_holders, conductor, cell, before, follows)
+        await leaving.until_done(_name_holders, conductor, cell, before)
+    if before is None:
+        return
+    if before.close is not None:
+        await leaving.until_done(_open, cell, before.agent, before.close)
     state = conductor.home.state()
-    if before is not None:
-        left = tuple(each for each in state.before if each != before)
-        conductor.home.keep(replace(state, before=left))
-    if not conductor.home.state().before:
+    left = tuple(each for each in state.before if each != before)
+    conductor.home.keep(replace(state, before=left))
+    if not left:
         conductor.holder = None
 
 
@@ -172,39 +171,35 @@ async def _acknowledge(conductor: "Conductor", cell: "Cell") -> None:
         raise Busy("our owner has not enrolled us yet")
 
 
-async def _follow(conductor: "Conductor", cell: "Cell", before: Before) -> bytes:
-    """The action by which our chain follows the one before it."""
-    if before.close is None:
-        return await _revoke(conductor, cell, before)
+async def _open(cell: "Cell", agent: bytes, close: bytes) -> None:
+    """Say whose chain ours continues."""
     space = cell.space
-    opened = [r.action for r in space.store.chain(space.agent, 0, OPENED_WITHIN_ACTIONS)]
+    opened = [record.action for record in space.store.chain(space.agent, 0, OPENED_WITHIN_ACTIONS)]
     if not any(isinstance(action, OpenChain) for action in opened):
-        payload = {"prev_target": before.agent, "close_hash": before.close}
-        await cell.call("identity", "open", payload)
-    return before.close
+        await cell.call("identity", "open", {"prev_target": agent, "close_hash": close})
 
 
-async def _revoke(conductor: "Conductor", cell: "Cell", before: Before) -> bytes:
-    """Shut out whoever holds the key that was ours."""
-    said = await cell.call("identity", "keyset", {})
-    if said is not None and said["follows"] is not None:
-        return bytes(said["follows"])
-    payload = {"agent": before.agent, "successor": cell.space.agent, "reason": "recovered"}
-    return ActionHash(await deed(conductor, cell, "revoke", payload))
+async def _name_holders(conductor: "Conductor", cell: "Cell", before: Before | None) -> None:
+    """Name the key-holders of our identity: those who were, or the one that our words give.
 
-
-async def _name_holders(
-    conductor: "Conductor", cell: "Cell", before: Before | None, follows: bytes | None
-) -> None:
-    """Name the key-holders of our identity: those who were, or the one that our words give."""
+    A key that others may hold is revoked first.
+    """
     if await cell.call("identity", "keyset", {}) is not None:
         return
-    held = None
+    holders: dict[str, Any] = {
+        "threshold": 1,
+        "keys": [conductor.keystore.secrets["revocation_key"]],
+    }
     if before is not None:
         held = await cell.call("identity", "keyset", {"agent": before.agent})
-    ours = {"threshold": 1, "keys": [conductor.keystore.secrets["revocation_key"]]}
-    named = ours if held is None else {"threshold": held["threshold"], "keys": held["keys"]}
-    await deed(conductor, cell, "set_keyset", {**named, "follows": follows})
+        if held is not None:
+            holders = {"threshold": held["threshold"], "keys": held["keys"]}
+        follows = before.close
+        if follows is None:
+            ended = {"agent": before.agent, "successor": cell.space.agent, "reason": "recovered"}
+            follows = await deed(conductor, cell, "revoke", ended)
+        holders["follows"] = follows
+    await deed(conductor, cell, "set_keyset", holders)
 
 
 async def deed(conductor: "Conductor", cell: "Cell", name: str, payload: dict[str, Any]) -> Any:
