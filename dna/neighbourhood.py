@@ -21,9 +21,9 @@ class Properties:
     """What a community fixes for all its members.
 
     `stewards` may invite, and `recovery` names the key-holders of each, in the same order, by
-    their digest (empty for none; `()` for none at all); `interval_us` is the settlement period; `price_bp` is what a kWh costs, in basis points of a credit;
-    `credit_limit_micro` is how far below zero a member may go; `power_milli_w_max` is the
-    largest connection's rating.
+    their digest (empty for none; `()` for none at all); `interval_us` is the settlement period;
+    `price_bp` is what a kWh costs, in basis points of a credit; `credit_limit_micro` is how far
+    below zero a member may go; `power_milli_w_max` is the largest connection's rating.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()

@@ -89,6 +89,7 @@ __all__ = [
     "Malformed",
     "Missing",
     "Network",
+    "OpenChain",
     "OpenOp",
     "Party",
     "Timestamp",

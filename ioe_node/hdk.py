@@ -126,8 +126,8 @@ class Host(Protocol):
     async def open_chain(self, prev_target: AgentPubKey, close_hash: ActionHash) -> ActionHash:
         """Stage that our chain continues the one that `close_hash` closed."""
 
-    async def closing(self, agent: AgentPubKey) -> Found | None:
-        """The action that closed an agent's chain; None while it can go on, or is not known."""
+    async def newest(self, agent: AgentPubKey) -> Found | None:
+        """The newest action of a chain as it is known; None when none of it can be reached."""
 
     async def get(self, action: ActionHash) -> Found | None:
         """A record, from here or from an authority, checked; None if nobody has it."""

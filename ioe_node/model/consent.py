@@ -9,6 +9,7 @@ for nothing else, and for nothing once another keyset is in force.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import DnaHash
@@ -40,7 +41,7 @@ def holders_fault(holders: KeyHolders) -> str | None:
     keys = holders.keys
     if not 1 <= len(keys) <= KEYS_MAX or any(len(key) != KEY_BYTES for key in keys):
         return f"key-holders have 1 to {KEYS_MAX} keys of {KEY_BYTES} bytes"
-    if any(first >= second for first, second in zip(keys, keys[1:], strict=False)):
+    if any(first >= second for first, second in pairwise(keys)):
         return "key-holders' keys are in ascending order, each once"
     if not 1 <= holders.threshold <= len(keys):
         return "a threshold of at least one key and at most all of them"
@@ -74,9 +75,7 @@ def agreed(holders: KeyHolders, consents: Sequence[Consent], message: bytes) -> 
     return all(verify(holders.keys[c.index], message, c.signature) for c in consents)
 
 
-def merge(
-    holders: KeyHolders, message: bytes, consents: Sequence[Consent]
-) -> tuple[Consent, ...]:
+def merge(holders: KeyHolders, message: bytes, consents: Sequence[Consent]) -> tuple[Consent, ...]:
     """Those that fit, each once and in order: partial signatures that were gathered apart."""
     fit: dict[int, Consent] = {}
     for consent in consents:

@@ -176,15 +176,13 @@ class CallHost:
     async def open_chain(self, prev_target: AgentPubKey, close_hash: ActionHash) -> ActionHash:
         return await self._stage(OpenChain, prev_target=prev_target, close_hash=close_hash)
 
-    async def closing(self, agent: AgentPubKey) -> Found | None:
-        head = self._overlay.head(agent)
-        if head is not None and head.closed:
+    async def newest(self, agent: AgentPubKey) -> Found | None:
+        here = agent in (self.space.agent, *self.local) or self.space.is_authority(agent)
+        head = self._overlay.head(agent) if here else None
+        if head is not None:
             return await self.get(head.hash)
-        if agent in (self.space.agent, *self.local) or self.space.is_authority(agent):
-            return None
         chain = await read_whole_chain(self.space, agent)
-        closed = chain and isinstance(chain[-1].action, CloseChain)
-        return self.space.rules.found(chain[-1]) if closed else None
+        return self.space.rules.found(chain[-1]) if chain else None
 
     async def _must(self, action: ActionHash) -> Found:
         found = await self.get(action)

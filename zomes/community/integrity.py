@@ -161,7 +161,7 @@ def _recovery_fault(place: Place, voucher: Voucher, signed: SignedVoucher) -> st
 
 def _after(place: Place, voucher: Voucher) -> Place:
     """Where the agent that a sound voucher admits stands."""
-    if voucher.role == SUCCESSOR:
+    if voucher.role == "successor":
         return Place(voucher.agent, place.rank, place.sponsor, voucher.recovery)
     sponsor = voucher.agent if place.rank == "steward" else place.sponsor
     return Place(voucher.agent, voucher.role, sponsor, voucher.recovery)
