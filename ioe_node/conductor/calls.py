@@ -7,6 +7,17 @@ from ioe_node.conductor import communities, devices
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.conductor import Conductor
 from ioe_node.conductor.invitation import parse_invitation
+from ioe_node.conductor.key_calls import (
+    device_accept,
+    device_rotate,
+    key_ask,
+    key_do,
+    key_history,
+    key_recover,
+    key_rotate,
+    key_show,
+    key_sign,
+)
 from ioe_node.conductor.peer_calls import peers_list, warrant_list, warrant_show
 from ioe_node.errors import CallError, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
@@ -33,7 +44,11 @@ def _call(function: Call) -> Call:
     return function
 
 
-for _each in (peers_list, warrant_list, warrant_show):
+for _each in (
+    *(peers_list, warrant_list, warrant_show),
+    *(key_show, key_history, key_rotate, key_recover, key_ask, key_sign, key_do),
+    *(device_accept, device_rotate),
+):
     _call(_each)
 
 

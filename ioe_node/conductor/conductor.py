@@ -28,7 +28,7 @@ from ioe_node.conductor import (
 )
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.control import serve_control
-from ioe_node.conductor.home import Home, State
+from ioe_node.conductor.home import Home
 from ioe_node.conductor.invitation import Invitation, decode_invitation, known_dnas
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.signals import Signals
@@ -243,9 +243,8 @@ class Conductor:
         invitation.definition(self.known)
         state = self.home.state()
         network = invitation.dna_hash
-        cells, unbegun = (invitation.encoded(),), (network,)
-        before = tuple(each for each in state.before if each.network == network)
-        self.home.keep(State(cells=cells, unbegun=unbegun, before=before, used=True))
+        # What a sale has left stands until the keys are kept: a crash before that changes nothing.
+        self.home.keep(replace(state, cells=(invitation.encoded(),), unbegun=(network,)))
         secrets = {
             **self.keystore.secrets,
             "device": grant.device_seed,

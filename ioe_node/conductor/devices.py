@@ -5,12 +5,13 @@ seed gives; the device makes itself that key, joins, and acknowledges its owner.
 """
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
 from msgspec.structs import replace
 
-from ioe_node.conductor import communities, keytree
+from ioe_node.conductor import communities, keytree, owner_calls
 from ioe_node.conductor.home import Pending
 from ioe_node.config import Device
 from ioe_node.drivers.poller import Poller
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 ENROL_RETRY_S = 1.0
+DEVICES_SEARCHED_MAX = 256
+GENERATIONS_SEARCHED_MAX = 16
 
 
 async def claim(
@@ -72,10 +75,43 @@ async def _fresh_seed(conductor: "Conductor") -> bytes:
         home.keep(replace(state, next_device=state.next_device + 1))
         portfolio = conductor.keystore.secrets["portfolio"]
         seed = keytree.device_seed(portfolio, state.next_device)
-        payload = {"agent": keytree.device_agent(seed)}
-        cells = list(conductor.cells.values())
-        if not any([await cell.call("identity", "history", payload) for cell in cells]):
+        agent, cells = keytree.device_agent(seed), list(conductor.cells.values())
+        if not any([agent in await cell.call("identity", "enrolled", {}) for cell in cells]):
             return seed
+
+
+async def rotate(conductor: "Conductor", cell: "Cell", device: AgentPubKey) -> AgentPubKey:
+    """Have a device of ours take its next key, and enrol that; the new key.
+
+    The next key is enrolled as soon as it is seen, so it is on our disk before the device is told.
+    """
+    agent = await trio.to_thread.run_sync(_next_of, conductor.keystore.secrets, device)
+    for each in await cell.call("identity", "portfolio", {}):
+        if each["device"] == device:
+            pending = Pending(cell.space.dna, agent, each["kind"], each["name"])
+            state = conductor.home.state()
+            if pending not in state.pending:
+                conductor.home.keep(replace(state, pending=(*state.pending, pending)))
+    await owner_calls.ask(conductor, device, owner_calls.Rotate())
+    return agent
+
+
+def _next_of(secrets: Mapping[str, bytes], device: AgentPubKey) -> AgentPubKey:
+    """The key that follows a device's, found by the seeds that we may have given it."""
+    for number in range(DEVICES_SEARCHED_MAX):
+        seed = keytree.device_seed(secrets["portfolio"], number)
+        for generation in range(GENERATIONS_SEARCHED_MAX):
+            if keytree.device_agent(seed, generation) == device:
+                return keytree.device_agent(seed, generation + 1)
+    raise CallError("our words did not give that device its key; release it and claim it again")
+
+
+async def enrol_again(cell: "Cell") -> None:
+    """Say of every device of ours that it is our present key's, and not only an earlier one's."""
+    for each in await cell.call("identity", "portfolio", {}):
+        if each["enrolled_by"] != cell.space.agent:
+            payload = {name: each[name] for name in ("device", "kind", "name")}
+            await cell.call("identity", "enrol", payload)
 
 
 def _forget(conductor: "Conductor", pending: Pending) -> None:

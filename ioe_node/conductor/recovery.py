@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 5.0
 DEVICES_KNOWN_MAX = 256
 DEVICE_GENERATIONS_KNOWN_MAX = 4
-OWNER_SECRETS = ("agent", "authorisation", "portfolio", "revocation_key", "generation")
 
 
 def devices_of(portfolio: bytes) -> frozenset[AgentPubKey]:
@@ -61,6 +60,12 @@ async def _ask(conductor: "Conductor", device: AgentPubKey) -> None:
             await communities.join_again(conductor, decode_invitation(data))
 
 
+def check_root(conductor: "Conductor", root: bytes) -> None:
+    """Raise `CallError` unless these words are this node's."""
+    if keytree.portfolio_seed(root) != conductor.keystore.secrets["portfolio"]:
+        raise CallError("these are the words of another identity than this node's")
+
+
 async def recover(conductor: "Conductor", root: bytes) -> dict[str, object]:
     """Take our next key and have it revoke the one that a lost machine holds.
 
@@ -69,8 +74,7 @@ async def recover(conductor: "Conductor", root: bytes) -> dict[str, object]:
     """
     secrets = conductor.keystore.secrets
     generation = keytree.generation_of(secrets)
-    if keytree.owner_secrets(root, generation) != {k: secrets[k] for k in OWNER_SECRETS}:
-        raise CallError("these are the words of another identity than this node's")
+    check_root(conductor, root)
     if conductor.succeeded_by is not None:
         generation = await trio.to_thread.run_sync(_generation, root, conductor.succeeded_by)
         await trio.to_thread.run_sync(

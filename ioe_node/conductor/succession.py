@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec.structs import replace
 
-from ioe_node.conductor import communities, keytree, leaving
+from ioe_node.conductor import communities, devices, keytree, leaving
 from ioe_node.conductor.home import Before, Home, Turning
 from ioe_node.conductor.invitation import Invitation
 from ioe_node.conductor.keystore import Keystore
@@ -157,6 +157,8 @@ async def settle_in(conductor: "Conductor", cell: "Cell") -> None:
         return
     if before.close is not None:
         await leaving.until_done(_open, cell, before.agent, before.close)
+    if conductor.role == "owner":
+        await leaving.until_done(devices.enrol_again, cell)
     state = conductor.home.state()
     left = tuple(each for each in state.before if each != before)
     conductor.home.keep(replace(state, before=left))

@@ -1,0 +1,141 @@
+"""What the control socket does with keys and owners: shown, renewed, recovered, given up."""
+
+from typing import TYPE_CHECKING, Any
+
+from ioe_node.conductor import communities, consents, devices, keytree, recovery, succession
+from ioe_node.errors import CallError
+from ioe_node.hdi import AgentPubKey
+from ioe_node.model.hashes import AGENT, CORE, check_hash
+from ioe_node.model.signing import Signer
+
+if TYPE_CHECKING:
+    from ioe_node.conductor.cell import Cell
+    from ioe_node.conductor.conductor import Conductor
+
+
+async def key_show(conductor: "Conductor") -> dict[str, Any]:
+    """Our key, its generation, and who holds keys for us in each community."""
+    _owner_only(conductor)
+    secrets = conductor.keystore.secrets
+    return {
+        "agent": conductor.signer().agent,
+        "generation": keytree.generation_of(secrets),
+        "holder_key": Signer(secrets["authorisation"]).agent[CORE],
+        "words_key": secrets["revocation_key"],
+        "recovery": communities.recovery_digest(conductor),
+        "succeeded_by": conductor.succeeded_by,
+        "turning": conductor.home.state().turning is not None,
+        "communities": [
+            {
+                "community": cell.space.rules.definition.seed,
+                "keyset": await cell.call("identity", "keyset", {}),
+            }
+            for cell in conductor.cells.values()
+        ],
+    }
+
+
+def _owner_only(conductor: "Conductor") -> None:
+    if conductor.role != "owner":
+        raise CallError("only an owner's node does that; a device's keys are its owner's affair")
+
+
+async def key_history(
+    conductor: "Conductor", agent: bytes, community: str | None = None
+) -> list[dict[str, Any]]:
+    """Every key that an identity has had, oldest first."""
+    check_hash(agent, AGENT)
+    found: list[dict[str, Any]] = await conductor.cell(community).call(
+        "identity", "history", {"agent": agent}
+    )
+    return found
+
+
+async def key_rotate(conductor: "Conductor", root: bytes) -> dict[str, Any]:
+    """Take our next key, by the words; or go on with what a crash has interrupted."""
+    _owner_only(conductor)
+    recovery.check_root(conductor, root)
+    conductor.holder = Signer(keytree.revocation_seed(root))
+    generation = keytree.generation_of(conductor.keystore.secrets)
+    if conductor.home.state().before:
+        return {"agent": conductor.signer().agent, "generation": generation}
+    seed = keytree.owner_agent_seed(root, generation + 1)
+    return {"agent": succession.turn(conductor, seed), "generation": generation + 1}
+
+
+async def key_recover(conductor: "Conductor", root: bytes) -> dict[str, Any]:
+    """Shut out whoever holds the machine that we have lost."""
+    _owner_only(conductor)
+    return await recovery.recover(conductor, root)
+
+
+async def key_ask(
+    conductor: "Conductor", deed: str, payload: dict[str, Any], community: str | None = None
+) -> dict[str, Any]:
+    """A request to the key-holders of a deed of ours, as a file; nobody may have to be asked."""
+    _owner_only(conductor)
+    if deed in ("offer", "release", "revoke") and community is None:
+        which = AgentPubKey(payload.get("device") or payload.get("agent") or b"")
+        community = (await _cell_of(conductor, which)).space.rules.definition.seed
+    return _shown(await consents.ask(conductor, deed, payload, community))
+
+
+async def key_sign(
+    conductor: "Conductor", request: bytes, root: bytes | None = None
+) -> dict[str, Any]:
+    """The same file with our consent."""
+    _owner_only(conductor)
+    asked = consents.from_file(request)
+    return _shown(consents.signed(asked, consents.signers_of(conductor, root)))
+
+
+async def key_do(conductor: "Conductor", request: bytes) -> dict[str, Any]:
+    """Do a deed of ours that has all the consents that it takes."""
+    _owner_only(conductor)
+    return {"action": await consents.do(conductor, consents.from_file(request))}
+
+
+def _shown(request: consents.ConsentRequest) -> dict[str, Any]:
+    return {
+        "file": consents.to_file(request),
+        "community": request.community,
+        "keys": list(request.keys),
+        "threshold": request.threshold,
+        "signed": [request.keys[each.index] for each in request.consents],
+        "enough": request.enough,
+        "content": consents.content_of(request) if request.message else {},
+    }
+
+
+async def _cell_of(conductor: "Conductor", device: AgentPubKey) -> "Cell":
+    """The community in which a device is ours; raises `CallError`."""
+    check_hash(device, AGENT)
+    for cell in list(conductor.cells.values()):
+        if device in [each["device"] for each in await cell.call("identity", "portfolio", {})]:
+            return cell
+    raise CallError("that is no device of ours; see 'ioe device list'")
+
+
+async def device_accept(
+    conductor: "Conductor", seller: bytes, device: bytes | None = None
+) -> list[dict[str, Any]]:
+    """Accept what a seller offers us: one device, or all of them."""
+    _owner_only(conductor)
+    check_hash(seller, AGENT)
+    accepted = []
+    for cell in list(conductor.cells.values()):
+        for offer in await cell.call("identity", "offers_to_us", {"seller": seller}):
+            if offer["accepted"] or device not in (None, offer["device"]):
+                continue
+            await cell.call("identity", "accept", {"offer": offer["offer"]})
+            accepted.append({"device": offer["device"], "offer": offer["offer"]})
+    if not accepted:
+        raise CallError("nothing is offered to us there; the seller runs 'ioe device transfer'")
+    return accepted
+
+
+async def device_rotate(conductor: "Conductor", device: bytes) -> dict[str, Any]:
+    """Have a device of ours take its next key."""
+    _owner_only(conductor)
+    agent = AgentPubKey(device)
+    return {"device": await devices.rotate(conductor, await _cell_of(conductor, agent), agent)}
