@@ -65,3 +65,71 @@ async def test_a_released_device_is_as_new_and_anybodys(
     await owner.call("device_claim", device=roof.agent, code=roof.conductor.code)
     await owns(owner, "roof")
     assert roof.agent != old
+
+
+async def test_a_sold_device_goes_to_its_buyer_and_to_nobody_else(
+    claimed: Any, street: Any, autojump: Any
+) -> None:
+    seller, roof = await claimed()
+    buyer = await joined(street, seller, "buyer", b"b" * 32)
+    old = roof.agent
+    await deed(seller, "offer", device=old, buyer=buyer.agent)
+    await trio.sleep(40)
+    assert roof.conductor.role == "device", "an offer that nobody accepts changes nothing"
+    await buyer.call("device_accept", seller=seller.agent)
+    await unowned(roof)
+    await owns(seller)
+    assert roof.home.state().buyer == buyer.agent
+    for _ in range(2):
+        await seller.until(lambda found: found["near"], "device_list")
+        with pytest.raises(PairingRefused, match="only its buyer"):
+            await seller.call("device_claim", device=roof.agent, code=roof.conductor.code)
+        await roof.stop()
+        await roof.start()
+    await buyer.until(lambda found: found["near"], "device_list")
+    await buyer.call("device_claim", device=roof.agent, code=roof.conductor.code)
+    await owns(buyer, "roof")
+    found = await buyer.until(lambda found: len(found) == 2, "key_history", agent=roof.agent)
+    assert [(each["agent"], each["how"]) for each in found] == [
+        (old, "sold"),
+        (roof.agent, "in use"),
+    ]
+    for request in (owner_calls.Release(None), owner_calls.Rotate(), owner_calls.ShowInvitations()):
+        with pytest.raises(Refused, match="its owner only"):
+            await owner_calls.ask(seller.conductor, roof.agent, request)
+    with pytest.raises(CallError):
+        await deed(seller, "release", device=roof.agent)
+    with pytest.raises(CallError):
+        await deed(seller, "revoke", agent=roof.agent)
+
+
+async def test_a_devices_balance_is_settled_before_it_goes(
+    claimed: Any, street: Any, autojump: Any
+) -> None:
+    owner, roof = await claimed()
+    other = await joined(street, owner, "other", b"o" * 32)
+
+    async def balance(node: Any) -> int:
+        found = await node.call("zome_call", zome="currency", function="balance", payload={})
+        return int(found["balance_micro"])
+
+    async def pay(payer: Any, payee: Any, amount: int) -> None:
+        terms = {"payee": payee.agent, "amount_micro": amount}
+        await payer.call("zome_call", zome="currency", function="pay", payload=terms)
+
+    await other.until(lambda found: len(found["communities"][0]["peers"]) == 2)
+    await pay(roof, other, 5_000_000)
+    assert await balance(roof) == -5_000_000
+    await deed(owner, "release", device=roof.agent)
+    await unowned(roof)
+    await owns(owner)
+    assert await balance(owner) == -5_000_000
+
+    await owner.until(lambda found: found["near"], "device_list")
+    await owner.call("device_claim", device=roof.agent, code=roof.conductor.code)
+    await owns(owner, "roof")
+    await pay(other, roof, 3_000_000)
+    await deed(owner, "release", device=roof.agent)
+    await unowned(roof)
+    assert await balance(owner) == -2_000_000
+    assert await balance(other) == 2_000_000

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from ioe_node.hdi import Consent, Timestamp
-from ioe_node.hdk import ActionHash, AgentPubKey, CoordinatorZome, DnaHash, Found, Host
+from ioe_node.hdk import ActionHash, AgentPubKey, CoordinatorZome, Found, Host
 from zomes.identity import deeds
 from zomes.identity import history as reading
 from zomes.identity.integrity import (
@@ -231,7 +231,7 @@ async def _no_more_at_work(host: Host, device: AgentPubKey) -> None:
 
 
 @zome.function
-async def close(host: Host, new_target: AgentPubKey | DnaHash | None = None) -> ActionHash:
+async def close(host: Host, new_target: AgentPubKey | None = None) -> ActionHash:
     """End our chain in favour of our next key, of our buyer, or of nobody."""
     await _no_more_at_work(host, host.agent_info().agent)
     return await host.close_chain(new_target)
