@@ -18,7 +18,7 @@ from ioe_node.conductor.key_calls import (
     key_show,
     key_sign,
 )
-from ioe_node.conductor.peer_calls import peers_list, warrant_list, warrant_show
+from ioe_node.conductor.peer_calls import peers_list, role_of, warrant_list, warrant_show
 from ioe_node.errors import CallError, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import Create, Update
@@ -63,7 +63,7 @@ async def _community(cell: Cell) -> dict[str, Any]:
     return {
         "community": space.rules.definition.seed,
         "dna": space.dna,
-        "steward": space.agent in space.rules.definition.properties.stewards,
+        "steward": role_of(space, space.agent) == "steward",
         "peers": space.others(),
         "actions": next_seq,
         "unpublished": sum(max(0, next_seq - space.store.next_for(peer)) for peer in authorities),

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from ioe_node.conductor import communities, devices, keytree, leaving
 from ioe_node.conductor.home import Before, Home, Turning
-from ioe_node.conductor.invitation import Invitation
+from ioe_node.conductor.invitation import BOOTSTRAP_MAX, Invitation
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.errors import Busy, CallError, IoeError
 from ioe_node.hdi import (
@@ -102,7 +102,17 @@ def _succeeding(conductor: "Conductor", invitation: Invitation, agent: AgentPubK
     verdict = definition.admits(agent, proof)
     if isinstance(verdict, Invalid):
         raise CallError(f"'{invitation.seed}' would not have our next key: {verdict.reason}")
-    return replace(invitation, proof=proof)
+    return replace(invitation, proof=proof, bootstrap=_known(conductor, invitation))
+
+
+def _known(conductor: "Conductor", invitation: Invitation) -> tuple[str, ...]:
+    """Whom our next key is to meet first: the new chain's disk knows nobody."""
+    cell = conductor.cells.get(invitation.dna_hash)
+    met = []
+    if cell is not None:
+        book = cell.space.peers
+        met = [join_address(p, a) for p in cell.space.others() for a in book.addresses(p)[:1]]
+    return tuple(dict.fromkeys((*met, *invitation.bootstrap)))[:BOOTSTRAP_MAX]
 
 
 async def finish(conductor: "Conductor") -> None:

@@ -14,7 +14,7 @@ import trio.testing
 from ioe_node.clock import Clock
 from ioe_node.conductor import calls, keytree
 from ioe_node.conductor.conductor import Conductor
-from ioe_node.conductor.home import Home
+from ioe_node.conductor.home import Home, State
 from ioe_node.conductor.keystore import MINIMAL, Keystore
 from ioe_node.config import parse_config
 from ioe_node.model.signing import Signer
@@ -120,6 +120,13 @@ class Street:
 
     def _network_table(self) -> str:
         return f"[network]\nbootstrap = {self._bootstrap}\n".replace("'", '"')
+
+    async def recovered(self, root: bytes, device: Node) -> Node:
+        """An owner's new machine, from the words alone; it is told where a device is."""
+        home = self._home("again", keytree.owner_secrets(root))
+        home.keep(State(recovering=True))
+        line = join_address(device.conductor.signer().agent, "/ip4/127.0.0.1/tcp/1")
+        return await Node(self, home, f'role = "owner"\n[network]\nbootstrap = ["{line}"]').start()
 
     async def owner(self, name: str = "owner", root: bytes = b"r" * 32) -> Node:
         home = self._home(name, keytree.owner_secrets(root))

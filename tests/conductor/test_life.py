@@ -155,3 +155,77 @@ async def test_a_devices_balance_is_settled_before_it_goes(
     await unowned(roof)
     assert await balance(owner) == -2_000_000
     assert await balance(other) == 2_000_000
+
+
+async def test_a_device_takes_its_next_key_and_stays_its_owners(
+    claimed: Any, street: Any, autojump: Any
+) -> None:
+    owner, roof = await claimed()
+    old = roof.agent
+    made = await owner.call("device_rotate", device=old)
+    await roof.until(lambda found: found["agent"] == made["device"] != old)
+    await owns(owner, "roof")
+    found = await owner.until(lambda found: len(found) == 2, "key_history", agent=old)
+    assert [(each["agent"], each["how"]) for each in found] == [
+        (old, "rotated"),
+        (roof.agent, "in use"),
+    ]
+    await roof.until(bool, "zome_call", zome="metering", function="history", payload={})
+    assert roof.home.state().before == ()
+    await roof.stop()
+    await roof.start()
+    assert roof.agent == made["device"]
+
+
+async def test_an_owner_takes_the_next_key_with_all_devices_and_rights(
+    claimed: Any, street: Any, autojump: Any
+) -> None:
+    owner, roof = await claimed()
+    old = owner.agent
+    with pytest.raises(CallError, match="another identity"):
+        await owner.call("key_rotate", root=b"x" * 32)
+    made = await owner.call("key_rotate", root=ROOT)
+    await owner.until(lambda found: found["agent"] == made["agent"] != old)
+    await owns(owner, "roof")
+    await roof.until(lambda found: found["owner"] == owner.agent)
+    found = await owner.until(lambda found: len(found) == 2, "key_history", agent=old)
+    assert [each["how"] for each in found] == ["rotated", "in use"]
+    (shown,) = (await owner.call("key_show"))["communities"]
+    assert shown["keyset"]["follows"] is not None
+    assert owner.conductor.holder is None
+    (community,) = await owner.call("community_list")
+    guest = await joined(street, owner, "guest", b"g" * 32)
+    assert guest.agent in (await owner.call("status"))["communities"][0]["peers"]
+    await owner.stop()
+    await owner.start()
+    await deed(owner, "release", device=roof.agent)
+    await unowned(roof)
+
+
+async def test_an_owner_comes_back_from_the_words_and_shuts_the_lost_machine_out(
+    claimed: Any, street: Any, autojump: Any
+) -> None:
+    owner, roof = await claimed()
+    old = owner.agent
+    await owner.stop()
+    again = await street.recovered(ROOT, roof)
+    await owns(again, "roof")
+    assert again.agent == old
+    (community,) = await again.call("community_list")
+    assert community["steward"]
+    made = await again.call("key_recover", root=ROOT)
+    await again.until(lambda found: found["agent"] == made["agent"] != old)
+    await owns(again, "roof")
+    await roof.until(lambda found: found["owner"] == again.agent)
+    found = await again.until(lambda found: len(found) == 2, "key_history", agent=old)
+    assert [each["how"] for each in found] == ["revoked", "in use"]
+
+    await owner.start()
+    await owner.until(lambda found: found["communities"] and found["communities"][0]["refused_by"])
+    with pytest.raises(IoeError):
+        await deed(owner, "release", device=roof.agent)
+    for request in (owner_calls.Release(None), owner_calls.Rotate(), owner_calls.ShowInvitations()):
+        told = await owner_calls.ask(owner.conductor, roof.agent, request)
+        assert told == owner_calls.Succeeded(again.agent)
+    await deed(again, "release", device=roof.agent)
+    await unowned(roof)
