@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from ioe_node.cli import chain, community, credit, data, device, meter, node, peers, warrant
+from ioe_node.cli import chain, community, credit, data, device, key, meter, node, peers, warrant
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -41,6 +41,7 @@ cli.add_command(node.run)
 cli.add_command(node.status)
 cli.add_command(node.signals)
 cli.add_command(device.device)
+cli.add_command(key.key)
 cli.add_command(meter.meter)
 cli.add_command(credit.credit)
 cli.add_command(chain.chain)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from ioe_node.conductor.cell import Cell
     from ioe_node.conductor.conductor import Conductor
 
+MERGED_MAX = 64
+
 
 async def key_show(conductor: "Conductor") -> dict[str, Any]:
     """Our key, its generation, and who holds keys for us in each community."""
@@ -87,6 +89,13 @@ async def key_sign(
     _owner_only(conductor)
     asked = consents.from_file(request)
     return _shown(consents.signed(asked, consents.signers_of(conductor, root)))
+
+
+async def key_merge(conductor: "Conductor", requests: list[bytes]) -> dict[str, Any]:
+    """One file with the consents of several, which are of one deed."""
+    if not 1 <= len(requests) <= MERGED_MAX:
+        raise CallError(f"at most {MERGED_MAX} files are put together at once")
+    return _shown(consents.merged([consents.from_file(each) for each in requests]))
 
 
 async def key_do(conductor: "Conductor", request: bytes) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def take_next_key(home: Home, keystore: Keystore) -> None:
         secrets["generation"] = turning.generation.to_bytes(keytree.GENERATION_BYTES, "big")
         keystore.replace(secrets)
     unbegun = tuple(each.network for each in state.before)
-    home.keep(replace(state, cells=turning.cells, unbegun=unbegun, turning=None))
+    home.keep(replace(state, cells=turning.cells, unbegun=unbegun, turning=None, recovering=False))
 
 
 # -- what a chain says first ----------------------------------------------------------------------

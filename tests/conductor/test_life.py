@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import trio
 
-from ioe_node.conductor import keytree, owner_calls
+from ioe_node.conductor import owner_calls
 from ioe_node.conductor.home import State
-from ioe_node.errors import Busy, CallError, IoeError, PairingRefused, Refused, TransportError
+from ioe_node.errors import Busy, CallError, IoeError, PairingRefused, Refused
 
 CODE = "1234-5678"
 ROOT = b"r" * 32
@@ -46,7 +46,9 @@ async def unowned(roof: Any) -> None:
 async def sees(owner: Any, device: Any) -> None:
     """Wait until a device without an owner is heard of."""
     await owner.until(
-        lambda found: device.agent in [e["agent"] for e in found["near"] if e["state"] == "unowned"],
+        lambda found: (
+            device.agent in [e["agent"] for e in found["near"] if e["state"] == "unowned"]
+        ),
         "device_list",
     )
 
@@ -54,8 +56,9 @@ async def sees(owner: Any, device: Any) -> None:
 async def owns(owner: Any, *names: str) -> Any:
     """Wait until these are an owner's devices, by their word too."""
     return await owner.until(
-        lambda found: sorted(e["name"] for e in found["owned"] if e["acknowledged"])
-        == sorted(names),
+        lambda found: (
+            sorted(e["name"] for e in found["owned"] if e["acknowledged"]) == sorted(names)
+        ),
         "device_list",
     )
 
@@ -193,7 +196,6 @@ async def test_an_owner_takes_the_next_key_with_all_devices_and_rights(
     (shown,) = (await owner.call("key_show"))["communities"]
     assert shown["keyset"]["follows"] is not None
     assert owner.conductor.holder is None
-    (community,) = await owner.call("community_list")
     guest = await joined(street, owner, "guest", b"g" * 32)
     assert guest.agent in (await owner.call("status"))["communities"][0]["peers"]
     await owner.stop()
