@@ -22,6 +22,7 @@ OFFENCES = {
     "InvalidRecord": "published a record that breaks a rule of the community",
     "ChainFork": "signed two different actions at one place of its chain",
     "DoubleSeal": "sealed one action in two different bundles",
+    "Revoked": "been revoked, by its owner or its key-holders",
     "FalseWarrant": "accused another agent of what the rules allow",
 }
 

@@ -13,6 +13,7 @@ from ioe_node.model.warrant import (
     ChainFork,
     DoubleSeal,
     InvalidRecord,
+    Revoked,
     SignedWarrant,
     Warrant,
     decode_warrant,
@@ -20,7 +21,7 @@ from ioe_node.model.warrant import (
     open_warrant,
 )
 from ioe_node.plugins import load
-from ioe_node.workflows.integration import breaks_a_rule
+from ioe_node.workflows.integration import stands
 from ioe_node.workflows.space import Space
 
 if TYPE_CHECKING:
@@ -134,16 +135,26 @@ def _again(space: Space, signed: SignedWarrant) -> tuple[bool | None, str, Missi
     nothing = Missing(())
     try:
         _, warrant = open_warrant(signed)
-        if not isinstance(warrant, InvalidRecord):
+        if not isinstance(warrant, InvalidRecord | Revoked):
             return True, "both signatures are the accused's own; nothing else is needed", nothing
-        guilty = breaks_a_rule(space, warrant)
+        guilty = stands(space, warrant)
     except Malformed as error:
         return False, str(error), nothing
     if isinstance(guilty, Missing):
         return None, "what the record rests on is not here; it is being fetched, ask again", guilty
+    if isinstance(warrant, Revoked):
+        return _revoked_again(guilty)
     if guilty:
         return True, "the rules of this community, run again on the evidence, refuse it", nothing
     return False, "the rules of this community, run again on the evidence, find it valid", nothing
+
+
+def _revoked_again(ended: bool | None) -> tuple[bool | None, str, Missing]:
+    if ended is None:
+        return None, "what came after it is known here, and keeps it from counting", Missing(())
+    if ended:
+        return True, "the rules of this community let its author end that agent", Missing(())
+    return False, "by the rules of this community it ends nobody, or somebody else", Missing(())
 
 
 def _evidence(warrant: Warrant) -> tuple[list[dict[str, Any]], int]:
@@ -158,6 +169,8 @@ def _evidence(warrant: Warrant) -> tuple[list[dict[str, Any]], int]:
         case InvalidRecord():
             records = open_evidence(warrant)
             return [_action(records[-1])], len(records)
+        case Revoked():
+            return [_action(open_record(warrant.record))], 1
 
 
 def _sealed(data: bytes, proof: Proof) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from ioe_node.hdi import (
     CreateOp,
     DeleteOp,
     DnaHash,
+    Ended,
     EntryType,
     Found,
     Invalid,
@@ -192,6 +193,24 @@ class Rules:
         if declared is None or not declared.countersigned:
             return FOREIGN_SEAL if record.proof.cosignatures else None
         return countersign_fault(record, declared.decode(record.entry).parties)
+
+    def ended_by(self, record: Record) -> Ended | None:
+        """Whom a valid record ends, if it is a revocation."""
+        declared = self._revoking(record)
+        if declared is None or declared.ends is None or record.entry is None:
+            return None
+        return declared.ends(declared.decode(record.entry))
+
+    def overtaken(self, record: Record, ended: Ended, held: Held) -> bool:
+        """Whether what is known to have come after it keeps a revocation from being acted on."""
+        declared = self._revoking(record)
+        unless = None if declared is None else declared.ends_unless
+        later = None if unless is None else held.newest_of_type(ended.agent, unless)
+        return later is not None and later.action.action_seq > ended.last_seq
+
+    def _revoking(self, record: Record) -> EntryType | None:
+        action = record.action
+        return self.entry_types.get(action.entry_type) if isinstance(action, Create) else None
 
     def _run(self, record: Record, held: Held, sealed: bool) -> Verdict:
         action = record.action

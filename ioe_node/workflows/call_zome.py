@@ -40,6 +40,7 @@ from ioe_node.net.messages import CALL_DEPTH_MAX, Call
 from ioe_node.workflows import cascade
 from ioe_node.workflows.activity import read_chain, read_whole_chain
 from ioe_node.workflows.finality import certificate_of, finalise
+from ioe_node.workflows.integration import end_revoked
 from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.publish import throttle
@@ -358,12 +359,13 @@ async def call_zome(
     try:
         result = await invoke(host, zome, name, payload)
         if host.drafts:
-            await commit(space, host.drafts)
+            records = await commit(space, host.drafts)
     except (ValueError, TypeError) as error:
         raise CallError(f"{zome}.{name}: {error}") from error
     finally:
         host.let_go()
     if host.drafts:
+        await end_revoked(space, records)
         space.ring_publish()
         await throttle(space)
     for value in host.signals:

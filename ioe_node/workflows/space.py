@@ -98,6 +98,8 @@ class Space:
     warrants_bell: Bell = field(default_factory=Bell)
     integrated: trio.Event = field(default_factory=trio.Event)
     blocked: set[AgentPubKey] = field(default_factory=set)
+    ended: dict[AgentPubKey, int] = field(default_factory=dict)
+    """The last place that counts on the chain of each agent that is blocked as it was revoked."""
     admitted: dict[AgentPubKey, None] = field(default_factory=dict)
     named: dict[AgentPubKey, AgentPubKey | None] = field(default_factory=dict)
     """Who named each stranger to us, the oldest first."""
@@ -303,6 +305,12 @@ class Space:
             if agent not in self.admitted and self.peers.info_of(agent) is not None
         }
         return sorted(self.named)
+
+    def why_blocked(self, agent: AgentPubKey) -> str:
+        """What a blocked agent is told."""
+        if agent in self.ended:
+            return "your key was revoked in this network, by your owner or your key-holders"
+        return "you are warranted in this network"
 
     def block(self, agent: AgentPubKey) -> None:
         """A warrant convicts an agent: it counts for nothing from now on."""
