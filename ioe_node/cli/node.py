@@ -157,7 +157,9 @@ def init(
     An owner's root key is shown once as 24 words; whoever has them has everything, and this
     machine keeps less.  With --recover the words are asked for: the node then finds our devices
     near it, or by 'bootstrap' in the config, and through them our communities and chains; see
-    'ioe key recover --help' if the old machine may be in other hands.  The key store is sealed by a passphrase: typed, or from IOE_PASSPHRASE.  A device seals its own
+    'ioe key recover --help' if the old machine may be in other hands.
+
+    The key store is sealed by a passphrase: typed, or from IOE_PASSPHRASE.  A device seals its own
     with a random one beside it (file 'unlock'), since nobody is there to type.
     """
     home = Home(home_of(context))

@@ -1,7 +1,7 @@
 """Real conductors in one process: real files, sockets and threads; a network in memory."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from math import inf
 from pathlib import Path
 from random import Random
@@ -39,6 +39,10 @@ power_milli_w = -36000000
 """
 
 
+class Killed(Exception):
+    """See the fixture `killed`."""
+
+
 class Node:
     """One conductor that can be stopped and started again on its directory."""
 
@@ -62,12 +66,21 @@ class Node:
     async def _run(self, task_status: Any) -> None:
         self._ended = trio.Event()
         with trio.CancelScope() as self._scope:
-            await self.conductor.run(task_status)
+            try:
+                await self.conductor.run(task_status)
+            except* Killed:
+                with suppress(RuntimeError):  # it may have fallen over after its start
+                    task_status.started()
         self._ended.set()
 
     def end(self) -> None:
         """As if killed: nothing is awaited."""
         self._scope.cancel()
+
+    async def ended(self) -> None:
+        """Wait until it has fallen over."""
+        with trio.fail_after(120):
+            await self._ended.wait()
 
     async def stop(self) -> None:
         self.end()
@@ -142,6 +155,12 @@ class Street:
         home = self._home(folder, {"enrolment": folder.encode().ljust(32, b".")})
         table = DEVICE.format(kind="generator", name=name, driver=driver)
         return await Node(self, home, f'role = "device"\n{self._network_table()}{table}').start()
+
+
+@pytest.fixture
+def killed() -> type[Exception]:
+    """What a test raises where a node's process is to end."""
+    return Killed
 
 
 class JumpingClock:

@@ -1,12 +1,14 @@
 """A life from owner to owner: sold, released, renewed, revoked, recovered; and crashes between."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import trio
 
-from ioe_node.conductor import owner_calls
-from ioe_node.conductor.home import State
+from ioe_node.conductor import leaving, owner_calls
+from ioe_node.conductor.home import Home, State
+from ioe_node.conductor.keystore import Keystore
 from ioe_node.errors import Busy, CallError, IoeError, PairingRefused, Refused
 
 CODE = "1234-5678"
@@ -224,10 +226,106 @@ async def test_an_owner_comes_back_from_the_words_and_shuts_the_lost_machine_out
 
     await owner.start()
     await owner.until(lambda found: found["communities"] and found["communities"][0]["refused_by"])
-    with pytest.raises(IoeError):
+    with suppress(IoeError):
         await deed(owner, "release", device=roof.agent)
+    await trio.sleep(40)
+    assert roof.conductor.role == "device", "what a lost machine writes, nobody takes"
     for request in (owner_calls.Release(None), owner_calls.Rotate(), owner_calls.ShowInvitations()):
         told = await owner_calls.ask(owner.conductor, roof.agent, request)
         assert told == owner_calls.Succeeded(again.agent)
     await deed(again, "release", device=roof.agent)
     await unowned(roof)
+
+
+async def test_a_stolen_device_is_revoked_and_refused(
+    founded: Any, street: Any, autojump: Any
+) -> None:
+    owner, other, roof = await three(founded, street)
+    roof.end()
+    await deed(owner, "revoke", agent=roof.agent, reason="stolen")
+    await owns(owner)
+    await other.until(lambda found: roof.agent in found["communities"][0]["blocked"])
+    await roof.start()
+    await roof.until(lambda found: found["communities"] and found["communities"][0]["refused_by"])
+    seen = {"zome": "metering", "function": "history", "payload": {"device": roof.agent}}
+    before = await other.call("zome_call", **seen)
+    await trio.sleep(10)
+    assert await other.call("zome_call", **seen) == before
+    for victim in (owner, other):
+        terms = {"payee": victim.agent, "amount_micro": 1_000_000}
+        with pytest.raises(IoeError):
+            await roof.call("zome_call", zome="currency", function="pay", payload=terms)
+
+
+async def test_a_device_that_is_killed_on_its_way_out_goes_on_when_it_starts(
+    claimed: Any, street: Any, autojump: Any, killed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, roof = await claimed()
+    old = roof.agent
+    fallen: list[str] = []
+    steps = (
+        (leaving, "_settle"),
+        (leaving, "close_chain"),
+        (leaving, "held_by_others"),
+        (Home, "wipe"),
+        (Keystore, "replace"),
+    )
+
+    def trap(place: Any, name: str) -> None:
+        honest = getattr(place, name)
+
+        def fall(*args: Any, **more: Any) -> Any:
+            if name not in fallen:
+                fallen.append(name)
+                raise killed
+            return honest(*args, **more)
+
+        monkeypatch.setattr(place, name, fall)
+
+    for step in steps:
+        trap(*step)
+    await deed(owner, "release", device=old)
+    for _ in steps:
+        await roof.ended()
+        await roof.start()
+    await unowned(roof)
+    assert fallen == [name for _, name in steps]
+    assert roof.home.state() == State(used=True)
+    assert set(roof.conductor.keystore.secrets) == {"enrolment"}
+    history = await owner.call("key_history", agent=old)
+    assert [each["how"] for each in history] == ["closed"]
+
+
+async def test_a_rotation_that_is_killed_at_each_step_goes_on_when_it_starts(
+    claimed: Any, street: Any, autojump: Any, killed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, roof = await claimed()
+    old, fallen = roof.agent, list[str]()
+    honest_keep, honest_replace = Home.keep, Keystore.replace
+
+    def keep(self: Home, state: State) -> None:
+        if self is roof.home and state.turning and state.turning.done and "keep" not in fallen:
+            fallen.append("keep")
+            raise killed
+        if self is roof.home and not state.turning and "taken" not in fallen and state.before:
+            fallen.append("taken")
+            raise killed
+        honest_keep(self, state)
+
+    def replace(self: Keystore, secrets: Any) -> None:
+        if "device" in secrets and "next" not in secrets and "replace" not in fallen:
+            fallen.append("replace")
+            raise killed
+        honest_replace(self, secrets)
+
+    monkeypatch.setattr(Home, "keep", keep)
+    monkeypatch.setattr(Keystore, "replace", replace)
+    made = await owner.call("device_rotate", device=old)
+    for _ in range(3):
+        await roof.ended()
+        await roof.start()
+    assert fallen == ["keep", "replace", "taken"]
+    await owns(owner, "roof")
+    assert roof.agent == made["device"]
+    found = await owner.until(lambda found: len(found) == 2, "key_history", agent=old)
+    assert [each["how"] for each in found] == ["rotated", "in use"]
