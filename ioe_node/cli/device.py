@@ -104,6 +104,9 @@ def transfer(context: click.Context, device: str, buyer: str, out: Path | None) 
 def accept(context: click.Context, seller: str, device: str | None) -> None:
     """Accept what SELLER (an agent key) offers us with 'ioe device transfer'.
 
+    \b
+      ioe device accept uhCAk...seller --device uhCAk...device
+
     The device then leaves the seller by itself; claim it with the code that it shows.
     """
     which = None if device is None else parse_agent(device)
@@ -119,6 +122,9 @@ def accept(context: click.Context, seller: str, device: str | None) -> None:
 def release(context: click.Context, device: str, out: Path | None) -> None:
     """Give our DEVICE up: it forgets us and all that it kept, and shows a new code.
 
+    \b
+      ioe device release uhCAk...device
+
     Whoever has that code can claim it then.  It settles its balance with us first.
     """
     if carry_out(home_of(context), "release", {"device": parse_agent(device)}, out, None):
@@ -132,6 +138,9 @@ def release(context: click.Context, device: str, out: Path | None) -> None:
 @click.pass_context
 def revoke(context: click.Context, device: str, reason: str, out: Path | None) -> None:
     """Shut our DEVICE out, as it is lost or stolen: everybody refuses its key from now on.
+
+    \b
+      ioe device revoke uhCAk...device --reason "stolen from the roof"
 
     This cannot be taken back.  The machine itself, if it comes back, has to be made anew.
     """

@@ -181,7 +181,7 @@ def holders(
     \b
       ioe key holders --threshold 3 4be1... 90ad... 77c0... 1f2e... c8d3...
 
-    A KEY is a person's holder key or words' key, from their 'ioe key show'.  From then on a
+    Each KEY... is a person's holder key or words' key, from their 'ioe key show'.  From then on a
     device is given up or revoked, and holders are changed, with so many consents only.  Those who
     hold keys now have to consent to it.
     """
@@ -216,7 +216,11 @@ def carry_out(
 @click.option("--yes", is_flag=True, help="Sign without being asked.")
 @click.pass_context
 def sign(context: click.Context, file: Path, words: bool, yes: bool) -> None:
-    """Consent, as a holder, to the deed that FILE asks for; FILE then holds our consent too."""
+    """Consent, as a holder, to the deed that FILE asks for; FILE then holds our consent too.
+
+    \b
+      ioe key sign release-request.json        shows what it is before it signs
+    """
     home, request = home_of(context), _read(file)
     root = typed_words() if words else None
     made = client.call(home, "key_sign", request=request, root=root)
@@ -236,7 +240,11 @@ def sign(context: click.Context, file: Path, words: bool, yes: bool) -> None:
 @click.option("--do", "do_it", is_flag=True, help="Do the deed, if it is ours and enough consent.")
 @click.pass_context
 def merge(context: click.Context, files: tuple[Path, ...], do_it: bool) -> None:
-    """Put the consents of several FILEs of one deed together, into the first."""
+    """Put the consents of several files of one deed, FILE..., together into the first.
+
+    \b
+      ioe key merge --do mine.json annas.json bens.json
+    """
     home = home_of(context)
     made = client.call(home, "key_merge", requests=[_read(each) for each in files])
     _write(files[0], made["file"], overwrite=True)

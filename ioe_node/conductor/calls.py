@@ -19,13 +19,14 @@ from ioe_node.conductor.key_calls import (
     key_show,
     key_sign,
 )
-from ioe_node.conductor.peer_calls import peers_list, role_of, warrant_list, warrant_show
+from ioe_node.conductor.peer_calls import peers_list, warrant_list, warrant_show
 from ioe_node.errors import CallError, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import Create, Update
 from ioe_node.model.hashes import ACTION, AGENT, check_hash
 from ioe_node.model.record import Record
 from ioe_node.net.peer_id import join_address
+from ioe_node.plugins import load
 from ioe_node.workflows.cascade import retrieve_record
 from ioe_node.workflows.finality import NeverFinal, finalise
 from ioe_node.workflows.finality import status as finality_of
@@ -64,7 +65,7 @@ async def _community(cell: Cell) -> dict[str, Any]:
     return {
         "community": space.rules.definition.seed,
         "dna": space.dna,
-        "steward": role_of(space, space.agent) == "steward",
+        "steward": load("zomes.community.coordinator:role_of")(space.membrane_proof) == "steward",
         "peers": space.others(),
         "actions": next_seq,
         "unpublished": sum(max(0, next_seq - space.store.next_for(peer)) for peer in authorities),

@@ -48,7 +48,7 @@ def _peers(
         shown = {
             "agent": agent,
             "name": names.get(agent, ""),
-            "role": role_of(space, agent),
+            "role": _role(space, agent),
             "arc": _arc(space, agent),
             "addresses": list(space.peers.addresses(agent)),
             "asked_at_us": standing.asked_us if standing else 0,
@@ -71,7 +71,7 @@ def _arc(space: Space, agent: AgentPubKey) -> str:
     return "" if info is None else "full" if info.holds else "zero"
 
 
-def role_of(space: Space, agent: AgentPubKey) -> str:
+def _role(space: Space, agent: AgentPubKey) -> str:
     """ "steward", "member" or "device" by its membrane proof; "stranger" without a chain here."""
     record = space.store.record_at(agent, 1)
     if record is None or not isinstance(record.action, AgentValidationPkg):

@@ -1,0 +1,126 @@
+"""Key-holders: 3 of 5 give a device up, 2 do not, and who is no holder any more does not count."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from ioe_node.conductor import consents, keytree
+from ioe_node.conductor.consents import from_file, to_file
+from ioe_node.errors import CallError, LocalError
+from ioe_node.model.hashes import CORE
+from ioe_node.model.signing import Signer
+
+ROOT = b"r" * 32
+HOLDERS = [Signer(bytes([number]) * 32) for number in range(1, 7)]
+
+
+def keys(*holders: Signer) -> list[bytes]:
+    return [holder.agent[CORE] for holder in holders]
+
+
+async def named(owner: Any, threshold: int, *holders: Signer, by: Any = None) -> Any:
+    """Name key-holders, by those before: at first the words' key."""
+    payload = {"threshold": threshold, "keys": keys(*holders)}
+    asked = await owner.call("key_ask", deed="set_keyset", payload=payload)
+    if by is None:
+        signed = (await owner.call("key_sign", request=asked["file"], root=ROOT))["file"]
+    else:
+        signed = to_file(consents.signed(from_file(asked["file"]), list(by)))
+    return await owner.call("key_do", request=signed)
+
+
+async def test_three_of_five_give_a_device_up_and_two_do_not(
+    claimed: Any, street: Any, autojump: Any
+) -> None:
+    owner, roof = await claimed()
+    payload = {"threshold": 3, "keys": keys(*HOLDERS[:5])}
+    asked = await owner.call("key_ask", deed="set_keyset", payload=payload)
+    assert not asked["enough"]
+    with pytest.raises(LocalError, match="none of our keys"):
+        await owner.call("key_sign", request=asked["file"])
+    await named(owner, 3, *HOLDERS[:5])
+
+    asked = await owner.call("key_ask", deed="release", payload={"device": roof.agent})
+    assert asked["content"]["device"] == roof.agent
+    assert asked["content"]["deed"] == "Release"
+    parts = [to_file(consents.signed(from_file(asked["file"]), [one])) for one in HOLDERS[:3]]
+    two = await owner.call("key_merge", requests=[parts[0], parts[1], parts[1]])
+    assert (len(two["signed"]), two["enough"]) == (2, False)
+    with pytest.raises(CallError, match="2 of 3 consents"):
+        await owner.call("key_do", request=two["file"])
+    # The chain's own rule, and not only this node's politeness.
+    forged = replace(from_file(two["file"]), threshold=2)
+    with pytest.raises(CallError):
+        await owner.call("key_do", request=to_file(forged))
+    assert roof.conductor.role == "device"
+
+    three = await owner.call("key_merge", requests=[two["file"], parts[2]])
+    await named(owner, 3, *HOLDERS[1:6], by=HOLDERS[:3])
+    with pytest.raises(CallError):
+        await owner.call("key_do", request=three["file"])
+
+    asked = await owner.call("key_ask", deed="release", payload={"device": roof.agent})
+    file = from_file(asked["file"])
+    with pytest.raises(LocalError, match="none of our keys"):
+        consents.signed(file, HOLDERS[:1])
+    await owner.call("key_do", request=to_file(consents.signed(file, HOLDERS[2:5])))
+    await roof.until(lambda found: found["role"] == "unowned")
+
+
+async def test_another_owners_node_signs_as_a_holder(
+    claimed: Any, street: Any, autojump: Any
+) -> None:
+    owner, roof = await claimed()
+    friend = await street.owner("friend", b"f" * 32)
+    key = (await friend.call("key_show"))["holder_key"]
+    payload = {"threshold": 2, "keys": [key, *keys(HOLDERS[0])]}
+    asked = await owner.call("key_ask", deed="set_keyset", payload=payload)
+    with pytest.raises(LocalError, match="none of our keys"):
+        await friend.call("key_sign", request=asked["file"])
+    signed = await owner.call("key_sign", request=asked["file"], root=ROOT)
+    await owner.call("key_do", request=signed["file"])
+    asked = await owner.call("key_ask", deed="release", payload={"device": roof.agent})
+    signed = await friend.call("key_sign", request=asked["file"])
+    assert signed["signed"] == [key]
+    both = consents.signed(from_file(signed["file"]), HOLDERS[:1])
+    await owner.call("key_do", request=to_file(both))
+    await roof.until(lambda found: found["role"] == "unowned")
+
+
+REQUEST = consents.ConsentRequest("street", b"", "release", b"\x80", b"m", 1, (b"k" * 32,))
+
+
+def test_files_come_back_and_of_different_deeds_are_not_merged() -> None:
+    assert from_file(to_file(REQUEST)) == REQUEST
+    with pytest.raises(LocalError, match="one and the same deed"):
+        consents.merged([REQUEST, replace(REQUEST, deed="offer")])
+
+
+def test_what_cannot_be_read_is_not_signed() -> None:
+    holder = HOLDERS[0]
+    with pytest.raises(LocalError, match="sign it not"):
+        consents.signed(replace(REQUEST, keys=(holder.agent[CORE],)), [holder])
+
+
+@given(st.binary(max_size=300))
+def test_any_file_is_a_request_or_a_local_error(data: bytes) -> None:
+    try:
+        request = from_file(data)
+    except LocalError:
+        return
+    assert from_file(to_file(request)) == request
+
+
+@given(st.binary(max_size=200))
+def test_any_message_is_shown_or_refused(message: bytes) -> None:
+    for each in (message, consents.SIGNED_PREFIX + message):
+        with pytest.raises(LocalError):
+            consents.content_of(replace(REQUEST, message=each))
+
+
+def test_the_holder_key_is_not_the_agents() -> None:
+    kept = keytree.owner_secrets(ROOT)
+    assert kept["authorisation"] != kept["agent"]
