@@ -167,6 +167,7 @@ async def settle_in(conductor: "Conductor", cell: "Cell") -> None:
         return
     if before.close is not None:
         await leaving.until_done(_open, cell, before.agent, before.close)
+        await leaving.until_done(cell.call, "currency", "carry", {"close": before.close})
     if conductor.role == "owner":
         await leaving.until_done(devices.enrol_again, cell)
     state = conductor.home.state()

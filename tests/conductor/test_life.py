@@ -126,23 +126,25 @@ async def test_a_sold_device_goes_to_its_buyer_and_to_nobody_else(
         await deed(seller, "revoke", agent=roof.agent)
 
 
+async def balance(node: Any) -> int:
+    found = await node.call("zome_call", zome="currency", function="balance", payload={})
+    return int(found["balance_micro"])
+
+
+async def pay(payer: Any, payee: Any, amount: int) -> None:
+    terms = {"payee": payee.agent, "amount_micro": amount}
+    while True:
+        try:
+            await payer.call("zome_call", zome="currency", function="pay", payload=terms)
+            return
+        except Busy:
+            await trio.sleep(1)
+
+
 async def test_a_devices_balance_is_settled_before_it_goes(
     founded: Any, street: Any, autojump: Any
 ) -> None:
     owner, other, roof = await three(founded, street)
-
-    async def balance(node: Any) -> int:
-        found = await node.call("zome_call", zome="currency", function="balance", payload={})
-        return int(found["balance_micro"])
-
-    async def pay(payer: Any, payee: Any, amount: int) -> None:
-        terms = {"payee": payee.agent, "amount_micro": amount}
-        while True:
-            try:
-                await payer.call("zome_call", zome="currency", function="pay", payload=terms)
-                return
-            except Busy:
-                await trio.sleep(1)
 
     await other.until(lambda found: len(found["communities"][0]["peers"]) == 2)
     await pay(roof, other, 5_000_000)
@@ -329,3 +331,29 @@ async def test_a_rotation_that_is_killed_at_each_step_goes_on_when_it_starts(
     assert roof.agent == made["device"]
     found = await owner.until(lambda found: len(found) == 2, "key_history", agent=old)
     assert [each["how"] for each in found] == ["rotated", "in use"]
+
+
+async def test_an_account_goes_over_to_the_next_key_once(
+    founded: Any, street: Any, autojump: Any
+) -> None:
+    owner, other, roof = await three(founded, street)
+    await pay(roof, other, 5_000_000)
+    await pay(other, owner, 2_000_000)
+    old_roof, old_owner = roof.agent, owner.agent
+    made = await owner.call("device_rotate", device=old_roof)
+    await roof.until(lambda found: found["agent"] == made["device"])
+    await owns(owner, "roof")
+    made = await owner.call("key_rotate", root=ROOT)
+    await owner.until(lambda found: found["agent"] == made["agent"])
+    await owns(owner, "roof")
+    await roof.until(lambda found: roof.home.state().before == (), "status")
+    assert (await balance(roof), await balance(owner), await balance(other)) == (
+        -5_000_000,
+        2_000_000,
+        3_000_000,
+    )
+    await pay(owner, roof, 1_000_000)
+    assert (await balance(roof), await balance(owner)) == (-4_000_000, 1_000_000)
+    audit = await other.call("zome_call", zome="currency", function="audit", payload={})
+    assert audit["sum_micro"] == 0
+    assert {each["agent"] for each in audit["balances"]}.isdisjoint({old_roof, old_owner})
