@@ -267,7 +267,7 @@ async def history(
 
 @zome.function
 async def audit(host: Host) -> dict[str, Any]:
-    """Every balance known here and their sum, which is zero; one that was carried on counts once."""
+    """Every balance known here, those that went over to a next key once, and their sum: zero."""
     accounts, over = {}, set()
     for agent in await host.agents():
         accounts[agent] = (await _standing(host, agent))[1]

@@ -147,6 +147,10 @@ def recover(context: click.Context) -> None:
         return
     _await_key(home, made["agent"])
     console.print(f"our key is now number {made['generation']}: {plain(made['agent'])}")
+    console.print(
+        "The lost machine knows the keys of our devices too.  Give each another one, once "
+        "'ioe device list' shows it as ours: ioe key rotate DEVICE"
+    )
 
 
 def _await_key(home: Path, agent: bytes) -> None:

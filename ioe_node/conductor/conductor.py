@@ -117,14 +117,7 @@ class Conductor:
 
     def signer(self) -> Signer:
         """The key that we act under now."""
-        secrets = self.keystore.secrets
-        if self.role == "owner":
-            return Signer(secrets["agent"])
-        if self.role == "device":
-            return Signer(
-                keytree.device_agent_seed(secrets["device"], keytree.generation_of(secrets))
-            )
-        return Signer(secrets["enrolment"])
+        return Signer(keytree.agent_seed(self.keystore.secrets))
 
     def alert(self, event: dict[str, Any]) -> None:
         """Remember an event for the owner and signal it."""
@@ -147,7 +140,8 @@ class Conductor:
     async def _live(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         while True:
             self._reborn = trio.Event()
-            await trio.to_thread.run_sync(leaving.wipe, self.home, self.keystore)
+            if await trio.to_thread.run_sync(leaving.wipe, self.home, self.keystore):
+                self.alerts = []
             await trio.to_thread.run_sync(succession.take_next_key, self.home, self.keystore)
             signer = self.signer()
             async with self._open_transport(signer.seed, self.config.network.listen) as transport:
@@ -157,8 +151,8 @@ class Conductor:
                     await self._meet(nursery, signer)
                     for invitation in self.home.invitations() if self.role != "unowned" else ():
                         await self.open(invitation)
-                    for task in self._deeds():
-                        nursery.start_soon(task, self)
+                    for deed in self._deeds():
+                        self.start(deed)
                     task_status.started()
                     task_status = trio.TASK_STATUS_IGNORED
                     await self._reborn.wait()
@@ -172,7 +166,17 @@ class Conductor:
     def start(self, task: Callable[["Conductor"], Awaitable[None]]) -> None:
         """Run a deed beside the communities until it is done or this life ends."""
         assert self._nursery is not None
-        self._nursery.start_soon(task, self)
+        self._nursery.start_soon(self._see_to, task)
+
+    async def _see_to(self, task: Callable[["Conductor"], Awaitable[None]]) -> None:
+        """What stops a deed, a full disk say, is told and does not end the node."""
+        while True:
+            try:
+                return await task(self)
+            except IoeError as error:
+                self.alert({"kind": "fault", "text": str(error)})
+                log.error("%s", error)
+                await trio.sleep(CELL_RETRY_S)
 
     def rebirth(self) -> None:
         """Live on as who our keys and our state say that we are now."""
@@ -260,6 +264,10 @@ class Conductor:
     def cell_of(self, network: bytes) -> Cell | None:
         """The open cell of a network."""
         return self.cells.get(network)
+
+    def cells_with(self, zome: str) -> list[Cell]:
+        """The open cells whose DNA has a zome of this name."""
+        return [cell for cell in self.cells.values() if cell.has(zome)]
 
     async def cell_when_open(self, network: bytes) -> Cell:
         """The cell of a network that is being opened."""

@@ -5,7 +5,6 @@ seed gives; the device makes itself that key, joins, and acknowledges its owner.
 """
 
 import os
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 ENROL_RETRY_S = 1.0
-DEVICES_SEARCHED_MAX = 256
-GENERATIONS_SEARCHED_MAX = 16
 
 
 async def claim(
@@ -73,37 +70,28 @@ async def _fresh_seed(conductor: "Conductor") -> bytes:
     while True:
         state = home.state()
         home.keep(replace(state, next_device=state.next_device + 1))
-        portfolio = conductor.keystore.secrets["portfolio"]
+        portfolio = keytree.portfolios_of(conductor.keystore.secrets)[-1]
         seed = keytree.device_seed(portfolio, state.next_device)
-        agent, cells = keytree.device_agent(seed), list(conductor.cells.values())
+        agent, cells = keytree.device_agent(seed), conductor.cells_with("identity")
         if not any([agent in await cell.call("identity", "enrolled", {}) for cell in cells]):
             return seed
 
 
 async def rotate(conductor: "Conductor", cell: "Cell", device: AgentPubKey) -> AgentPubKey:
-    """Have a device of ours take its next key, and enrol that; the new key.
+    """Have a device of ours take its next key, of a seed of our newest portfolio; that key.
 
-    The next key is enrolled as soon as it is seen, so it is on our disk before the device is told.
+    It is enrolled as soon as it is seen, so it is on our disk before the device is told.
     """
-    agent = await trio.to_thread.run_sync(_next_of, conductor.keystore.secrets, device)
+    seed = await _fresh_seed(conductor)
+    agent = keytree.device_agent(seed)
     for each in await cell.call("identity", "portfolio", {}):
         if each["device"] == device:
             pending = Pending(cell.space.dna, agent, each["kind"], each["name"])
             state = conductor.home.state()
             if pending not in state.pending:
                 conductor.home.keep(replace(state, pending=(*state.pending, pending)))
-    await owner_calls.ask(conductor, device, owner_calls.Rotate())
+    await owner_calls.ask(conductor, device, owner_calls.Rotate(seed))
     return agent
-
-
-def _next_of(secrets: Mapping[str, bytes], device: AgentPubKey) -> AgentPubKey:
-    """The key that follows a device's, found by the seeds that we may have given it."""
-    for number in range(DEVICES_SEARCHED_MAX):
-        seed = keytree.device_seed(secrets["portfolio"], number)
-        for generation in range(GENERATIONS_SEARCHED_MAX):
-            if keytree.device_agent(seed, generation) == device:
-                return keytree.device_agent(seed, generation + 1)
-    raise CallError("our words did not give that device its key; release it and claim it again")
 
 
 async def enrol_again(cell: "Cell") -> None:

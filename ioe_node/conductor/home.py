@@ -56,9 +56,12 @@ class Leaving(Struct, frozen=True):
 
 
 class Turning(Struct, frozen=True):
-    """This node takes its next key: what it will be in the same communities, vouched for."""
+    """This node takes its next key: what it will be in the same communities, vouched for.
 
-    generation: int
+    `agent` is that key's.  The secrets are in the key store, each under its name after "next ".
+    """
+
+    agent: bytes
     cells: tuple[bytes, ...]
     revoke: bool = False
     done: bool = False

@@ -32,7 +32,7 @@ async def key_show(conductor: "Conductor") -> dict[str, Any]:
                 "community": cell.space.rules.definition.seed,
                 "keyset": await cell.call("identity", "keyset", {}),
             }
-            for cell in conductor.cells.values()
+            for cell in conductor.cells_with("identity")
         ],
     }
 
@@ -61,8 +61,8 @@ async def key_rotate(conductor: "Conductor", root: bytes) -> dict[str, Any]:
     generation = keytree.generation_of(conductor.keystore.secrets)
     if conductor.home.state().before:
         return {"agent": conductor.signer().agent, "generation": generation}
-    seed = keytree.owner_agent_seed(root, generation + 1)
-    return {"agent": succession.turn(conductor, seed), "generation": generation + 1}
+    secrets = keytree.owner_secrets(root, generation + 1)
+    return {"agent": succession.turn(conductor, secrets), "generation": generation + 1}
 
 
 async def key_recover(conductor: "Conductor", root: bytes) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def _shown(request: consents.ConsentRequest) -> dict[str, Any]:
 async def _cell_of(conductor: "Conductor", device: AgentPubKey) -> "Cell":
     """The community in which a device is ours; raises `CallError`."""
     check_hash(device, AGENT)
-    for cell in list(conductor.cells.values()):
+    for cell in conductor.cells_with("identity"):
         if device in [each["device"] for each in await cell.call("identity", "portfolio", {})]:
             return cell
     raise CallError("that is no device of ours; see 'ioe device list'")
@@ -132,7 +132,7 @@ async def device_accept(
     _owner_only(conductor)
     check_hash(seller, AGENT)
     accepted = []
-    for cell in list(conductor.cells.values()):
+    for cell in conductor.cells_with("identity"):
         for offer in await cell.call("identity", "offers_to_us", {"seller": seller}):
             if offer["accepted"] or device not in (None, offer["device"]):
                 continue

@@ -3,12 +3,12 @@
     root seed ── revocation
              ├── authorisation
              ├── owner agent of generation g
-             └── portfolio ── device seed n ── device agent of generation g
-                                            └── app key m
+             └── portfolio of generation g ── device seed n ── device agent
+                                                           └── app key m
 
 An owner's node keeps neither the root nor the revocation seed: they are made from the words when
 somebody types them.  So whoever has the machine acts as its owner until they are shut out, and
-can neither shut the owner out nor take the next generation's key.
+can neither shut the owner out nor take the next generation's keys, the owner's or the devices'.
 
 The words are the root seed itself, in BIP-39's spelling (256 bits and an 8-bit checksum), not
 the input of BIP-39's PBKDF2.  So a wrong word is always noticed (PBKDF2
@@ -85,25 +85,34 @@ def owner_agent_seed(root: bytes, generation: int = 0) -> bytes:
     return derive(root, OWNER_CONTEXT, OWNER_AGENT_NUMBER + generation)
 
 
-def portfolio_seed(root: bytes) -> bytes:
-    """The seed that every device's comes from, whichever generation its owner is in."""
-    return derive(root, PORTFOLIO_CONTEXT, PORTFOLIO_NUMBER)
+def portfolio_seed(root: bytes, generation: int = 0) -> bytes:
+    """The seed that those of the devices come from that an owner claims in a generation."""
+    return derive(root, PORTFOLIO_CONTEXT, PORTFOLIO_NUMBER + generation)
 
 
 def owner_secrets(root: bytes, generation: int = 0) -> dict[str, bytes]:
-    """What an owner's key store holds: enough to act and to claim, not to revoke or to renew."""
+    """What an owner's key store holds: enough to act and to claim, not to revoke or to renew.
+
+    The portfolios are those of all generations so far: devices live longer than a key.
+    """
     return {
         "agent": owner_agent_seed(root, generation),
         "authorisation": authorisation_seed(root),
-        "portfolio": portfolio_seed(root),
+        "portfolios": b"".join(portfolio_seed(root, each) for each in range(generation + 1)),
         "revocation_key": Signer(revocation_seed(root)).agent[CORE],
         "generation": generation.to_bytes(GENERATION_BYTES, "big"),
     }
 
 
 def generation_of(secrets: Mapping[str, bytes]) -> int:
-    """Which generation of its key an owner or a device is in."""
-    return int.from_bytes(secrets.get("generation", b""), "big")
+    """Which generation of its keys an owner is in."""
+    return int.from_bytes(secrets["generation"], "big")
+
+
+def portfolios_of(secrets: Mapping[str, bytes]) -> list[bytes]:
+    """The portfolio seeds that an owner has had, the one for new devices last."""
+    seeds = secrets["portfolios"]
+    return [seeds[at : at + SEED_BYTES] for at in range(0, len(seeds), SEED_BYTES)]
 
 
 def device_seed(portfolio: bytes, number: int) -> bytes:
@@ -111,14 +120,21 @@ def device_seed(portfolio: bytes, number: int) -> bytes:
     return derive(portfolio, DEVICE_CONTEXT, number)
 
 
-def device_agent_seed(device: bytes, generation: int = 0) -> bytes:
+def device_agent_seed(device: bytes) -> bytes:
     """The seed of a device's agent key, derived on the device from its device seed."""
-    return derive(device, DEVICE_AGENT_CONTEXT, DEVICE_AGENT_NUMBER + generation)
+    return derive(device, DEVICE_AGENT_CONTEXT, DEVICE_AGENT_NUMBER)
 
 
-def device_agent(device: bytes, generation: int = 0) -> AgentPubKey:
+def device_agent(device: bytes) -> AgentPubKey:
     """The agent key of the device that holds this device seed."""
-    return Signer(device_agent_seed(device, generation)).agent
+    return Signer(device_agent_seed(device)).agent
+
+
+def agent_seed(secrets: Mapping[str, bytes]) -> bytes:
+    """The seed of the agent key that a key store gives: a device's, an owner's, or neither's."""
+    if "device" in secrets:
+        return device_agent_seed(secrets["device"])
+    return secrets["agent"] if "agent" in secrets else secrets["enrolment"]
 
 
 def app_seed(device: bytes, number: int) -> bytes:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 RETRY_S = 1.0
+RETRY_MAX_S = 10.0
+DEPARTURES_EVERY_S = 3.0
 SALE_LOOK_S = 30.0
 HELD_PATIENCE_S = 120.0
 FAREWELL_MEMO = "the balance of a device that leaves"
@@ -51,7 +53,7 @@ def leave(conductor: "Conductor", buyer: bytes | None) -> None:
 
 async def let_go_to(conductor: "Conductor") -> tuple[bool, AgentPubKey | None]:
     """Whether the chains say that we are to leave our owner, and the buyer if we are sold."""
-    for cell in list(conductor.cells.values()):
+    for cell in conductor.cells_with("identity"):
         buyer = await cell.call("identity", "sold_to", {})
         if buyer is not None:
             return True, AgentPubKey(buyer)
@@ -93,17 +95,19 @@ async def finish(conductor: "Conductor") -> None:
 
 async def until_done(step: Callable[..., Awaitable[T]], *args: Any) -> T:
     """The result of a step that is tried until it is done; why it was not is logged."""
+    pause_s = RETRY_S
     while True:
         try:
             return await step(*args)
         except IoeError as error:
             log.info("a step that has to be done: %s", error)
-            await trio.sleep(RETRY_S)
+            await trio.sleep(pause_s)
+            pause_s = min(RETRY_MAX_S, 2 * pause_s)
 
 
 async def _settle(conductor: "Conductor", cell: "Cell") -> None:
     """Give our owner what we have earned; what we owe, the owner is to pay us."""
-    if closed(cell) is not None:
+    if closed(cell) is not None or not cell.has("currency"):
         return
     balance_micro = (await cell.call("currency", "balance", {}))["balance_micro"]
     if balance_micro < 0:
@@ -143,15 +147,16 @@ async def held_by_others(cell: "Cell") -> None:
         await trio.sleep(RETRY_S)
 
 
-def wipe(home: Home, keystore: Keystore) -> None:
-    """Forget the life that is over, if it is; what a crash interrupts is done once more."""
+def wipe(home: Home, keystore: Keystore) -> bool:
+    """Forget the life that is over, if one is; what a crash interrupts is done once more."""
     state = home.state()
     if state.leaving is None or not state.leaving.wipe:
-        return
+        return False
     buyer = state.leaving.buyer
     home.wipe()
     keystore.replace({"enrolment": os.urandom(SEED_BYTES)})
     home.keep(State(before=state.before if buyer else (), used=True, buyer=buyer))
+    return True
 
 
 # -- its owner ------------------------------------------------------------------------------------
@@ -184,7 +189,7 @@ async def finish_departures(conductor: "Conductor") -> None:
                     conductor.alert({"kind": "device gone", "agent": departing.device})
             except IoeError as error:
                 log.info("letting a device go: %s", error)
-        await trio.sleep(RETRY_S)
+        await trio.sleep(DEPARTURES_EVERY_S)
 
 
 async def _gone(conductor: "Conductor", cell: "Cell", departing: Departing) -> bool:

@@ -51,7 +51,7 @@ async def _answer(conductor: "Conductor", request: Request) -> Answer:
         case Release():
             return await _release(conductor, request)
         case Rotate():
-            succession.turn(conductor, succession.next_device_seed(conductor.keystore.secrets))
+            succession.turn(conductor, {"device": request.device_seed})
         case SetPolicy():
             conductor.policy_received(request.policy)
         case ShowInvitations():
@@ -64,7 +64,7 @@ async def _release(conductor: "Conductor", request: Release) -> Done | Owes:
         check_hash(request.buyer, AGENT)
     if await leaving.let_go_to(conductor) != (True, request.buyer):
         raise Busy("the chains do not say so, or not here yet; try again")
-    for cell in conductor.cells.values():
+    for cell in conductor.cells_with("currency"):
         owed = -(await cell.call("currency", "balance", {}))["balance_micro"]
         if owed > 0:
             return Owes(cell.space.dna, owed)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from msgspec import Meta, Struct
 
 from ioe_node.conductor.invitation import INVITATION_BYTES_MAX
+from ioe_node.conductor.keytree import SEED_BYTES
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.action import Hash39
 from ioe_node.model.codec import Codec, encode
@@ -34,7 +35,9 @@ class Release(_Message, frozen=True, tag="release"):
 
 
 class Rotate(_Message, frozen=True, tag="rotate"):
-    """Take your next key."""
+    """Go on under the key of another device seed."""
+
+    device_seed: Annotated[bytes, Meta(min_length=SEED_BYTES, max_length=SEED_BYTES)]
 
 
 class SetPolicy(_Message, frozen=True, tag="policy"):

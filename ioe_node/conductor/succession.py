@@ -8,6 +8,7 @@ a crash anywhere is taken up there again.  An owner's next seed comes from the 2
 it; what the words alone can sign is signed while they are in memory.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 FOLLOW_EVERY_S = 30.0
 OPENED_WITHIN_ACTIONS = 16
+NEXT = "next "
 
 NO_WORDS = "its key-holder's words are needed to go on: run 'ioe key rotate' again and type them"
 
@@ -46,13 +48,8 @@ NO_WORDS = "its key-holder's words are needed to go on: run 'ioe key rotate' aga
 # -- our own key ----------------------------------------------------------------------------------
 
 
-def next_device_seed(secrets: Any) -> bytes:
-    """The agent seed of a device's next generation."""
-    return keytree.device_agent_seed(secrets["device"], keytree.generation_of(secrets) + 1)
-
-
-def turn(conductor: "Conductor", seed: bytes, revoke: bool = False) -> AgentPubKey:
-    """Begin to take the key of `seed`, the next generation's, in every community; the new agent.
+def turn(conductor: "Conductor", secrets: Mapping[str, bytes], revoke: bool = False) -> AgentPubKey:
+    """Begin to put these secrets in the place of ours, in every community; the new agent.
 
     `revoke`: the old chain is not closed but revoked, by the new key, as somebody else may hold
     the old one.  Raises `CallError` where a community would not have the new key.
@@ -61,17 +58,20 @@ def turn(conductor: "Conductor", seed: bytes, revoke: bool = False) -> AgentPubK
     state = home.state()
     if state.leaving is not None:
         raise CallError("this device leaves its owner; it takes no other key before")
-    agent = Signer(seed).agent
-    if state.turning is None:
-        if not revoke and set(conductor.cells) != {i.dna_hash for i in home.invitations()}:
+    if state.turning is not None:
+        return AgentPubKey(state.turning.agent)
+    known = {cell.space.dna for cell in conductor.cells_with("identity")}
+    for invitation in home.invitations():
+        if not revoke and invitation.dna_hash not in known:
             raise CallError(
-                "not every community is open, see 'ioe status'; try again when they are"
+                f"'{invitation.seed}' is not open or has no keys that follow; see 'ioe status'"
             )
-        cells = tuple(_succeeding(conductor, each, agent).encoded() for each in home.invitations())
-        keystore.replace({**keystore.secrets, "next": seed})
-        generation = keytree.generation_of(keystore.secrets) + 1
-        home.keep(replace(state, turning=Turning(generation, cells, revoke)))
-        conductor.start(finish)
+    agent = Signer(keytree.agent_seed(secrets)).agent
+    cells = tuple(_succeeding(conductor, each, agent).encoded() for each in home.invitations())
+    waiting = {NEXT + name: secret for name, secret in secrets.items()}
+    keystore.replace({**keystore.secrets, **waiting})
+    home.keep(replace(state, turning=Turning(agent, cells, revoke)))
+    conductor.start(finish)
     return agent
 
 
@@ -120,12 +120,11 @@ async def finish(conductor: "Conductor") -> None:
     home = conductor.home
     turning = home.state().turning
     assert turning is not None
-    agent = Signer(conductor.keystore.secrets["next"]).agent
     for invitation in home.invitations():
         us, network, close = conductor.signer().agent, invitation.dna_hash, None
         if not turning.revoke:
             cell = await conductor.cell_when_open(network)
-            close = await leaving.until_done(leaving.close_chain, cell, agent)
+            close = await leaving.until_done(leaving.close_chain, cell, turning.agent)
             await leaving.held_by_others(cell)
         state = home.state()
         others = tuple(each for each in state.before if each.network != network)
@@ -140,13 +139,11 @@ def take_next_key(home: Home, keystore: Keystore) -> None:
     turning = state.turning
     if turning is None or not turning.done:
         return
-    secrets = dict(keystore.secrets)
-    seed = secrets.pop("next", None)
-    if seed is not None:
-        if "device" not in secrets:
-            secrets["agent"] = seed
-        secrets["generation"] = turning.generation.to_bytes(keytree.GENERATION_BYTES, "big")
-        keystore.replace(secrets)
+    waiting = {name for name in keystore.secrets if name.startswith(NEXT)}
+    if waiting:
+        kept = {name: secret for name, secret in keystore.secrets.items() if name not in waiting}
+        taken = {name.removeprefix(NEXT): keystore.secrets[name] for name in waiting}
+        keystore.replace({**kept, **taken})
     unbegun = tuple(each.network for each in state.before)
     home.keep(replace(state, cells=turning.cells, unbegun=unbegun, turning=None, recovering=False))
 
@@ -156,7 +153,7 @@ def take_next_key(home: Home, keystore: Keystore) -> None:
 
 async def settle_in(conductor: "Conductor", cell: "Cell") -> None:
     """Have our chain say whose it is, whom it follows and who holds its keys; once each."""
-    if leaving.closed(cell) is not None:
+    if leaving.closed(cell) is not None or not cell.has("identity"):
         return
     if conductor.role == "device":
         await leaving.until_done(_acknowledge, conductor, cell)
@@ -167,7 +164,8 @@ async def settle_in(conductor: "Conductor", cell: "Cell") -> None:
         return
     if before.close is not None:
         await leaving.until_done(_open, cell, before.agent, before.close)
-        await leaving.until_done(cell.call, "currency", "carry", {"close": before.close})
+        if cell.has("currency"):
+            await leaving.until_done(cell.call, "currency", "carry", {"close": before.close})
     if conductor.role == "owner":
         await leaving.until_done(devices.enrol_again, cell)
     state = conductor.home.state()
@@ -239,7 +237,7 @@ async def deed(conductor: "Conductor", cell: "Cell", name: str, payload: dict[st
 
 async def follow_owner(conductor: "Conductor") -> None:
     """Believe in our owner's next key, where the chains prove it, and say so on ours."""
-    for cell in list(conductor.cells.values()):
+    for cell in conductor.cells_with("identity"):
         owner = await cell.call("identity", "owner_of", {"device": cell.space.agent})
         if owner is None or owner == conductor.keystore.secrets["owner"]:
             continue
@@ -254,7 +252,7 @@ async def _predecessors(conductor: "Conductor") -> frozenset[bytes]:
     """The keys that our owner has left behind."""
     owner = AgentPubKey(conductor.keystore.secrets["owner"])
     found: set[bytes] = set()
-    for cell in list(conductor.cells.values()):
+    for cell in conductor.cells_with("identity"):
         history = await cell.call("identity", "history", {"agent": owner})
         found |= {bytes(each["agent"]) for each in history}
     return frozenset(found - {owner})

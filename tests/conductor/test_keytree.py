@@ -42,10 +42,10 @@ def test_the_tree_never_changes() -> None:
     assert keytree.owner_agent_seed(root).hex() == tree["owner_agent"]
     assert keytree.owner_agent_seed(root, 1).hex() == tree["owner_agent_1"]
     assert portfolio.hex() == tree["portfolio"]
+    assert keytree.portfolio_seed(root, 1).hex() == tree["portfolio_1"]
     assert device.hex() == tree["device_0"]
     assert keytree.device_seed(portfolio, 7).hex() == tree["device_7"]
     assert keytree.device_agent_seed(device).hex() == tree["device_0_agent"]
-    assert keytree.device_agent_seed(device, 1).hex() == tree["device_0_agent_1"]
     assert keytree.device_agent(device).hex() == tree["device_0_agent_key"]
     assert keytree.app_seed(device, 0).hex() == tree["device_0_app_0"]
     assert keytree.app_seed(device, 1).hex() == tree["device_0_app_1"]
@@ -56,23 +56,27 @@ def test_no_two_keys_of_a_tree_are_equal(root: bytes) -> None:
     portfolio = keytree.portfolio_seed(root)
     devices = [keytree.device_seed(portfolio, number) for number in range(4)]
     keys = [root, keytree.revocation_seed(root), keytree.authorisation_seed(root)]
-    keys += [portfolio, *(keytree.owner_agent_seed(root, each) for each in range(4)), *devices]
+    keys += [keytree.portfolio_seed(root, each) for each in range(4)]
+    keys += [*(keytree.owner_agent_seed(root, each) for each in range(4)), *devices]
     for device in devices:
-        keys += [keytree.device_agent_seed(device, each) for each in range(4)]
+        keys.append(keytree.device_agent_seed(device))
         keys += [keytree.app_seed(device, number) for number in range(4)]
     assert len({*keys}) == len(keys)
 
 
-@given(seeds, st.integers(0, keytree.GENERATIONS_MAX))
+@given(seeds, st.integers(0, 20))
 def test_what_an_owner_keeps_can_neither_revoke_nor_renew(root: bytes, generation: int) -> None:
     kept = keytree.owner_secrets(root, generation)
     assert keytree.generation_of(kept) == generation
+    portfolios = keytree.portfolios_of(kept)
+    assert portfolios == [keytree.portfolio_seed(root, each) for each in range(generation + 1)]
     for hidden in (
         root,
         keytree.revocation_seed(root),
         keytree.owner_agent_seed(root, generation + 1),
+        keytree.portfolio_seed(root, generation + 1),
     ):
-        assert hidden not in kept.values()
+        assert hidden not in [*kept.values(), *portfolios]
 
 
 @given(seeds)

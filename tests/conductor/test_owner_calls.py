@@ -28,7 +28,7 @@ from ioe_node.model.codec import encode
 
 HASH = b"\x84 $" + bytes(36)
 
-REQUESTS = (Release(None), Release(HASH), Rotate(), SetPolicy(b"p"), ShowInvitations())
+REQUESTS = (Release(None), Release(HASH), Rotate(bytes(32)), SetPolicy(b"p"), ShowInvitations())
 ANSWERS = (Done(), Owes(HASH, 1), Shown((b"i",)), Succeeded(HASH))
 
 
