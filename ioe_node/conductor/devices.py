@@ -116,8 +116,7 @@ async def enrol_pending(conductor: "Conductor") -> None:
         if cell is None or AgentPubKey(pending.device) not in cell.space.others():
             continue
         # A crash after the commit leaves the claim open, though the device is enrolled.
-        enrolled = await cell.call("identity", "portfolio", {})
-        if pending.device not in [each["device"] for each in enrolled]:
+        if pending.device not in await cell.call("identity", "enrolled", {}):
             payload = {"device": pending.device, "kind": pending.kind, "name": pending.name}
             await cell.call("identity", "enrol", payload)
         _forget(conductor, pending)

@@ -124,7 +124,11 @@ async def warrant_show(
     shown = _summary(*rows[0])
     shown["stands"], shown["finding"], lacks = await space.run(_again, space, signed)
     space.want(lacks.hashes, lacks.chains)
-    shown["actions"], shown["bundle_actions"] = _evidence(decode_warrant(signed))
+    warrant = decode_warrant(signed)
+    shown["actions"], shown["bundle_actions"] = _evidence(warrant)
+    if isinstance(warrant, Revoked):
+        entry = space.rules.found(open_record(warrant.record)).entry
+        shown["reason"] = getattr(entry, "reason", "")
     return shown
 
 

@@ -112,6 +112,12 @@ def test_a_fork_is_explained_by_both_of_its_actions(ioe: Any, answer: Any) -> No
             "the rule says: energy is\N{REPLACEMENT CHARACTER} never negative",
         ),
         ({"kind": "InvalidRecord", "bundle_actions": 9}, "with the 8 before it in its bundle"),
+        ({"kind": "Revoked"}, "been revoked, by its owner or its key-holders"),
+        (
+            {"kind": "Revoked", "reason": "sto\x1blen"},
+            "the reason given: sto\N{REPLACEMENT CHARACTER}len",
+        ),
+        ({"kind": "Revoked"}, "told by uhCAk"),
         ({"kind": "DoubleSeal"}, "sealed one action in two different bundles"),
         ({"kind": "FalseWarrant", "stands": False, "finding": "valid"}, "it stands: valid"),
         ({"kind": "FalseWarrant", "accused": ACCUSER}, "whom it accused: uhCAk"),

@@ -22,8 +22,13 @@ def test_its_zomes_and_types() -> None:
     ]
     assert sorted(DNA.entry_types) == [
         "currency.Settlement",
+        "identity.Acceptance",
         "identity.Acknowledgement",
         "identity.Enrolment",
+        "identity.Keyset",
+        "identity.Offer",
+        "identity.Release",
+        "identity.Revocation",
         "metering.IntervalReading",
     ]
     assert DNA.entry_types["currency.Settlement"].countersigned
@@ -34,13 +39,14 @@ def test_every_property_and_the_seed_make_another_network() -> None:
     names = {DNA.hash, replace(DNA, seed="x").hash}
     for changed in (
         {"stewards": (STEWARD,)},
+        {"stewards": (STEWARD,), "recovery": (bytes(32),)},
         {"interval_us": 60_000_000},
         {"price_bp": 1},
         {"credit_limit_micro": 1},
         {"power_milli_w_max": 1},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 7
+    assert len(names) == 8
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
@@ -61,6 +67,8 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         encode({"price_bp": -1}),
         encode({"interval_us": 0}),
         encode({"interval_us": 1_500_000}),
+        encode({"recovery": [bytes(32)]}),
+        encode({"stewards": [STEWARD], "recovery": [bytes(31)]}),
     ],
 )
 def test_properties_that_do_not_fit(properties: bytes) -> None:

@@ -154,13 +154,18 @@ async def acknowledged_of(host: Host, device: AgentPubKey) -> Found | None:
 
 
 async def word_on(host: Host, device: AgentPubKey, owners: list[AgentPubKey]) -> Found | None:
-    """The newest Offer or Release of a device by whoever of its owner's keys spoke last."""
+    """The newest Offer or Release of a device by whoever of its owner's keys spoke last.
+
+    What was said under a key after it was revoked is a thief's.
+    """
     for owner in owners:
+        revoked = await revocation_of(host, owner)
         found = [
             each
             for entry_type in (Offer, Release)
             for each in await host.query(entry_type, author=owner)
             if each.entry.device == device
+            and (revoked is None or each.action.action_seq <= revoked.entry.cut_seq)
         ]
         if found:
             return max(found, key=lambda each: each.action.action_seq)
