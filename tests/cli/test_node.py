@@ -251,8 +251,8 @@ def test_one_process_through_its_life(ioe: Any, daemon: Any, tmp_path: Path) -> 
     ioe("community", "create", "street")
     assert "that is you" in ioe("credit", "pay", agent, "1", code=1).err
     assert "not a member known here" in ioe("credit", "pay", STRANGER, "1", code=1).err
+    node.wait_for(lambda: len(json.loads(ioe("chain", "show", "--json").out)) == 4)
     actions = json.loads(ioe("chain", "show", "--json").out)
-    assert len(actions) == 3
     assert "0 of 0 receipts" in ioe("chain", "receipts", actions[0]["hash"]).out
     other = actions[0]["hash"][:-1] + "A"
     assert "no action of ours" in ioe("chain", "receipts", other, code=1).err
