@@ -1,6 +1,7 @@
 """`ioe key`: our keys, who holds keys for us, and what they consent to."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -158,13 +159,15 @@ def _await_key(home: Path, agent: bytes) -> None:
     until_s = time.monotonic() + TURN_PATIENCE_S
     with console.status("closing our chains and seeing them held by others..."):
         while time.monotonic() < until_s:
-            try:
+            with suppress(IoeError):
                 if client.call(home, "status")["agent"] == agent:
-                    return
-            except IoeError:
-                pass
+                    break
             time.sleep(LOOK_S)
-    raise TransportError("nobody has taken our old chain yet; it goes on, see 'ioe status'")
+        else:
+            raise TransportError("nobody has taken our old chain yet; it goes on by itself")
+    for number, asked in enumerate(client.call(home, "key_owed")):
+        console.print(f"In '{asked['community']}' our key-holders have to consent to the new key.")
+        _hand_out(asked, Path(f"succession-request-{number}.json"))
 
 
 @key.command()
@@ -205,13 +208,17 @@ def carry_out(
     if asked["enough"]:
         client.call(home, "key_do", request=asked["file"])
         return True
-    path = out or Path(f"{deed}-request.json")
+    _hand_out(asked, out or Path(f"{deed}-request.json"))
+    return False
+
+
+def _hand_out(asked: dict[str, Any], path: Path) -> None:
+    """Write a request, and say what to do with it."""
     _write(path, asked["file"], overwrite=False)
     console.print(
         f"{len(asked['signed'])} of {asked['threshold']} consents are here.  Send {path} to the "
         "holders; they run 'ioe key sign' on it.  Then: ioe key merge --do FILE..."
     )
-    return False
 
 
 @key.command()

@@ -14,6 +14,7 @@ from ioe_node.conductor.key_calls import (
     key_do,
     key_history,
     key_merge,
+    key_owed,
     key_recover,
     key_rotate,
     key_show,
@@ -48,7 +49,8 @@ def _call(function: Call) -> Call:
 
 for _each in (
     *(peers_list, warrant_list, warrant_show),
-    *(key_show, key_history, key_rotate, key_recover, key_ask, key_sign, key_merge, key_do),
+    *(key_show, key_history, key_rotate, key_recover, key_owed),
+    *(key_ask, key_sign, key_merge, key_do),
     *(device_accept, device_rotate),
 ):
     _call(_each)

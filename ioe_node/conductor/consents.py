@@ -20,6 +20,7 @@ from ioe_node.model.signing import Signer
 from ioe_node.plugins import load
 
 if TYPE_CHECKING:
+    from ioe_node.conductor.cell import Cell
     from ioe_node.conductor.conductor import Conductor
 
 REQUEST_BYTES_MAX = 64 * 1024
@@ -122,10 +123,9 @@ def _with(request: ConsentRequest, consents: list[Consent]) -> ConsentRequest:
 
 
 async def ask(
-    conductor: "Conductor", deed: str, payload: dict[str, Any], community: str | None
+    conductor: "Conductor", cell: "Cell", deed: str, payload: dict[str, Any]
 ) -> ConsentRequest:
-    """A deed of ours, and whose consents it takes; our own node's key signs at once."""
-    cell = conductor.cell(community)
+    """A deed of ours, and whose consents it takes; the keys that are here sign at once."""
     asked = await cell.call("identity", "consent_message", {"deed": deed, "payload": payload})
     request = ConsentRequest(
         cell.space.rules.definition.seed,
@@ -136,9 +136,8 @@ async def ask(
         asked["threshold"],
         tuple(asked["keys"]),
     )
-    authorisation = Signer(conductor.keystore.secrets["authorisation"])
-    asked_of_us = authorisation.agent[CORE] in request.keys
-    return signed(request, [authorisation]) if asked_of_us else request
+    here = [each for each in signers_of(conductor) if each.agent[CORE] in request.keys]
+    return signed(request, here) if here else request
 
 
 async def do(conductor: "Conductor", request: ConsentRequest) -> bytes:
@@ -153,18 +152,35 @@ async def do(conductor: "Conductor", request: ConsentRequest) -> bytes:
     payload = unpack(request.payload)
     consents = [asdict(each) for each in request.consents]
     done: bytes = await cell.call("identity", request.deed, {**payload, "consents": consents})
-    if request.deed in ("offer", "release"):
+    _remember(conductor, cell, request.deed, payload, done)
+    return done
+
+
+def _remember(
+    conductor: "Conductor", cell: "Cell", deed: str, payload: dict[str, Any], done: bytes
+) -> None:
+    """What a deed leaves for this node to see to."""
+    if deed in ("offer", "release"):
         buyer = payload.get("buyer")
         if buyer == cell.space.agent:
             leaving.keep_back(conductor, payload["device"])
         else:
             leaving.let_go(conductor, cell, payload["device"], buyer)
-    if request.deed == "revoke":
+    if deed == "revoke":
         leaving.keep_back(conductor, payload["agent"])
-    return done
+        state = conductor.home.state()
+        before = tuple(
+            msgspec.structs.replace(each, revocation=done)
+            if (each.network, each.agent) == (cell.space.dna, payload["agent"])
+            else each
+            for each in state.before
+        )
+        conductor.home.keep(msgspec.structs.replace(state, before=before))
 
 
-def signers_of(conductor: "Conductor", root: bytes | None) -> list[Signer]:
-    """The keys that we may hold for somebody: our node's, and that of our words if typed."""
+def signers_of(conductor: "Conductor", root: bytes | None = None) -> list[Signer]:
+    """The keys by which we consent: our node's, and that of the words while they are here."""
     ours = [Signer(conductor.keystore.secrets["authorisation"])]
-    return ours if root is None else [*ours, Signer(keytree.revocation_seed(root))]
+    if root is not None:
+        return [*ours, Signer(keytree.revocation_seed(root))]
+    return ours if conductor.holder is None else [*ours, conductor.holder]

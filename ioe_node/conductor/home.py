@@ -32,12 +32,15 @@ class Pending(Struct, frozen=True):
 
 
 class Before(Struct, frozen=True):
-    """The chain that ours follows in a network: whose it was, and the action that closed it."""
+    """The chain that ours follows in a network: whose it was, and what ended it.
+
+    It is closed by the old key, or revoked by ours (None: not yet) where others hold the old one.
+    """
 
     network: bytes
     agent: bytes
     close: bytes | None
-    """None where it is not closed but revoked by us, as others hold its key."""
+    revocation: bytes | None = None
 
 
 class Departing(Struct, frozen=True):

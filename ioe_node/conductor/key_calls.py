@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import trio
+
 from ioe_node.conductor import communities, consents, devices, keytree, recovery, succession
 from ioe_node.errors import CallError
 from ioe_node.hdi import AgentPubKey
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 MERGED_MAX = 64
+OPEN_PATIENCE_S = 20.0
 
 
 async def key_show(conductor: "Conductor") -> dict[str, Any]:
@@ -76,10 +79,34 @@ async def key_ask(
 ) -> dict[str, Any]:
     """A request to the key-holders of a deed of ours, as a file; nobody may have to be asked."""
     _owner_only(conductor)
-    if deed in ("offer", "release", "revoke") and community is None:
-        which = AgentPubKey(payload.get("device") or payload.get("agent") or b"")
-        community = (await _cell_of(conductor, which)).space.rules.definition.seed
-    return _shown(await consents.ask(conductor, deed, payload, community))
+    if deed == "set_keyset":
+        cell = conductor.cell(community)
+        owed = await succession.next_deed(conductor, cell)
+        # A chain that follows another says so with its first holders, and can never say it later.
+        if owed is not None and owed[0] != deed:
+            raise CallError("the old key is to be revoked first; run 'ioe key recover' again")
+        follows = {} if owed is None else {"follows": owed[1].get("follows")}
+        payload = {**payload, **follows}
+    else:
+        cell = await _cell_of(
+            conductor, AgentPubKey(payload.get("device") or payload.get("agent") or b"")
+        )
+    return _shown(await consents.ask(conductor, cell, deed, payload))
+
+
+async def key_owed(conductor: "Conductor") -> list[dict[str, Any]]:
+    """Requests to the key-holders without whom our new chains do not go on."""
+    _owner_only(conductor)
+    found = []
+    with trio.move_on_after(OPEN_PATIENCE_S):
+        for invitation in conductor.home.invitations():
+            await conductor.cell_when_open(invitation.dna_hash)
+    for cell in conductor.cells_with("identity"):
+        owed = await succession.next_deed(conductor, cell)
+        if owed is not None:
+            request = await consents.ask(conductor, cell, *owed)
+            found += [] if request.enough else [_shown(request)]
+    return found
 
 
 async def key_sign(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec.structs import replace
 
-from ioe_node.conductor import communities, devices, keytree, leaving
+from ioe_node.conductor import communities, consents, devices, keytree, leaving
 from ioe_node.conductor.home import Before, Home, Turning
 from ioe_node.conductor.invitation import BOOTSTRAP_MAX, Invitation
 from ioe_node.conductor.keystore import Keystore
@@ -27,7 +27,6 @@ from ioe_node.hdi import (
     holders_digest,
 )
 from ioe_node.model.action import AgentValidationPkg, OpenChain
-from ioe_node.model.hashes import CORE
 from ioe_node.model.signing import Signer
 from ioe_node.net.peer_id import join_address
 from ioe_node.plugins import load
@@ -42,7 +41,9 @@ FOLLOW_EVERY_S = 30.0
 OPENED_WITHIN_ACTIONS = 16
 NEXT = "next "
 
-NO_WORDS = "its key-holder's words are needed to go on: run 'ioe key rotate' again and type them"
+NO_WORDS = (
+    "our key-holders have to consent before our new chain goes on; run 'ioe key rotate' again"
+)
 
 
 # -- our own key ----------------------------------------------------------------------------------
@@ -157,9 +158,9 @@ async def settle_in(conductor: "Conductor", cell: "Cell") -> None:
         return
     if conductor.role == "device":
         await leaving.until_done(_acknowledge, conductor, cell)
-    before = next((b for b in conductor.home.state().before if b.network == cell.space.dna), None)
     if conductor.role == "owner":
-        await leaving.until_done(_name_holders, conductor, cell, before)
+        await leaving.until_done(_name_holders, conductor, cell)
+    before = before_of(conductor, cell)
     if before is None:
         return
     if before.close is not None:
@@ -168,9 +169,8 @@ async def settle_in(conductor: "Conductor", cell: "Cell") -> None:
             await leaving.until_done(cell.call, "currency", "carry", {"close": before.close})
     if conductor.role == "owner":
         await leaving.until_done(devices.enrol_again, cell)
-    state = conductor.home.state()
-    left = tuple(each for each in state.before if each != before)
-    conductor.home.keep(replace(state, before=left))
+    left = tuple(each for each in conductor.home.state().before if each != before)
+    conductor.home.keep(replace(conductor.home.state(), before=left))
     if not left:
         conductor.holder = None
 
@@ -190,46 +190,38 @@ async def _open(cell: "Cell", agent: bytes, close: bytes) -> None:
         await cell.call("identity", "open", {"prev_target": agent, "close_hash": close})
 
 
-async def _name_holders(conductor: "Conductor", cell: "Cell", before: Before | None) -> None:
-    """Name the key-holders of our identity: those who were, or the one that our words give.
+def before_of(conductor: "Conductor", cell: "Cell") -> Before | None:
+    """The chain that ours has yet to say that it follows."""
+    return next((b for b in conductor.home.state().before if b.network == cell.space.dna), None)
 
-    A key that others may hold is revoked first.
+
+async def next_deed(conductor: "Conductor", cell: "Cell") -> tuple[str, dict[str, Any]] | None:
+    """What our chain has to do next to have key-holders; None when it has.
+
+    They are those of the chain before it, or else the one that our words give.  An old key that
+    others may hold is revoked first.
     """
     if await cell.call("identity", "keyset", {}) is not None:
-        return
-    holders: dict[str, Any] = {
-        "threshold": 1,
-        "keys": [conductor.keystore.secrets["revocation_key"]],
-    }
-    if before is not None:
-        held = await cell.call("identity", "keyset", {"agent": before.agent})
-        if held is not None:
-            holders = {"threshold": held["threshold"], "keys": held["keys"]}
-        follows = before.close
-        if follows is None:
-            ended = {"agent": before.agent, "successor": cell.space.agent, "reason": "recovered"}
-            follows = await deed(conductor, cell, "revoke", ended)
-        holders["follows"] = follows
-    await deed(conductor, cell, "set_keyset", holders)
+        return None
+    before = before_of(conductor, cell)
+    ours = {"threshold": 1, "keys": [conductor.keystore.secrets["revocation_key"]]}
+    if before is None:
+        return "set_keyset", ours
+    follows = before.close or before.revocation
+    if follows is None:
+        payload = {"agent": before.agent, "successor": cell.space.agent, "reason": "recovered"}
+        return "revoke", payload
+    held = await cell.call("identity", "keyset", {"agent": before.agent})
+    named = ours if held is None else {"threshold": held["threshold"], "keys": held["keys"]}
+    return "set_keyset", {**named, "follows": follows}
 
 
-async def deed(conductor: "Conductor", cell: "Cell", name: str, payload: dict[str, Any]) -> Any:
-    """Do a deed that key-holders may have to sign; with the words in memory they are one of them.
-
-    Raises `CallError` when more, or others, have to sign.
-    """
-    asked = await cell.call("identity", "consent_message", {"deed": name, "payload": payload})
-    if asked["threshold"] == 0:
-        return await cell.call("identity", name, payload)
-    consents = []
-    if conductor.holder is not None:
-        key, keys = conductor.holder.agent[CORE], list(asked["keys"])
-        if key in keys:
-            signature = conductor.holder.sign(asked["message"])
-            consents = [{"index": keys.index(key), "signature": signature}]
-    if len(consents) < asked["threshold"]:
-        raise CallError(NO_WORDS)
-    return await cell.call("identity", name, {**asked["payload"], "consents": consents})
+async def _name_holders(conductor: "Conductor", cell: "Cell") -> None:
+    while (deed := await next_deed(conductor, cell)) is not None:
+        request = await consents.ask(conductor, cell, *deed)
+        if not request.enough:
+            raise CallError(NO_WORDS)
+        await consents.do(conductor, request)
 
 
 # -- our owner's key ------------------------------------------------------------------------------

@@ -142,6 +142,11 @@ def test_a_flipped_bit_is_found_from_the_disk_and_said_by_the_node(
     assert "FAULT street-" in ioe("status").out
 
 
+def owned(found: Any) -> bool:
+    """Whether one device is ours by both words."""
+    return [each["acknowledged"] for each in found["owned"]] == [True]
+
+
 def test_a_key_is_rotated_and_a_device_sold(
     ioe: Any, daemon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,7 +172,6 @@ def test_a_key_is_rotated_and_a_device_sold(
     roof = daemon("roof").wait_ready()
     street.until(lambda found: found["near"], "device", "list")
     ioe("device", "claim", "roof", code_of(roof))
-    owned = lambda found: [each["acknowledged"] for each in found["owned"]] == [True]  # noqa: E731
     (device,) = street.until(owned, "device", "list")["owned"]
 
     monkeypatch.setattr("click.prompt", lambda *_, **__: words["buyer"])
@@ -189,8 +193,12 @@ def test_a_key_is_rotated_and_a_device_sold(
         "status", home="buyer",
     )  # fmt: skip
     status = street.until(lambda found: found["role"] == "unowned", "status", home="roof")
-    unowned = lambda found: status["agent"] in [each["agent"] for each in found["near"]]  # noqa: E731
-    street.until(unowned, "device", "list", home="buyer")
+    street.until(
+        lambda found: status["agent"] in [each["agent"] for each in found["near"]],
+        "device",
+        "list",
+        home="buyer",
+    )
     ioe("device", "claim", status["agent"], status["code"], home="buyer")
     street.until(owned, "device", "list", home="buyer")
     street.until(lambda found: found["owned"] == [], "device", "list")

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -124,3 +125,53 @@ def test_any_message_is_shown_or_refused(message: bytes) -> None:
 def test_the_holder_key_is_not_the_agents() -> None:
     kept = keytree.owner_secrets(ROOT)
     assert kept["authorisation"] != kept["agent"]
+
+
+async def consented(owner: Any, deed: str, *holders: Signer) -> None:
+    """Have key-holders sign what our new chain waits for."""
+    (asked,) = await owner.until(
+        lambda found: len(found) == 1 and found[0]["content"]["deed"] == deed, "key_owed"
+    )
+    assert not asked["enough"]
+    signed = consents.signed(from_file(asked["file"]), list(holders))
+    await owner.call("key_do", request=to_file(signed))
+
+
+async def is_owned_by(owner: Any, roof: Any) -> None:
+    await roof.until(lambda found: found["owner"] == owner.agent)
+    await owner.until(
+        lambda found: [each["acknowledged"] for each in found["owned"]] == [True], "device_list"
+    )
+
+
+async def test_key_holders_consent_to_the_owners_next_key(claimed: Any, autojump: Any) -> None:
+    owner, roof = await claimed()
+    await named(owner, 2, *HOLDERS[:3])
+    made = await owner.call("key_rotate", root=ROOT)
+    await owner.until(lambda found: found["agent"] == made["agent"])
+    await trio.sleep(60)
+    assert roof.conductor.keystore.secrets["owner"] != owner.agent, "not by the words alone"
+    await consented(owner, "Keyset", *HOLDERS[1:3])
+    await is_owned_by(owner, roof)
+    (shown,) = (await owner.call("key_show"))["communities"]
+    assert (shown["keyset"]["threshold"], len(shown["keyset"]["keys"])) == (2, 3)
+
+
+async def test_key_holders_shut_a_lost_machine_out(
+    claimed: Any, street: Any, autojump: Any
+) -> None:
+    owner, roof = await claimed()
+    old = owner.agent
+    await named(owner, 2, *HOLDERS[:3])
+    await trio.sleep(5)
+    await owner.stop()
+    again = await street.recovered(ROOT, roof)
+    await again.until(lambda found: found["owned"], "device_list")
+    made = await again.call("key_recover", root=ROOT)
+    await again.until(lambda found: found["agent"] == made["agent"] != old)
+    await again.until(bool, "key_owed")
+    with pytest.raises(CallError, match="revoked first"):
+        await named(again, 1, HOLDERS[0])
+    await consented(again, "Revocation", *HOLDERS[:2])
+    await is_owned_by(again, roof)
+    assert await again.call("key_owed") == []
