@@ -1,8 +1,9 @@
 """The conductor: one identity on one transport, its cells, its device, its control socket.
 
-A device changes identity once in its life: it waits for an owner under an enrolment key, and
-lives on under the key that its owner's seed gives.  Then everything that hangs on the
-identity is closed and opened again; the control socket stays.
+A node lives under one key after another: a device waits for an owner under an enrolment key and
+lives on under the key that its owner's seed gives; it leaves its owner and waits again; each may
+take its next key.  Between two lives everything that hangs on the identity is closed and opened
+again; the control socket stays.
 """
 
 import logging
@@ -237,7 +238,7 @@ class Conductor:
             self.config.device.kind,
             keytree.device_agent,
             os.urandom,
-            state.buyer and AgentPubKey(state.buyer),
+            buyer=state.buyer and AgentPubKey(state.buyer),
         )
         self.meeting.await_owner(machine, self._take_owner)
 

@@ -189,9 +189,10 @@ def test_a_key_is_rotated_and_a_device_sold(
 
     street.until(lambda found: found["owner"] != old, "status", home="roof")
     assert "offered" in ioe("device", "transfer", device["device"], buyer["agent"]).out
-    street.until(lambda _: "accepted" in ioe("device", "accept", agent, home="buyer", code=None).out,
-        "status", home="buyer",
-    )  # fmt: skip
+    accept = ("device", "accept", agent)
+    street.until(
+        lambda _: "accepted" in ioe(*accept, home="buyer", code=None).out, "status", home="buyer"
+    )
     status = street.until(lambda found: found["role"] == "unowned", "status", home="roof")
     street.until(
         lambda found: status["agent"] in [each["agent"] for each in found["near"]],

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 import trio
 
-from ioe_node.conductor import keytree, leaving, owner_calls, recovery
+from ioe_node.conductor import keytree, leaving, owner_calls, recovery, succession
 from ioe_node.conductor.home import Home, State
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.succession import NEXT
 from ioe_node.errors import Busy, CallError, IoeError, PairingRefused, Refused
+from ioe_node.hdi import Invalid
+from ioe_node.model.signing import Signer
+from zomes.community.integrity import vouch
 
 CODE = "1234-5678"
 ROOT = b"r" * 32
@@ -369,3 +372,25 @@ async def test_an_account_goes_over_to_the_next_key_once(
     audit = await other.call("zome_call", zome="currency", function="audit", payload={})
     assert audit["sum_micro"] == 0
     assert {each["agent"] for each in audit["balances"]}.isdisjoint({old_roof, old_owner})
+
+
+async def test_a_member_whose_words_are_named_alone_has_a_successor(
+    founded: Any, street: Any, autojump: Any
+) -> None:
+    owner = await founded()
+    guest = await street.owner("guest", b"g" * 32)
+    recovery = (await guest.call("key_show"))["recovery"]
+    line = await owner.call("community_invite", agent=guest.agent, recovery=recovery)
+    await guest.call("community_join", invitation=line["invitation"])
+    (invitation,) = guest.home.invitations()
+    thief = {**guest.conductor.keystore.secrets, "agent": b"t" * 32}
+    with pytest.raises(CallError, match="have to sign"):
+        succession.turn(guest.conductor, thief)
+    space, stranger = guest.conductor.cell().space, Signer(thief["agent"]).agent
+    dna, proof = space.rules.definition, invitation.proof
+    forged = vouch(dna, guest.agent, proof, stranger, "successor", space.sign)
+    assert isinstance(dna.admits(stranger, forged), Invalid)
+    made = await guest.call("key_rotate", root=b"g" * 32)
+    await guest.until(lambda found: found["agent"] == made["agent"])
+    await guest.until(lambda found: found["communities"] and guest.home.state().before == ())
+    assert guest.home.state().cells != (invitation.encoded(),)

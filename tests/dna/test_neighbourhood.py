@@ -21,6 +21,7 @@ def test_its_zomes_and_types() -> None:
         "currency",
     ]
     assert sorted(DNA.entry_types) == [
+        "currency.Carried",
         "currency.Settlement",
         "identity.Acceptance",
         "identity.Acknowledgement",
