@@ -11,11 +11,14 @@ from ioe_node.conductor.key_calls import (
     device_accept,
     device_rotate,
     key_ask,
+    key_decide,
     key_do,
+    key_gather,
     key_history,
     key_merge,
     key_owed,
     key_recover,
+    key_requests,
     key_rotate,
     key_show,
     key_sign,
@@ -50,7 +53,7 @@ def _call(function: Call) -> Call:
 for _each in (
     *(peers_list, warrant_list, warrant_show),
     *(key_show, key_history, key_rotate, key_recover, key_owed),
-    *(key_ask, key_sign, key_merge, key_do),
+    *(key_ask, key_sign, key_merge, key_do, key_gather, key_requests, key_decide),
     *(device_accept, device_rotate),
 ):
     _call(_each)

@@ -11,8 +11,18 @@ import msgspec
 from msgspec import Meta, Struct
 
 from ioe_node.conductor import keytree, leaving
-from ioe_node.errors import CallError, LocalError, Malformed
-from ioe_node.hdi import Consent, DnaHash, KeyHolders, agreed, consent_message, holders_fault
+from ioe_node.conductor.owner_calls import REQUEST_FILE_BYTES_MAX, Consented, Consider
+from ioe_node.conductor.owner_calls import ask as ask_peer
+from ioe_node.errors import CallError, IoeError, LocalError, Malformed
+from ioe_node.hdi import (
+    AgentPubKey,
+    Consent,
+    DnaHash,
+    KeyHolders,
+    agreed,
+    consent_message,
+    holders_fault,
+)
 from ioe_node.model import consent
 from ioe_node.model.codec import pack, unpack
 from ioe_node.model.hashes import CORE
@@ -64,7 +74,7 @@ def to_file(request: ConsentRequest) -> bytes:
 def from_file(data: bytes) -> ConsentRequest:
     """A request out of a file; raises `LocalError`."""
     try:
-        if len(data) > 4 * REQUEST_BYTES_MAX:
+        if len(data) > REQUEST_FILE_BYTES_MAX:
             raise msgspec.ValidationError("it is too long")
         request = msgspec.json.decode(data, type=ConsentRequest)
     except msgspec.DecodeError as error:
@@ -176,6 +186,25 @@ def _remember(
             for each in state.before
         )
         conductor.home.keep(msgspec.structs.replace(state, before=before))
+
+
+async def gather(
+    conductor: "Conductor", request: ConsentRequest, holders: list[AgentPubKey]
+) -> tuple[ConsentRequest, dict[bytes, str]]:
+    """The request with what these holders have consented to, and why some have not answered.
+
+    Whoever has not seen it yet is asked by this; asking again collects.
+    """
+    silent: dict[bytes, str] = {}
+    for holder in holders:
+        try:
+            answer = await ask_peer(conductor, holder, Consider(to_file(request)))
+        except IoeError as error:
+            silent[holder] = str(error)
+            continue
+        if isinstance(answer, Consented):
+            request = _with(request, list(answer.consents))
+    return request, silent
 
 
 def signers_of(conductor: "Conductor", root: bytes | None = None) -> list[Signer]:

@@ -4,9 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from ioe_node.conductor import communities, consents, devices, keytree, recovery, succession
+from ioe_node.conductor import (
+    communities,
+    consents,
+    devices,
+    holding,
+    keytree,
+    recovery,
+    succession,
+)
 from ioe_node.errors import CallError
 from ioe_node.hdi import AgentPubKey
+from ioe_node.model.consent import KEYS_MAX
 from ioe_node.model.hashes import AGENT, CORE, check_hash
 from ioe_node.model.signing import Signer
 
@@ -123,6 +132,42 @@ async def key_merge(conductor: "Conductor", requests: list[bytes]) -> dict[str, 
     if not 1 <= len(requests) <= MERGED_MAX:
         raise CallError(f"at most {MERGED_MAX} files are put together at once")
     return _shown(consents.merged([consents.from_file(each) for each in requests]))
+
+
+async def key_gather(
+    conductor: "Conductor", request: bytes, holders: list[bytes]
+) -> dict[str, Any]:
+    """The file with what these agents, asked over the network, have consented to by now."""
+    _owner_only(conductor)
+    if len(holders) > KEYS_MAX:
+        raise CallError(f"at most {KEYS_MAX} holders are asked at once")
+    for holder in holders:
+        check_hash(holder, AGENT)
+    agents = [AgentPubKey(each) for each in holders]
+    made, silent = await consents.gather(conductor, consents.from_file(request), agents)
+    return {**_shown(made), "silent": [{"agent": a, "why": why} for a, why in silent.items()]}
+
+
+async def key_requests(conductor: "Conductor") -> list[dict[str, Any]]:
+    """What others ask us to consent to."""
+    _owner_only(conductor)
+    return [
+        {"id": each.id, "by": each.by, "at_us": each.at_us, **_shown(each.request)}
+        for each in holding.asked_of_us(conductor)
+    ]
+
+
+async def key_decide(
+    conductor: "Conductor", id: str, consent: bool, root: bytes | None = None
+) -> dict[str, Any]:
+    """Consent to what another asks of us, or forget it."""
+    _owner_only(conductor)
+    found = holding.find(conductor, id).request
+    if consent:
+        found = holding.decide(conductor, id, root)
+    else:
+        holding.drop(conductor, id)
+    return _shown(found)
 
 
 async def key_do(conductor: "Conductor", request: bytes) -> dict[str, Any]:

@@ -7,9 +7,12 @@ may have had to sign.  An owner's next key is obeyed once the chains prove it
 
 from typing import TYPE_CHECKING
 
-from ioe_node.conductor import leaving, succession
+from ioe_node.conductor import holding, leaving, succession
+from ioe_node.conductor.consents import from_file
 from ioe_node.conductor.owner_calls import (
     Answer,
+    Consented,
+    Consider,
     Done,
     Owes,
     Release,
@@ -21,7 +24,7 @@ from ioe_node.conductor.owner_calls import (
     Succeeded,
     requests,
 )
-from ioe_node.errors import Busy, CallError, NotTheOwner
+from ioe_node.errors import Busy, CallError, LocalError, Malformed, NotTheOwner
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import AGENT, check_hash
@@ -32,6 +35,8 @@ if TYPE_CHECKING:
 
 async def answer(conductor: "Conductor", peer: AgentPubKey, data: bytes) -> bytes:
     """The answer to one request; raises `NotTheOwner`, `Malformed` or `Busy`."""
+    if conductor.role == "owner":
+        return encode(_consider(conductor, peer, requests.decode(data)))
     if conductor.role != "device":
         raise NotTheOwner("this node is nobody's device")
     owner = conductor.keystore.secrets["owner"]
@@ -44,6 +49,17 @@ async def answer(conductor: "Conductor", peer: AgentPubKey, data: bytes) -> byte
         return encode(await _answer(conductor, request))
     except CallError as error:
         raise Busy(str(error)) from None
+
+
+def _consider(conductor: "Conductor", peer: AgentPubKey, request: Request) -> Consented:
+    """A person's node does nothing at another's word, but asks its own person."""
+    if not isinstance(request, Consider):
+        raise NotTheOwner("this node is nobody's device")
+    try:
+        asked = from_file(request.request)
+    except LocalError as error:
+        raise Malformed(str(error)) from None
+    return Consented(holding.consider(conductor, peer, asked))
 
 
 async def _answer(conductor: "Conductor", request: Request) -> Answer:

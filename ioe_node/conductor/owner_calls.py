@@ -1,6 +1,6 @@
-"""What an owner asks of its device, and what the device answers.
+"""What an owner asks of its device, or of those who hold keys for it, and the answers.
 
-One request and one answer a message, between the owner's node and the device's, outside any
+One request and one answer a message, between the owner's node and another, outside any
 community: what it is about (keys, ownership, the machine itself) no zome can reach.  The transport
 has proved who asks.
 """
@@ -11,15 +11,17 @@ from msgspec import Meta, Struct
 
 from ioe_node.conductor.invitation import INVITATION_BYTES_MAX
 from ioe_node.conductor.keytree import SEED_BYTES
-from ioe_node.hdi import AgentPubKey
+from ioe_node.hdi import AgentPubKey, Consent
 from ioe_node.model.action import Hash39
 from ioe_node.model.codec import Codec, encode
+from ioe_node.model.consent import KEYS_MAX
 
 if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 OWNER_PROTOCOL = "/ioe/owner/1"
 POLICY_BYTES_MAX = 64 * 1024
+REQUEST_FILE_BYTES_MAX = 256 * 1024
 INVITATIONS_MAX = 16
 MESSAGE_BYTES_MAX = INVITATIONS_MAX * (INVITATION_BYTES_MAX + 16)
 
@@ -50,6 +52,18 @@ class ShowInvitations(_Message, frozen=True, tag="invitations"):
     """Which communities are you in, and what admitted me to them?"""
 
 
+class Consider(_Message, frozen=True, tag="consider"):
+    """To a holder of our keys: consent to this (the bytes of a request's file)."""
+
+    request: Annotated[bytes, Meta(max_length=REQUEST_FILE_BYTES_MAX)]
+
+
+class Consented(_Message, frozen=True, tag="consented"):
+    """The consents that this holder has given to it so far."""
+
+    consents: Annotated[tuple[Consent, ...], Meta(max_length=KEYS_MAX)]
+
+
 class Succeeded(_Message, frozen=True, tag="succeeded"):
     """You were my owner; your identity has this key now."""
 
@@ -76,14 +90,14 @@ class Shown(_Message, frozen=True, tag="shown"):
     ]
 
 
-Request = Release | Rotate | SetPolicy | ShowInvitations
-Answer = Done | Owes | Shown | Succeeded
+Request = Release | Rotate | SetPolicy | ShowInvitations | Consider
+Answer = Done | Owes | Shown | Succeeded | Consented
 requests: Codec[Request] = Codec(Request, "owner's request", MESSAGE_BYTES_MAX)
 answers: Codec[Answer] = Codec(Answer, "device's answer", MESSAGE_BYTES_MAX)
 
 
 async def ask(conductor: "Conductor", device: AgentPubKey, request: Request) -> Answer:
-    """Have a device of ours answer.
+    """Have a device of ours, or a holder, answer.
 
     Raises `TransportError` (away: try again), `Refused` or `Malformed`.
     """

