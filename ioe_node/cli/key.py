@@ -222,26 +222,100 @@ def _hand_out(asked: dict[str, Any], path: Path) -> None:
 
 
 @key.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file")
 @click.option("--words", is_flag=True, help="Sign with the words' key too; they are asked for.")
 @click.option("--yes", is_flag=True, help="Sign without being asked.")
 @click.pass_context
-def sign(context: click.Context, file: Path, words: bool, yes: bool) -> None:
+def sign(context: click.Context, file: str, words: bool, yes: bool) -> None:
     """Consent, as a holder, to the deed that FILE asks for; FILE then holds our consent too.
 
     \b
       ioe key sign release-request.json        shows what it is before it signs
+      ioe key sign 4be190ad                    one that came over the network: its id, from
+                                               'ioe key requests'; who asks collects it
     """
-    home, request = home_of(context), _read(file)
+    home, path = home_of(context), Path(file)
+    if path.exists():
+        root = typed_words() if words else None
+        made = client.call(home, "key_sign", request=_read(path), root=root)
+        _agree(made["content"], yes)
+        _write(path, made["file"], overwrite=True)
+        console.print(f"{len(made['signed'])} of {made['threshold']} consents are in {file}")
+        return
+    asked = {each["id"]: each for each in client.call(home, "key_requests")}
+    if file not in asked:
+        raise LocalError(f"{file[:60]} is no file here, nor an id of 'ioe key requests'")
+    _agree(asked[file]["content"], yes)
     root = typed_words() if words else None
-    made = client.call(home, "key_sign", request=request, root=root)
-    for name, value in made["content"].items():
+    client.call(home, "key_decide", id=file, consent=True, root=root)
+    console.print("signed; who asks collects it with 'ioe key gather'")
+
+
+def _agree(content: dict[str, Any], yes: bool) -> None:
+    """Show what is to be signed, and have it confirmed."""
+    for name, value in content.items():
         shown = [plain(each) for each in value] if isinstance(value, list) else plain(value)
         console.print(f"  {name}: {printable(str(shown))}")
     if not yes:
         click.confirm("Consent to this?", abort=True)
+
+
+@key.command()
+@json_option
+@click.pass_context
+def requests(context: click.Context, as_json: bool) -> None:
+    """What others ask us, as a holder of their keys, to consent to."""
+    found = client.call(home_of(context), "key_requests")
+
+    def people() -> None:
+        rows = [
+            (
+                each["id"],
+                each["content"]["deed"],
+                plain(each["by"]),
+                when(each["at_us"]),
+                "yes" if each["signed"] else "",
+            )
+            for each in found
+        ]
+        table("", ("id", "deed", "asked by", "since", "signed"), rows)
+
+    show(found, as_json, people)
+
+
+@key.command()
+@click.argument("id")
+@click.pass_context
+def refuse(context: click.Context, id: str) -> None:
+    """Forget a request of 'ioe key requests', by its ID; it may be asked again.
+
+    \b
+      ioe key refuse 4be190ad
+    """
+    client.call(home_of(context), "key_decide", id=id, consent=False)
+    console.print("forgotten")
+
+
+@key.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("agents", nargs=-1, required=True, metavar="AGENT...")
+@click.pass_context
+def gather(context: click.Context, file: Path, agents: tuple[str, ...]) -> None:
+    """Ask the holders at these AGENT... keys, over the network, to consent to FILE.
+
+    \b
+      ioe key gather release-request.json uhCAk...anna uhCAk...ben
+      (they: ioe key requests, ioe key sign ID)
+      ioe key gather release-request.json uhCAk...anna uhCAk...ben     collects
+    """
+    holders = [parse_agent(each) for each in agents]
+    made = client.call(home_of(context), "key_gather", request=_read(file), holders=holders)
     _write(file, made["file"], overwrite=True)
+    for each in made["silent"]:
+        console.print(f"{plain(each['agent'])[:13]}: {printable(each['why'])}")
     console.print(f"{len(made['signed'])} of {made['threshold']} consents are in {file}")
+    if made["enough"]:
+        console.print(f"enough: ioe key merge --do {file}")
 
 
 @key.command()

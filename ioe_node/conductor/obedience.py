@@ -72,6 +72,8 @@ async def _answer(conductor: "Conductor", request: Request) -> Answer:
             conductor.policy_received(request.policy)
         case ShowInvitations():
             return Shown(await succession.owners_invitations(conductor))
+        case Consider():
+            raise Malformed("a device holds no keys for others")
     return Done()
 
 

@@ -31,6 +31,7 @@ READING = {
     "warrant show",
     "key show",
     "key history",
+    "key requests",
 }
 ACTING = {
     "init",
@@ -44,6 +45,8 @@ ACTING = {
     "key recover",
     "key holders",
     "key sign",
+    "key refuse",
+    "key gather",
     "key merge",
     "credit pay",
     "community create",

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ioe_node.conductor import consents, keytree
+from ioe_node.conductor import consents, holding, keytree
 from ioe_node.conductor.consents import from_file, to_file
 from ioe_node.errors import CallError, LocalError
 from ioe_node.model.hashes import CORE
@@ -22,9 +22,11 @@ def keys(*holders: Signer) -> list[bytes]:
     return [holder.agent[CORE] for holder in holders]
 
 
-async def named(owner: Any, threshold: int, *holders: Signer, by: Any = None) -> Any:
+async def named(
+    owner: Any, threshold: int, *holders: Signer, by: Any = None, more: Any = ()
+) -> Any:
     """Name key-holders, by those before: at first the words' key."""
-    payload = {"threshold": threshold, "keys": keys(*holders)}
+    payload = {"threshold": threshold, "keys": [*keys(*holders), *more]}
     asked = await owner.call("key_ask", deed="set_keyset", payload=payload)
     if by is None:
         signed = (await owner.call("key_sign", request=asked["file"], root=ROOT))["file"]
@@ -175,3 +177,65 @@ async def test_key_holders_shut_a_lost_machine_out(
     await consented(again, "Revocation", *HOLDERS[:2])
     await is_owned_by(again, roof)
     assert await again.call("key_owed") == []
+
+
+async def test_consents_are_gathered_over_the_network(
+    claimed: Any, street: Any, autojump: Any
+) -> None:
+    owner, roof = await claimed()
+    friends = []
+    for name in ("anna", "ben"):
+        friend = await street.owner(name, name.encode().ljust(32, b"f"))
+        line = await owner.call("community_invite", agent=friend.agent)
+        await friend.call("community_join", invitation=line["invitation"])
+        friends.append(friend)
+    shown = [(await friend.call("key_show"))["holder_key"] for friend in friends]
+    await named(owner, 2, HOLDERS[0], more=shown)
+    agents = [friend.agent for friend in friends]
+    asked = await owner.call("key_ask", deed="release", payload={"device": roof.agent})
+    made = await owner.call("key_gather", request=asked["file"], holders=[*agents, roof.agent])
+    assert (made["signed"], [each["agent"] for each in made["silent"]]) == ([], [roof.agent])
+    for friend in friends:
+        (request,) = await friend.call("key_requests")
+        assert (request["by"], request["content"]["device"]) == (owner.agent, roof.agent)
+        await friend.stop()
+        await friend.start()
+        await friend.until(lambda found: found["communities"])
+        await friend.call("key_decide", id=request["id"], consent=True)
+    made = await owner.call("key_gather", request=made["file"], holders=agents)
+    assert sorted(made["signed"]) == sorted(shown)
+    await owner.call("key_do", request=made["file"])
+    await roof.until(lambda found: found["role"] == "unowned")
+    (anna, _) = friends
+    await anna.call("key_decide", id=request["id"], consent=False)
+    assert await anna.call("key_requests") == []
+    with pytest.raises(CallError, match="nobody asks us"):
+        await anna.call("key_decide", id=request["id"], consent=True)
+
+
+async def test_a_holder_is_not_flooded_nor_asked_by_strangers(
+    claimed: Any, street: Any, autojump: Any
+) -> None:
+    owner, _ = await claimed()
+    friend = await street.owner("friend", b"f" * 32)
+    key = (await friend.call("key_show"))["holder_key"]
+    await named(owner, 2, HOLDERS[0], more=[key])
+    asked = [
+        await owner.call("key_ask", deed="set_keyset", payload={"threshold": 1, "keys": [each]})
+        for each in keys(*HOLDERS[:5])
+    ]
+    ask = {"holders": [friend.agent]}
+    made = await owner.call("key_gather", request=asked[0]["file"], **ask)
+    assert "only a member" in made["silent"][0]["why"]
+    line = await owner.call("community_invite", agent=friend.agent)
+    await friend.call("community_join", invitation=line["invitation"])
+    await friend.until(lambda found: owner.agent in found["communities"][0]["peers"])
+    foreign = to_file(
+        replace(from_file(asked[0]["file"]), threshold=1, keys=tuple(keys(HOLDERS[4])))
+    )
+    made = await owner.call("key_gather", request=foreign, **ask)
+    assert made["silent"]
+    for place, each in enumerate(asked):
+        made = await owner.call("key_gather", request=each["file"], **ask)
+        assert bool(made["silent"]) == (place >= holding.ASKED_BY_ONE_MAX)
+    assert len(await friend.call("key_requests")) == holding.ASKED_BY_ONE_MAX
