@@ -24,7 +24,7 @@ from ioe_node.conductor.owner_calls import (
     Succeeded,
     requests,
 )
-from ioe_node.errors import Busy, CallError, LocalError, Malformed, NotTheOwner
+from ioe_node.errors import Busy, LocalError, Malformed, NotTheOwner
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import AGENT, check_hash
@@ -47,7 +47,7 @@ async def answer(conductor: "Conductor", peer: AgentPubKey, data: bytes) -> byte
     request = requests.decode(data)
     try:
         return encode(await _answer(conductor, request))
-    except CallError as error:
+    except LocalError as error:
         raise Busy(str(error)) from None
 
 
