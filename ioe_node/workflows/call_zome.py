@@ -105,8 +105,6 @@ class CallHost:
         self, kind: type[Any], entry: bytes | None = None, **fields: Any
     ) -> ActionHash:
         head = await self._take_chain()
-        if head.closed:
-            raise CallError("this call has closed the chain; nothing follows that")
         if len(self.drafts) >= BUNDLE_ACTIONS_MAX:
             raise CallError(f"one call commits at most {BUNDLE_ACTIONS_MAX} actions")
         action: AnyAction = kind(
@@ -178,8 +176,7 @@ class CallHost:
         return await self._stage(OpenChain, prev_target=prev_target, close_hash=close_hash)
 
     async def newest(self, agent: AgentPubKey) -> Found | None:
-        here = agent in (self.space.agent, *self.local) or self.space.is_authority(agent)
-        head = self._overlay.head(agent) if here else None
+        head = self._overlay.head(agent) if self._is_here(agent) else None
         if head is not None:
             return await self.get(head.hash)
         chain = await read_whole_chain(self.space, agent)
@@ -241,10 +238,16 @@ class CallHost:
     async def _of_type(self, author: AgentPubKey, name: str) -> Iterable[Record]:
         """Records of a type, newest first: from here if the chain is ours to hold."""
         space = self.space
-        if author == space.agent or author in self.local or space.is_authority(author):
+        if self._is_here(author):
             return space.store.of_type(author, name)
         chain = await read_whole_chain(space, author)
         return (r for r in reversed(chain) if getattr(r.action, "entry_type", None) == name)
+
+    def _is_here(self, author: AgentPubKey) -> bool:
+        """Whether a chain is ours to hold, and has come: who is new here still asks the others."""
+        if author == self.space.agent or author in self.local:
+            return True
+        return self.space.is_authority(author) and self.space.store.head(author) is not None
 
     async def agents(self) -> list[AgentPubKey]:
         return sorted({*self.space.store.authors(), *self.space.others()})

@@ -416,6 +416,7 @@ class Space:
             self.heard(peer)
             if error.code in LINK_REFUSED and len(self.refused_by) < REFUSED_BY_MAX:
                 self.refused_by[peer] = error.text
+                self._note_refusals(error.text)
             raise
         except Busy:
             self.heard(peer)
@@ -426,6 +427,13 @@ class Space:
         self.heard(peer)
         self.refused_by.pop(peer, None)
         return answers.decode(data)
+
+    def _note_refusals(self, text: str) -> None:
+        """What most members refuse us by is for our owner to know, though no word of theirs
+        proves it."""
+        same = sum(each == text for each in self.refused_by.values())
+        if 2 * same > len(self.others()):
+            self.fault(f"most members refuse us: {text}")
 
     async def ask_first(
         self,

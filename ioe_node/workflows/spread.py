@@ -56,23 +56,17 @@ async def fetch_warrants(space: Space, peer: AgentPubKey) -> None:
 
 
 async def spread_warrants(space: Space) -> None:
-    """Tell each new warrant to some members, by lot, and to whom it convicts; for ever.
-
-    Over a link that still stands: so an owner learns at once that its key is good for no more.
-    """
+    """Tell each new warrant to some members, by lot; for ever."""
     told = {data for _, data in space.store.warrants()}
-    async with trio.open_nursery() as convicts:
-        while True:
-            await space.warrants_bell.wait()
-            rows = [row for row in space.store.warrants() if row[1] not in told]
-            fresh = [data for _, data in rows]
-            told.update(fresh)
-            for convicted, data in rows:
-                convicts.start_soon(_tell, space, AgentPubKey(convicted), [data])
-            others = space.others()
-            async with trio.open_nursery() as nursery:
-                for peer in space.rng.sample(others, min(len(others), TOLD_AT_ONCE)):
-                    nursery.start_soon(_tell, space, peer, fresh)
+    while True:
+        await space.warrants_bell.wait()
+        fresh = [data for _, data in space.store.warrants() if data not in told]
+        told.update(fresh)
+        others = space.others()
+        chosen = space.rng.sample(others, min(len(others), TOLD_AT_ONCE))
+        async with trio.open_nursery() as nursery:
+            for peer in chosen:
+                nursery.start_soon(_tell, space, peer, fresh)
 
 
 async def _tell(space: Space, peer: AgentPubKey, fresh: list[bytes]) -> None:

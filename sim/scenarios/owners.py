@@ -1,8 +1,12 @@
 """What owners, devices and key-holders say, through their cells."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+import trio
+
+from ioe_node.errors import Busy
 from ioe_node.hdi import ActionHash
 from ioe_node.model.consent import Consent, KeyHolders
 from ioe_node.model.hashes import CORE
@@ -20,7 +24,11 @@ async def claim(swarm: Swarm, owner: Home, device: Home) -> None:
     """The owner enrols a device, which acknowledges it, and both are where they belong."""
     await identity(owner, "enrol", device=device.agent, kind="storage", name="battery")
     assert await swarm.settle()
-    assert await identity(device, "acknowledge", owner=owner.agent)
+    said = None
+    while said is None:
+        with suppress(Busy):  # what it rests on is being fetched
+            said = await identity(device, "acknowledge", owner=owner.agent)
+        await trio.sleep(1)
     assert await swarm.settle()
 
 

@@ -17,11 +17,10 @@ Play = Callable[..., Any]
 
 
 async def newcomer(swarm: Swarm, number: int, proof: bytes | None = None) -> Home:
-    """A home under a fresh key, invited by the steward or in by `proof`."""
+    """A home under a fresh key, invited by the steward or in by `proof`; as soon as it runs."""
     home = swarm._invite(Signer(number.to_bytes(32, "big")))
     home.proof = proof or home.proof
     await swarm.start(home)
-    assert await swarm.settle()
     return home
 
 
@@ -47,6 +46,7 @@ def test_a_device_is_sold_and_the_seller_is_out(play: Play) -> None:
         with pytest.raises(CallError, match="closed"):
             await identity(device, "enrol", device=buyer.agent, kind="storage", name="x")
         again = await newcomer(swarm, 500)
+        assert await swarm.settle()
         await claim(swarm, buyer, again)
         await identity(again, "open", prev_target=device.agent, close_hash=close)
         assert await swarm.settle()
@@ -146,6 +146,9 @@ async def rotated(swarm: Swarm, owner: Home, holders: Any, number: int) -> Home:
     assert await swarm.settle()
     new = await newcomer(swarm, number, proof)
     keys = {"threshold": 1, "keys": holders.shown.keys, "follows": close}
+    asked = await identity(new, "consent_message", deed="set_keyset", payload=keys)
+    assert asked["keys"] == holders.shown.keys  # though the old chain is on its way to us yet
+    assert await swarm.settle()
     await with_consents(new, "set_keyset", keys, holders.signers)
     await identity(new, "open", prev_target=owner.agent, close_hash=close)
     assert await swarm.settle()

@@ -22,6 +22,8 @@ from sim.swarm import Home, Swarm
 
 Play = Callable[..., Any]
 SPREADS_S = 120
+QUIET_ASKS_MAX = 40
+"""What a node asks in that time while nothing has to be healed, with room to spare."""
 
 
 def kept(home: Home, convict: Home) -> Revoked | None:
@@ -56,7 +58,7 @@ def test_a_stolen_device_is_shut_out_and_its_past_stays(play: Play) -> None:
                 assert await retrieve_record(home.cell.space, record.hash) is not None
             read = await read_chain(home.cell.space, device.agent, 0)
             assert [record.hash for record in read] == [record.hash for record in old]
-        (fault,) = device.cell.space.faults
+        fault = device.cell.space.faults[0]
         assert fault.startswith("a warrant names us: ")
         assert "revoked" in fault
         made = await identity(device, "enrol", device=other.agent, kind="storage", name="stolen")
@@ -76,6 +78,20 @@ def test_a_stolen_device_is_shut_out_and_its_past_stays(play: Play) -> None:
         assert faults(swarm, [device]) == []
 
     play(story, homes=6)
+
+
+def test_who_holds_nothing_for_others_hears_of_its_own_end(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        owner = swarm.homes[1]
+        device = await swarm.add(holds=False)
+        await claim(swarm, owner, device)
+        await identity(owner, "revoke", agent=device.agent)
+        await trio.sleep(SPREADS_S)
+        (fault,) = device.cell.space.faults
+        assert fault.startswith("most members refuse us: ")
+        assert "your key was revoked" in fault
+
+    play(story, homes=5)
 
 
 def test_it_lasts_and_reaches_who_comes_later(play: Play) -> None:
@@ -267,5 +283,36 @@ def test_an_ended_agent_ends_nobody_and_what_it_ended_before_stays_so(
         assert counts[0] is True
         assert counts[1] is None or isinstance(counts[1], Missing)
         assert late.agent not in space.blocked
+
+    play(story, homes=6)
+
+
+def test_what_was_written_before_the_cut_is_healed(play: Play, new_holders: Any) -> None:
+    async def story(swarm: Swarm) -> None:
+        laptop, new, device, other = swarm.homes[1:5]
+        holders = new_holders(1, 1)
+        await hold_keys(laptop, holders.shown)
+        await claim(swarm, laptop, device)
+        place = max(laptop.committed)
+        await identity(laptop, "release", device=device.agent)
+        assert await swarm.settle()
+        payload = {"agent": laptop.agent, "cut": laptop.committed[place], "successor": new.agent}
+        revoked = await with_consents(new, "revoke", payload, holders.signers)
+        keys = {"threshold": 1, "keys": holders.shown.keys, "follows": revoked}
+        await identity(new, "set_keyset", **keys)
+        await trio.sleep(SPREADS_S)
+        other.store.drop_chain(laptop.agent, lambda _: True)
+        assert other.store.head(laptop.agent) is None
+        (listed,) = await identity(other, "portfolio", owner=new.agent)  # read from the others
+        assert listed["device"] == device.agent
+        await trio.sleep(SPREADS_S)
+        for home in (other, device):
+            asked = home.transport.asked  # type: ignore[union-attr]
+            await trio.sleep(SPREADS_S)
+            assert home.transport.asked - asked < QUIET_ASKS_MAX  # type: ignore[union-attr]
+        head = other.store.head(laptop.agent)
+        assert head is not None
+        assert head.seq >= place
+        assert not await identity(device, "released")
 
     play(story, homes=6)
