@@ -26,9 +26,17 @@ ASKED = (
 
 
 async def deed(node: Any, name: str, **payload: Any) -> None:
-    """A deed that takes nobody else's consent."""
-    asked = await node.call("key_ask", deed=name, payload=payload)
-    await node.call("key_do", request=asked["file"])
+    """A deed that takes nobody else's consent; what cannot be read yet is waited for."""
+    with trio.fail_after(60):
+        while True:
+            try:
+                asked = await node.call("key_ask", deed=name, payload=payload)
+                await node.call("key_do", request=asked["file"])
+                return
+            except CallError as error:
+                if "be read now" not in str(error):
+                    raise
+                await trio.sleep(1)
 
 
 async def joined(street: Any, owner: Any, name: str, root: bytes) -> Any:
