@@ -43,9 +43,12 @@ T = TypeVar("T")
 
 
 def leave(conductor: "Conductor", buyer: bytes | None) -> None:
-    """Begin to leave; the conductor lives on without the machine's meter and finishes it."""
+    """Begin to leave; the conductor lives on without the machine's meter and finishes it.
+
+    Not while we take another key: whoever has us leave asks again.
+    """
     state = conductor.home.state()
-    if state.leaving is None:
+    if state.leaving is None and state.turning is None:
         conductor.home.keep(replace(state, leaving=Leaving(buyer)))
         conductor.alert({"kind": "leaving", "buyer": buyer})
         conductor.rebirth()
@@ -93,7 +96,9 @@ async def finish(conductor: "Conductor") -> None:
     conductor.rebirth()
 
 
-async def until_done(step: Callable[..., Awaitable[T]], *args: Any) -> T:
+async def until_done(
+    step: Callable[..., Awaitable[T]], *args: Any, pause_max_s: float = RETRY_MAX_S
+) -> T:
     """The result of a step that is tried until it is done; why it was not is logged."""
     pause_s = RETRY_S
     while True:
@@ -102,7 +107,7 @@ async def until_done(step: Callable[..., Awaitable[T]], *args: Any) -> T:
         except IoeError as error:
             log.info("a step that has to be done: %s", error)
             await trio.sleep(pause_s)
-            pause_s = min(RETRY_MAX_S, 2 * pause_s)
+            pause_s = min(pause_max_s, 2 * pause_s)
 
 
 async def _settle(conductor: "Conductor", cell: "Cell") -> None:

@@ -77,9 +77,7 @@ async def recover(conductor: "Conductor", root: bytes) -> dict[str, object]:
     check_root(conductor, root)
     if conductor.succeeded_by is not None:
         generation = await trio.to_thread.run_sync(_generation, root, conductor.succeeded_by)
-        await trio.to_thread.run_sync(
-            conductor.keystore.replace, keytree.owner_secrets(root, generation)
-        )
+        conductor.keystore.replace(keytree.owner_secrets(root, generation))
         conductor.succeeded_by = None
         conductor.home.keep(State(recovering=True))
         conductor.rebirth()

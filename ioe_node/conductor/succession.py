@@ -98,8 +98,8 @@ def _succeeding(conductor: "Conductor", invitation: Invitation, agent: AgentPubK
         made = load(community + "Voucher")
         voucher = made(definition.hash, agent, old.agent, "successor", digest)
         message = load(community + "successor_message")(voucher, holders)
-        consents = (Consent(0, conductor.holder.sign(message)),)
-        proof = load(community + "succeed")(invitation.proof, voucher, holders, consents)
+        given = (Consent(0, conductor.holder.sign(message)),)
+        proof = load(community + "succeed")(invitation.proof, voucher, holders, given)
     verdict = definition.admits(agent, proof)
     if isinstance(verdict, Invalid):
         raise CallError(f"'{invitation.seed}' would not have our next key: {verdict.reason}")
@@ -112,7 +112,8 @@ def _known(conductor: "Conductor", invitation: Invitation) -> tuple[str, ...]:
     met = []
     if cell is not None:
         book = cell.space.peers
-        met = [join_address(p, a) for p in cell.space.others() for a in book.addresses(p)[:1]]
+        peers = dict.fromkeys((*cell.space.others(), *book.agents()))
+        met = [join_address(peer, each) for peer in peers for each in book.addresses(peer)[:1]]
     return tuple(dict.fromkeys((*met, *invitation.bootstrap)))[:BOOTSTRAP_MAX]
 
 
@@ -157,7 +158,7 @@ async def settle_in(conductor: "Conductor", cell: "Cell") -> None:
     if leaving.closed(cell) is not None or not cell.has("identity"):
         return
     if conductor.role == "device":
-        await leaving.until_done(_acknowledge, conductor, cell)
+        await leaving.until_done(_acknowledge, conductor, cell, pause_max_s=leaving.RETRY_S)
     if conductor.role == "owner":
         await leaving.until_done(_name_holders, conductor, cell)
     before = before_of(conductor, cell)
@@ -176,10 +177,15 @@ async def settle_in(conductor: "Conductor", cell: "Cell") -> None:
 
 
 async def _acknowledge(conductor: "Conductor", cell: "Cell") -> None:
-    """Say who owns us, once we can see that the owner says so."""
+    """Say who owns us, once we can see that the owner says so, or the owner's next key."""
     owner = conductor.keystore.secrets["owner"]
-    if await cell.call("identity", "acknowledge", {"owner": owner}) is None:
+    if await cell.call("identity", "acknowledge", {"owner": owner}) is not None:
+        return
+    history = await cell.call("identity", "history", {"agent": owner})
+    newest = AgentPubKey(history[-1]["agent"] if history else owner)
+    if newest == owner or await cell.call("identity", "acknowledge", {"owner": newest}) is None:
         raise Busy("our owner has not enrolled us yet")
+    _believe(conductor, newest)
 
 
 async def _open(cell: "Cell", agent: bytes, close: bytes) -> None:
@@ -234,10 +240,14 @@ async def follow_owner(conductor: "Conductor") -> None:
         if owner is None or owner == conductor.keystore.secrets["owner"]:
             continue
         if await cell.call("identity", "acknowledge", {"owner": owner}) is not None:
-            secrets = {**conductor.keystore.secrets, "owner": bytes(owner)}
-            await trio.to_thread.run_sync(conductor.keystore.replace, secrets)
-            conductor.alert({"kind": "owner's key", "owner": owner})
+            _believe(conductor, owner)
     conductor.predecessors = await _predecessors(conductor)
+
+
+def _believe(conductor: "Conductor", owner: AgentPubKey) -> None:
+    """Obey this key from now on.  Nothing may come between reading the secrets and writing them."""
+    conductor.keystore.replace({**conductor.keystore.secrets, "owner": bytes(owner)})
+    conductor.alert({"kind": "owner's key", "owner": owner})
 
 
 async def _predecessors(conductor: "Conductor") -> frozenset[bytes]:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import trio
 
-from ioe_node.conductor import keytree, leaving, owner_calls, recovery, succession
+from ioe_node.conductor import devices, keytree, leaving, owner_calls, recovery, succession
 from ioe_node.conductor.home import Home, State
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.succession import NEXT
@@ -402,3 +402,35 @@ async def test_a_member_whose_words_are_named_alone_has_a_successor(
     await guest.until(lambda found: found["agent"] == made["agent"])
     await guest.until(lambda found: found["communities"] and guest.home.state().before == ())
     assert guest.home.state().cells != (invitation.encoded(),)
+
+
+async def test_a_device_claimed_by_a_key_that_was_rotated_at_once_finds_its_owner(
+    near: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, roof = await near()
+
+    async def not_yet(conductor: Any) -> None:
+        """The claim stays open."""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(devices, "enrol_pending", not_yet)
+        await owner.call("device_claim", device="roof", code=CODE)
+        await roof.until(lambda found: found["communities"])
+        made = await owner.call("key_rotate", root=ROOT)
+        await owner.until(lambda found: found["agent"] == made["agent"])
+    await owns(owner, "roof")
+    await roof.until(lambda found: found["owner"] == owner.agent)
+
+
+async def test_a_device_that_takes_another_key_leaves_after_that(
+    claimed: Any, autojump: Any
+) -> None:
+    owner, roof = await claimed()
+    made = await owner.call("device_rotate", device=roof.agent)
+    leaving.leave(roof.conductor, None)
+    assert roof.home.state().leaving is None
+    await roof.until(lambda found: found["agent"] == made["device"])
+    await owns(owner, "roof")
+    leaving.leave(roof.conductor, None)
+    with pytest.raises(CallError, match="leaves its owner"):
+        succession.turn(roof.conductor, {"device": bytes(32)})
