@@ -307,10 +307,10 @@ class Rules:
         close = host.must_get_record(action.close_hash).action
         if not isinstance(close, CloseChain) or close.author != action.prev_target:
             return Invalid("the continuation of a chain that was not closed so")
-        if close.new_target != action.author:
-            sold = self._open_rules and close.new_target and close.new_target[:3] == AGENT
-            if not sold:
-                return Invalid("the continuation of a chain that was closed for another")
+        target = close.new_target
+        for_an_agent = target is not None and target[:3] == AGENT
+        if target != action.author and not (for_an_agent and self._open_rules):
+            return Invalid("the continuation of a chain that was closed for another")
         return _first_fault(self._open_rules, OpenOp(action, record.hash, close), host)
 
     def _link(self, record: Record, action: CreateLink | DeleteLink, held: Held) -> Verdict:

@@ -317,10 +317,11 @@ def answer_offer(space: Space, peer: AgentPubKey, ask: Offer) -> Lacking:
 
 
 def lacks(space: Space, head: HeadOf) -> bool:
+    """Whether we hold less of a chain; after its author was shut out, nothing of it is lacking."""
     author = AgentPubKey(head.author)
+    last_seq = space.ended.get(author, -1 if author in space.blocked else head.action_seq)
     ours = space.store.head(author)
-    last_seq = space.ended.get(author, head.action_seq)
-    return ours is None or ours.seq < min(head.action_seq, last_seq)
+    return (-1 if ours is None else ours.seq) < min(head.action_seq, last_seq)
 
 
 def some_infos(space: Space) -> tuple[SignedInfo, ...]:

@@ -238,7 +238,9 @@ class Gossip:
             if lacks(space, head):
                 if space.is_authority(author) and head.timestamp_us < settled_us:
                     ends.append((author, seq))
-            elif author != space.agent and not space.store.on_chain(author, seq, hash_):
+            elif author in space.blocked or author == space.agent:
+                continue
+            elif not space.store.on_chain(author, seq, hash_):
                 space.want([hash_])  # another branch than ours: a fork
         self._fetches.offer(peer, ends)
         held = ChainsHeld(space.store, authors_held(space), dict(space.ended))

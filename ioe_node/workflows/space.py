@@ -416,7 +416,8 @@ class Space:
             self.heard(peer)
             if error.code in LINK_REFUSED and len(self.refused_by) < REFUSED_BY_MAX:
                 self.refused_by[peer] = error.text
-                self._note_refusals(error.text)
+                if error.code == "membrane":
+                    self._note_refusals(error.text)
             raise
         except Busy:
             self.heard(peer)

@@ -205,3 +205,45 @@ def test_a_thief_of_an_owners_key_passes_nothing_on(play: Play, new_holders: Any
         assert await owned(device, thief) == []
 
     play(story)
+
+
+def test_a_stewards_next_key_is_a_steward(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        steward, member = swarm.homes[:2]
+        new = Signer((503).to_bytes(32, "big"))
+        given = (swarm.definition, steward.agent, None, new.agent, "successor")
+        heir = await newcomer(swarm, 503, vouch(*given, steward.signer.sign))
+        guest = Signer((504).to_bytes(32, "big"))
+        invited = (swarm.definition, heir.agent, heir.proof, guest.agent, "member")
+        await newcomer(swarm, 504, vouch(*invited, heir.signer.sign))
+        assert await swarm.settle()
+        listed = await member.call("community", "members", {})
+        stewards = sorted(each["agent"] for each in listed if each["steward"])
+        assert stewards == sorted([steward.agent, heir.agent])
+        assert len(listed) == len(swarm.homes)
+
+    play(story)
+
+
+def test_of_a_stranger_nothing_is_known(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        home, stranger = swarm.homes[1], Signer(bytes(31) + b"\x77").agent
+        assert await identity(home, "history", agent=stranger) == []
+        assert await identity(home, "key_at", agent=stranger, time_us=0) is None
+        assert await identity(home, "keyset", agent=stranger) is None
+        assert await identity(home, "owner_of", device=stranger) is None
+        assert await identity(home, "portfolio", owner=stranger) == []
+        for deed, payload in (("offer", {"device": stranger}), ("sell", {}), ("revoke", {})):
+            with pytest.raises(CallError):
+                await identity(home, "consent_message", deed=deed, payload=payload)
+        for function, payload in (
+            ("offer", {"device": stranger, "buyer": home.agent}),
+            ("release", {"device": stranger}),
+            ("revoke", {"agent": stranger}),
+        ):
+            with pytest.raises(CallError):
+                await identity(home, function, **payload)
+        (era,) = await identity(home, "history", agent=home.agent)
+        assert (era["agent"], era["how"], era["to"]) == (home.agent, "in use", None)
+
+    play(story)

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import trio
 
-from ioe_node.errors import IoeError, RuleBroken
+from ioe_node.errors import IoeError, Refused, RuleBroken
 from ioe_node.hdi import Missing, Valid
 from ioe_node.model.record import open_record
 from ioe_node.model.warrant import Revoked, SignedWarrant, decode_warrant, seal_warrant
-from ioe_node.net.messages import GetWarrants
+from ioe_node.net.messages import GetWarrants, HeadOf, Lacking, Offer
 from ioe_node.workflows import revocation
 from ioe_node.workflows.activity import read_chain
 from ioe_node.workflows.cascade import retrieve_record
@@ -90,6 +90,41 @@ def test_who_holds_nothing_for_others_hears_of_its_own_end(play: Play) -> None:
         (fault,) = device.cell.space.faults
         assert fault.startswith("most members refuse us: ")
         assert "your key was revoked" in fault
+
+    play(story, homes=5)
+
+
+def test_nobody_else_hands_on_what_a_stolen_key_goes_on_to_write(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        owner, device, friend, judge = swarm.homes[1:5]
+        await claim(swarm, owner, device)
+        await identity(owner, "revoke", agent=device.agent)
+        await trio.sleep(SPREADS_S)
+        space = friend.cell.space
+        space.blocked.clear()
+        space.ended.clear()
+        await identity(device, "enrol", device=judge.agent, kind="monitor", name="stolen")
+        head = device.store.head(device.agent)
+        assert head is not None
+        records = device.store.chain(device.agent, head.seq)
+        friend.store.commit(records, [space.ops_held(each) for each in records], [False])
+        offered = HeadOf(device.agent, head.seq, head.hash, head.timestamp_us)
+        lacking = await space.ask(judge.agent, Offer((offered,)))
+        await trio.sleep(SPREADS_S)
+        assert lacking == Lacking(())
+        assert not judge.store.has(head.hash)
+
+    play(story, homes=5)
+
+
+def test_one_peer_that_refuses_us_is_no_matter(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        refusing, home = swarm.homes[1:3]
+        refusing.cell.space.blocked.add(home.agent)
+        with pytest.raises(Refused, match="warranted"):
+            await home.cell.space.ask(refusing.agent, GetWarrants(()))
+        assert home.cell.space.refused_by
+        assert home.cell.space.faults == []
 
     play(story, homes=5)
 
