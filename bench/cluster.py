@@ -162,7 +162,7 @@ def make_home(path: Path, arc: str | None) -> None:
     text = text.replace('"dna.neighbourhood:DNA"', '"sim.load_dna:DNA"')
     home.write(home.config, text.encode())
     root = keytree.new_root_seed(secrets.token_bytes)
-    Keystore.create(home.keystore, PASSPHRASE, {"root": root}, cost=MINIMAL)
+    Keystore.create(home.keystore, PASSPHRASE, keytree.owner_secrets(root), cost=MINIMAL)
 
 
 @dataclass

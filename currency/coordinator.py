@@ -3,7 +3,7 @@
 from typing import Any
 
 from currency import ledger
-from currency.integrity import Settlement, Side, account_after
+from currency.integrity import Carried, Settlement, Side, account_after
 from currency.integrity import zome as integrity
 from currency.ledger import Account
 from ioe_node.hdk import (
@@ -28,14 +28,17 @@ zome = CoordinatorZome(integrity)
 
 
 async def _standing(host: Host, agent: AgentPubKey) -> tuple[ActionHash | None, Account]:
-    """(last settlement, account) of an agent."""
-    newest = await host.query(Settlement, author=agent, limit=1)
-    if not newest:
-        return None, Account()
-    return newest[0].hash, _account_of(newest[0], agent)
+    """(last settlement, or what the account began with; account) of an agent."""
+    for entry_type in (Settlement, Carried):
+        newest = await host.query(entry_type, author=agent, limit=1)
+        if newest:
+            return newest[0].hash, _account_of(newest[0], agent)
+    return None, Account()
 
 
 def _account_of(found: Found, agent: AgentPubKey) -> Account:
+    if isinstance(found.entry, Carried):
+        return Account(found.entry.balance_micro)
     for party in found.entry.parties:
         if party.agent == agent:
             return account_after(found, party)
@@ -211,6 +214,21 @@ async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "")
 
 
 @zome.function
+async def carry(host: Host, close: ActionHash) -> ActionHash | None:
+    """Go on with the account of our last key, whose chain `close` closed; once."""
+    us = host.agent_info().agent
+    if (await _standing(host, us))[0] is not None:
+        return None
+    closing = await host.get(close)
+    if closing is None:
+        raise Busy("the end of our last key's chain is not here yet; try again")
+    previous, account = await _standing(host, closing.action.author)
+    if previous is None:
+        return None
+    return await host.create(Carried(close, previous, account.balance_micro))
+
+
+@zome.function
 async def balance(host: Host, agent: AgentPubKey | None = None) -> dict[str, int]:
     """An agent's balance and what it may still spend, in micro-credits."""
     _, account = await _standing(host, agent or host.agent_info().agent)
@@ -249,9 +267,16 @@ async def history(
 
 @zome.function
 async def audit(host: Host) -> dict[str, Any]:
-    """Every balance known here and their sum, which is zero."""
-    balances = []
+    """Every balance known here, those that went over to a next key once, and their sum: zero."""
+    accounts, over = {}, set()
     for agent in await host.agents():
-        _, account = await _standing(host, agent)
-        balances.append({"agent": agent, "balance_micro": account.balance_micro})
+        accounts[agent] = (await _standing(host, agent))[1]
+        for carried in await host.query(Carried, author=agent, limit=1):
+            closing = await host.get(carried.entry.close)
+            over |= set() if closing is None else {closing.action.author}
+    balances = [
+        {"agent": agent, "balance_micro": account.balance_micro}
+        for agent, account in accounts.items()
+        if agent not in over
+    ]
     return {"balances": balances, "sum_micro": sum(each["balance_micro"] for each in balances)}

@@ -1,4 +1,7 @@
-"""Settlements: one entry, two parties, both accounts after it (I-063, I-070, I-105)."""
+"""Settlements: one entry, two parties, both accounts after it (I-063, I-070, I-105).
+
+An account goes over to an agent's next key once: when the old chain has been closed for it.
+"""
 
 from dataclasses import dataclass
 
@@ -6,6 +9,7 @@ from currency import ledger
 from currency.ledger import Account
 from ioe_node.hdi import (
     ActionHash,
+    CloseChain,
     CreateOp,
     Found,
     IntegrityZome,
@@ -14,6 +18,7 @@ from ioe_node.hdi import (
     Valid,
     ValidationHost,
     Verdict,
+    place_of,
 )
 
 MEMO_CHARS_MAX = 140
@@ -46,6 +51,42 @@ class Settlement:
     memo: str
 
 
+@zome.entry_type
+@dataclass(frozen=True)
+class Carried:
+    """The author's account begins where that of its last key ended, whose chain `close` closed.
+
+    `previous` is that account's last settlement (or the one that carried it).  What was sold of
+    a reading stays with the chain that holds the readings.
+    """
+
+    close: ActionHash
+    previous: ActionHash | None
+    balance_micro: int
+
+
+@zome.validate_create
+def closed_for_us_and_not_begun(entry: Carried, op: CreateOp, host: ValidationHost) -> Verdict:
+    close = host.must_get_record(entry.close).action
+    if not isinstance(close, CloseChain) or close.new_target != op.action.author:
+        return Invalid("an account carried over from a chain that was not closed for its author")
+    if standing(place_of(op.action), host) is not None:
+        return Invalid("an account that has begun already")
+    before = place_of(close)
+    found = standing(before, host)
+    if (None if found is None else found.hash) != entry.previous:
+        return Invalid("an account carried over from another settlement than the last")
+    if account_after(found, before).balance_micro != entry.balance_micro:
+        return Invalid("an account carried over with another balance than it had")
+    return Valid
+
+
+def standing(place: Party, host: ValidationHost) -> Found | None:
+    """What says where an agent's account is before a place: a settlement, or what it began with."""
+    found = host.must_get_previous(place, Settlement)
+    return host.must_get_previous(place, Carried) if found is None else found
+
+
 @zome.validate_create
 def each_side_follows_its_last(entry: Settlement, op: CreateOp, host: ValidationHost) -> Verdict:
     if len(entry.parties) != 2 or len(entry.sides) != 2:
@@ -55,7 +96,7 @@ def each_side_follows_its_last(entry: Settlement, op: CreateOp, host: Validation
             f"a settlement pays at least one micro-credit, with a memo of at most "
             f"{MEMO_CHARS_MAX} characters"
         )
-    before = [host.must_get_previous(party, Settlement) for party in entry.parties]
+    before = [standing(party, host) for party in entry.parties]
     for found, side in zip(before, entry.sides, strict=True):
         if (None if found is None else found.hash) != side.previous:
             return Invalid("a settlement that does not name the party's last one")
@@ -94,9 +135,11 @@ def _payee(entry: Settlement, payee: Account, host: ValidationHost) -> Verdict:
 
 
 def account_after(found: Found | None, party: Party) -> Account:
-    """Where a party's last settlement left it."""
+    """Where a party's last settlement, or what its account began with, left it."""
     if found is None:
         return Account()
+    if isinstance(found.entry, Carried):
+        return Account(found.entry.balance_micro)
     settlement: Settlement = found.entry
     place = [each.agent for each in settlement.parties].index(party.agent)
     account: Account = settlement.sides[place].account

@@ -231,8 +231,9 @@ class PairingDevice:
     """The device's side, for as long as it has no owner: one session at a time.
 
     `device` is its enrolment key, `agent_of_seed` makes an agent key of a device seed (the key
-    tree's business); `attempts` were counted before a restart.  All times are of one clock
-    that nobody sets: somebody who could set it could end a lock.  Used as the pairing
+    tree's business); a device that was sold pairs with its `buyer` only; `attempts` were counted
+    before a restart.  All times are of one clock that nobody sets: somebody who could set it could
+    end a lock.  Used as the pairing
     protocol's request handler.
     """
 
@@ -247,7 +248,9 @@ class PairingDevice:
         confirm: bool = False,
         attempts: int = 0,
         now_us: int = 0,
+        buyer: AgentPubKey | None = None,
     ) -> None:
+        self._buyer = buyer
         self._password = parse_code(code).encode()
         self._device = device
         self._kind = kind
@@ -270,6 +273,8 @@ class PairingDevice:
         """
         if self.owned:
             raise PairingRefused("this device has an owner; ask the owner to transfer it")
+        if self._buyer not in (None, owner):
+            raise PairingRefused("this device was sold, and only its buyer may claim it")
         request = _decode(_request_decoder, message)
         if isinstance(request, Start):
             return self._start(owner, request, now_us)

@@ -77,6 +77,10 @@ class PairingRefused(PeerError):
     """The pairing code is wrong, spent, or the device is already owned."""
 
 
+class NotTheOwner(PeerError):
+    """Who asks does not own the device that was asked."""
+
+
 class Membrane(PeerError):
     """This network does not have the peer, or has it no more; the code at a link's opening."""
 

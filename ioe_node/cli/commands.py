@@ -13,6 +13,7 @@ from ioe_node.cli import (
     credit,
     data,
     device,
+    key,
     meter,
     node,
     peers,
@@ -58,6 +59,7 @@ cli.add_command(node.status)
 cli.add_command(node.signals)
 cli.add_command(alerts.alerts)
 cli.add_command(device.device)
+cli.add_command(key.key)
 cli.add_command(policy.policy)
 cli.add_command(meter.meter)
 cli.add_command(credit.credit)

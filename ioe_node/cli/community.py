@@ -12,6 +12,7 @@ from ioe_node.cli.output import (
     home_of,
     json_option,
     parse_agent,
+    parse_digest,
     plain,
     show,
     table,
@@ -72,16 +73,30 @@ def list_(context: click.Context, as_json: bool) -> None:
 
 @community.command()
 @click.argument("agent")
+@click.option(
+    "--recovery",
+    default="",
+    metavar="DIGEST",
+    help="Who alone may put another key in the place of AGENT's: from their 'ioe key show'.",
+)
 @community_option
 @click.pass_context
-def invite(context: click.Context, agent: str, community: str | None) -> None:
+def invite(context: click.Context, agent: str, recovery: str, community: str | None) -> None:
     """Print an invitation that admits AGENT, and only AGENT; give it to them.
 
     \b
-      ioe community invite uhCAk...          (they read their key in 'ioe status')
+      ioe community invite uhCAk... --recovery 51d0...
+                                             (they read both in 'ioe key show')
+
+    With --recovery, whoever steals their machine cannot take their place here, and they can by
+    their 24 words when it is lost.
     """
     made = client.call(
-        home_of(context), "community_invite", agent=parse_agent(agent), community=community
+        home_of(context),
+        "community_invite",
+        agent=parse_agent(agent),
+        recovery=parse_digest(recovery),
+        community=community,
     )
     click.echo(made["invitation"])
 

@@ -19,6 +19,7 @@ import trio
 from click.core import ParameterSource
 
 from ioe_node.cli import alerts, client
+from ioe_node.cli.key import typed_words
 from ioe_node.cli.output import (
     console,
     home_of,
@@ -33,7 +34,7 @@ from ioe_node.cli.qr import qr_text
 from ioe_node.clock import SystemClock
 from ioe_node.conductor import keytree
 from ioe_node.conductor.check import check
-from ioe_node.conductor.home import Home
+from ioe_node.conductor.home import Home, State
 from ioe_node.conductor.hooks import PASSPHRASE_VARIABLE
 from ioe_node.conductor.keystore import INTERACTIVE, MINIMAL, Keystore
 from ioe_node.config import DEVICE_TEMPLATE, TEMPLATE, Config, load_config, parse_config
@@ -161,8 +162,12 @@ def init(
       ioe --home plug init --role device --kind consumer --name plug \\
           --driver ioe_node.drivers.shelly:Shelly --option url=http://192.0.2.7
 
-    An owner's root key is shown once as 24 words; whoever has them has everything.  The key
-    store is sealed by a passphrase: typed, or from IOE_PASSPHRASE.  A device seals its own
+    An owner's root key is shown once as 24 words; whoever has them has everything, and this
+    machine keeps less.  With --recover the words are asked for: the node then finds our devices
+    near it, or by 'bootstrap' in the config, and through them our communities and chains; see
+    'ioe key recover --help' if the old machine may be in other hands.
+
+    The key store is sealed by a passphrase: typed, or from IOE_PASSPHRASE.  A device seals its own
     with a random one beside it (file 'unlock'), since nobody is there to type.
     """
     home = Home(home_of(context))
@@ -223,13 +228,15 @@ def _make_keys(home: Home, role: str, recover: bool) -> bytes | None:
         Keystore.create(home.keystore, home.unlock.read_bytes(), made, cost=MINIMAL)
         return None
     if recover:
-        root = keytree.from_mnemonic(click.prompt("The 24 words", hide_input=True))
+        root = typed_words()
     else:
         root = keytree.new_root_seed(secrets.token_bytes)
     passphrase = _passphrase(home, confirm=True)
     if not passphrase:
         raise LocalError(f"an empty passphrase keeps nothing safe; see {PASSPHRASE_VARIABLE}")
-    Keystore.create(home.keystore, passphrase, {"root": root}, cost=INTERACTIVE)
+    Keystore.create(home.keystore, passphrase, keytree.owner_secrets(root), cost=INTERACTIVE)
+    if recover:
+        home.keep(State(recovering=True))
     return root
 
 

@@ -21,6 +21,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 TABLE_CHARS_MAX = 1_000
 NUMBERS = ("kWh in", "kWh out", "credits", "balance", "seq", "kWh", "points", "weight")
+DIGEST_BYTES = 32
 AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 
 
@@ -119,6 +120,17 @@ def parse_action(text: str) -> ActionHash:
         raise LocalError(
             f"'{text[:60]}' is no action; 'ioe chain show --json' shows hashes and places"
         ) from None
+
+
+def parse_digest(text: str) -> bytes:
+    """32 bytes of their hex, or none of an empty text; raises `LocalError`."""
+    try:
+        found = bytes.fromhex(text)
+    except ValueError:
+        found = b"?"
+    if len(found) not in (0, DIGEST_BYTES):
+        raise LocalError(f"'{text[:70]}' is not 32 bytes in hex, 64 letters; see 'ioe key show'")
+    return found
 
 
 def home_of(context: click.Context) -> Path:

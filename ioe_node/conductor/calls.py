@@ -3,14 +3,30 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ioe_node.conductor import devices
+from ioe_node.conductor import communities, devices
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.conductor import Conductor
 from ioe_node.conductor.invitation import parse_invitation
+from ioe_node.conductor.key_calls import (
+    device_accept,
+    device_rotate,
+    key_ask,
+    key_decide,
+    key_do,
+    key_gather,
+    key_history,
+    key_merge,
+    key_owed,
+    key_recover,
+    key_requests,
+    key_rotate,
+    key_show,
+    key_sign,
+)
 from ioe_node.conductor.peer_calls import peers_list, warrant_list, warrant_show
 from ioe_node.conductor.policy_calls import policy_set, policy_show
 from ioe_node.conductor.unowned import device_code, device_confirm, device_unlock
-from ioe_node.errors import CallError, TransportError
+from ioe_node.errors import CallError, StoreError, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import Create, Update
 from ioe_node.model.hashes import ACTION, AGENT, check_hash
@@ -41,8 +57,23 @@ for _each in (
     *(peers_list, warrant_list, warrant_show),
     *(device_code, device_confirm, device_unlock),
     *(policy_show, policy_set),
+    *(key_show, key_history, key_rotate, key_recover, key_owed),
+    *(key_ask, key_sign, key_merge, key_do, key_gather, key_requests, key_decide),
+    *(device_accept, device_rotate),
 ):
     _call(_each)
+
+
+async def _communities(conductor: Conductor) -> list[dict[str, Any]]:
+    """The state of each cell, but for one that has closed meanwhile."""
+    found = []
+    for cell in _cells(conductor):
+        try:
+            found.append(await _community(cell))
+        except StoreError:
+            if cell in conductor.cells.values():
+                raise
+    return found
 
 
 async def _community(cell: Cell) -> dict[str, Any]:
@@ -122,7 +153,7 @@ async def status(conductor: Conductor) -> dict[str, Any]:
             "import_milli_wh": latest.import_milli_wh,
             "export_milli_wh": latest.export_milli_wh,
         },
-        "communities": [await _community(cell) for cell in _cells(conductor)],
+        "communities": await _communities(conductor),
         "faults": sorted(conductor.faults.values()),
         "alerts": conductor.alerts.since(limit=ALERTS_SHOWN),
     }
@@ -289,22 +320,23 @@ async def community_create(
     conductor: Conductor, name: str, amend: dict[str, Any], dna: str = "neighbourhood"
 ) -> dict[str, Any]:
     """Found a community."""
-    invitation = await conductor.create_community(name, amend, dna)
+    invitation = await communities.create(conductor, name, amend, dna)
     return {"community": invitation.seed, "dna": invitation.dna_hash}
 
 
 @_call
 async def community_invite(
-    conductor: Conductor, agent: bytes, community: str | None = None
+    conductor: Conductor, agent: bytes, recovery: bytes = b"", community: str | None = None
 ) -> dict[str, Any]:
-    """An invitation for one agent."""
+    """An invitation for one agent, whose successors the key-holders of that digest make."""
     check_hash(agent, AGENT)
     cell = conductor.cell(community)
-    return {"invitation": conductor.invite(cell, AgentPubKey(agent), "member").text()}
+    made = communities.invite(conductor, cell, AgentPubKey(agent), "member", recovery)
+    return {"invitation": made.text()}
 
 
 @_call
 async def community_join(conductor: Conductor, invitation: str) -> dict[str, Any]:
     """Join by an invitation."""
-    joined = await conductor.join(parse_invitation(invitation))
+    joined = await communities.join(conductor, parse_invitation(invitation))
     return {"community": joined.seed, "dna": joined.dna_hash}

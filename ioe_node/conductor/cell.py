@@ -78,6 +78,11 @@ class Cell:
         self._bootstrap = bootstrap
         self._begun = begun
 
+    def has(self, zome: str) -> bool:
+        """Whether the DNA has a zome of this name."""
+        zomes = self.space.rules.definition.zomes
+        return any(each.coordinator.name == zome for each in zomes)
+
     async def call(
         self,
         zome: str,

@@ -1,31 +1,41 @@
 """The conductor: one identity on one transport, its cells, its device, its control socket.
 
-A device changes identity once in its life: it waits for an owner under an enrolment key, and
-lives on under the key that its owner's seed gives.  Then everything that hangs on the
-identity is closed and opened again; the control socket stays.
+A node lives under one key after another: a device waits for an owner under an enrolment key and
+lives on under the key that its owner's seed gives; it leaves its owner and waits again; each may
+take its next key.  Between two lives everything that hangs on the identity is closed and opened
+again; the control socket stays.
 """
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from random import Random
-from secrets import token_hex
 from typing import Any
 
 import trio
 from msgspec.structs import replace
 
 from ioe_node.clock import Clock
-from ioe_node.conductor import devices, keytree, visibility
+from ioe_node.conductor import (
+    devices,
+    keytree,
+    leaving,
+    obedience,
+    owner_calls,
+    recovery,
+    succession,
+    visibility,
+)
 from ioe_node.conductor.alerts import Alerts
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.control import serve_control
-from ioe_node.conductor.home import Home, State
+from ioe_node.conductor.home import Home
 from ioe_node.conductor.hooks import Hook, command_hook, webhook
 from ioe_node.conductor.invitation import Invitation, decode_invitation, known_dnas
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.policy import open_policy, runs_by_itself
-from ioe_node.conductor.policy_in_force import DevicePermits, PolicyInForce
+from ioe_node.conductor.policy_in_force import DevicePermits, PolicyInForce, spread
 from ioe_node.conductor.signals import Signals
 from ioe_node.conductor.unowned import Unowned
 from ioe_node.conductor.unowned import now_us as pairing_now_us
@@ -34,12 +44,10 @@ from ioe_node.config import Config, Schedule
 from ioe_node.config import Limits as ConfigLimits
 from ioe_node.core.quota import Limits
 from ioe_node.drivers.poller import Poller
-from ioe_node.errors import CallError, IoeError, LocalError, PairingRefused
-from ioe_node.hdi import AgentPubKey, Invalid
-from ioe_node.hdk import DnaDef, Modifiers
-from ioe_node.model.codec import encode
+from ioe_node.errors import CallError, IoeError, PairingRefused
+from ioe_node.hdi import AgentPubKey
 from ioe_node.model.signing import Signer
-from ioe_node.net.peer_id import join_address, split_address
+from ioe_node.net.peer_id import split_address
 from ioe_node.net.transport import Service, Transport
 from ioe_node.plugins import load
 from ioe_node.store.store import Store
@@ -49,7 +57,7 @@ log = logging.getLogger("ioe")
 
 REBIRTH_AFTER_S = 0.5
 CELL_RETRY_S = 10.0
-COMMUNITY_NAME_CHARS_MAX = 48
+CELL_LOOK_S = 0.1
 
 OpenTransport = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[Transport]]
 
@@ -92,6 +100,12 @@ class Conductor:
         self.policy = PolicyInForce(self)
         self.poller: Poller | None = None
         self.unowned: Unowned | None = None
+        self.predecessors: frozenset[bytes] = frozenset()
+        """The keys that our owner has left behind."""
+        self.succeeded_by: AgentPubKey | None = None
+        """The key that our identity has now, as a device of ours says; None if it is this one."""
+        self.holder: Signer | None = None
+        """The key-holder's key of our words, while it is needed."""
         self.meeting: Any = None
         self.transport: Transport
         self._open_transport = open_transport or open_libp2p(config.limits)
@@ -110,12 +124,7 @@ class Conductor:
 
     def signer(self) -> Signer:
         """The key that we act under now."""
-        secrets = self.keystore.secrets
-        if self.role == "owner":
-            return Signer(keytree.owner_agent_seed(secrets["root"]))
-        if self.role == "device":
-            return Signer(keytree.device_agent_seed(secrets["device"]))
-        return Signer(secrets["enrolment"])
+        return Signer(keytree.agent_seed(self.keystore.secrets))
 
     def alert(self, event: dict[str, Any]) -> None:
         """Tell the owner; see `conductor.alerts` for what an event holds."""
@@ -146,6 +155,10 @@ class Conductor:
     async def _live(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         while True:
             self._reborn = trio.Event()
+            if await trio.to_thread.run_sync(leaving.wipe, self.home, self.keystore):
+                self.alerts.forget()
+                self.policy = PolicyInForce(self)
+            await trio.to_thread.run_sync(succession.take_next_key, self.home, self.keystore)
             signer = self.signer()
             async with self._open_transport(signer.seed, visibility.listen(self)) as transport:
                 self.transport = transport
@@ -153,14 +166,46 @@ class Conductor:
                     self._nursery = nursery
                     await self._meet(nursery, signer)
                     for invitation in self.home.invitations() if self.role != "unowned" else ():
-                        await self._open(invitation)
-                    if self.role == "owner":
-                        nursery.start_soon(devices.finish_claims, self)
+                        await self.open(invitation)
+                    for deed in self._deeds():
+                        self.start(deed)
                     task_status.started()
                     task_status = trio.TASK_STATUS_IGNORED
                     await self._reborn.wait()
                     await trio.sleep(REBIRTH_AFTER_S)
                     nursery.cancel_scope.cancel()
+
+    def start(self, task: Callable[["Conductor"], Awaitable[None]]) -> None:
+        """Run a deed beside the communities until it is done or this life ends."""
+        assert self._nursery is not None
+        self._nursery.start_soon(self._see_to, task)
+
+    async def _see_to(self, task: Callable[["Conductor"], Awaitable[None]]) -> None:
+        """What stops a deed, a full disk say, is told and does not end the node."""
+        while True:
+            try:
+                return await task(self)
+            except IoeError as error:
+                self.alert({"kind": "fault", "text": str(error)})
+                log.error("%s", error)
+                await trio.sleep(CELL_RETRY_S)
+
+    def _deeds(self) -> list[Callable[["Conductor"], Awaitable[None]]]:
+        """What goes on beside the communities: what was begun, and what has to be looked for."""
+        state = self.home.state()
+        if self.role == "unowned":
+            return []
+        if state.leaving is not None:
+            return [leaving.finish]
+        turning = [succession.finish] if state.turning is not None else []
+        if self.role == "owner":
+            looking = [recovery.look_for_communities] if state.recovering else []
+            telling = partial(spread, send=self._send_policy)
+            return [*turning, *looking, devices.finish_claims, leaving.finish_departures, telling]
+        return [*turning, leaving.look_for_a_sale, succession.keep_following]
+
+    async def _send_policy(self, device: AgentPubKey, policy: bytes) -> None:
+        await owner_calls.ask(self, device, owner_calls.SetPolicy(policy))
 
     async def _meet(self, nursery: trio.Nursery, signer: Signer) -> None:
         config, device = self.config, self.config.device
@@ -190,6 +235,7 @@ class Conductor:
         )
         visibility.recognise(self)
         await nursery.start(self.meeting.run)
+        offer(owner_calls.OWNER_PROTOCOL, partial(obedience.answer, self))
         if self.role == "unowned":
             self._await_owner(nursery)
         else:
@@ -208,9 +254,12 @@ class Conductor:
         """Store what an owner gave, then live on under the new key."""
         invitation = decode_invitation(grant.invitation)
         invitation.definition(self.known)
-        self.home.keep(State((invitation.encoded(),)))
         if grant.policy:
             open_policy(grant.policy, grant.owner)
+        state = self.home.state()
+        network = invitation.dna_hash
+        # What a sale has left stands until the keys are kept: a crash before that changes nothing.
+        self.home.keep(replace(state, cells=(invitation.encoded(),), unbegun=(network,)))
         self.policy.keep(grant.policy, grant.name)
         secrets = {
             **self.keystore.secrets,
@@ -227,6 +276,16 @@ class Conductor:
     def cell_of(self, network: bytes) -> Cell | None:
         """The open cell of a network."""
         return self.cells.get(network)
+
+    def cells_with(self, zome: str) -> list[Cell]:
+        """The open cells whose DNA has a zome of this name."""
+        return [cell for cell in self.cells.values() if cell.has(zome)]
+
+    async def cell_when_open(self, network: bytes) -> Cell:
+        """The cell of a network that is being opened."""
+        while network not in self.cells:  # noqa: ASYNC110  # a cell closes and opens again
+            await trio.sleep(CELL_LOOK_S)
+        return self.cells[network]
 
     def cell(self, text: str | None = None) -> Cell:
         """The cell whose name begins with `text`; the only one if None."""
@@ -246,7 +305,7 @@ class Conductor:
             raise CallError(f"no community '{text}'; there are: {names}")
         raise CallError(f"say which community with --community: {names}")
 
-    async def _open(self, invitation: Invitation) -> trio.CancelScope:
+    async def open(self, invitation: Invitation) -> trio.CancelScope:
         """Have a community kept open until the scope is cancelled; returns after the first try."""
         assert self._nursery is not None
         tried, scope = trio.Event(), trio.CancelScope()
@@ -270,12 +329,8 @@ class Conductor:
     async def _run_cell(self, invitation: Invitation, opened: trio.Event) -> None:
         definition = invitation.definition(self.known)
         signer = self.signer()
-        # An owner's community is written down once its chain is begun, a device's before that.
-        begun = (
-            invitation in self.home.invitations()
-            if self.role == "owner"
-            else self.home.state().begun
-        )
+        state, network = self.home.state(), invitation.dna_hash
+        begun = invitation.encoded() in state.cells and network not in state.unbegun
         peers = [
             split_address(text) for text in (*invitation.bootstrap, *self.config.network.bootstrap)
         ]
@@ -307,6 +362,8 @@ class Conductor:
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(cell.run)
+                self._begun(network)
+                nursery.start_soon(succession.settle_in, self, cell)
                 if self.role == "device":
                     await self._start_device(nursery, cell)
                 self.cells[definition.hash] = cell
@@ -341,15 +398,18 @@ class Conductor:
 
     async def _start_device(self, nursery: trio.Nursery, cell: Cell) -> None:
         assert self.config.device is not None
-        state = self.home.state()
-        if not state.begun:
-            self.home.keep(replace(state, begun=True))
-        owner = AgentPubKey(self.keystore.secrets["owner"])
-        nursery.start_soon(devices.acknowledge, cell, owner)
+        if self.home.state().leaving is not None:
+            return
         self.poller = await devices.make_poller(self, cell, self.config.device)
         nursery.start_soon(self.poller.run)
         for schedule in self.config.schedule:
             nursery.start_soon(self._repeat, cell, schedule)
+
+    def _begun(self, network: bytes) -> None:
+        state = self.home.state()
+        if network in state.unbegun:
+            left = tuple(each for each in state.unbegun if each != network)
+            self.home.keep(replace(state, unbegun=left))
 
     async def _repeat(self, cell: Cell, schedule: Schedule) -> None:
         while True:
@@ -361,81 +421,11 @@ class Conductor:
             except IoeError as error:
                 log.info("%s.%s: %s", schedule.zome, schedule.function, error)
 
-    # -- communities --------------------------------------------------------------------------
-
-    async def create_community(self, name: str, amend: dict[str, Any], dna: str) -> Invitation:
-        """Found a community with ourselves as its steward, and open it."""
-        if self.role != "owner":
-            raise CallError("only an owner's node founds communities")
-        if not 1 <= len(name) <= COMMUNITY_NAME_CHARS_MAX or not name.isprintable():
-            raise CallError(
-                f"a community's name has 1 to {COMMUNITY_NAME_CHARS_MAX} characters that print"
-            )
-        base = self.known.get(dna)
-        if base is None:
-            raise CallError(f"DNA '{dna}' is not in the config")
-        properties = {**_plain(base.properties), **amend, "stewards": [self.signer().agent]}
-        unknown = set(properties) - set(_plain(base.properties))
-        if unknown:
-            raise CallError(f"DNA '{dna}' has no property '{sorted(unknown)[0]}'")
-        seed = f"{name}-{token_hex(4)}"
-        definition = base.clone(Modifiers(seed, encode(properties)))
-        return await self.join(self._invitation(definition, None, ()))
-
-    def _invitation(
-        self, definition: DnaDef, proof: bytes | None, bootstrap: tuple[str, ...]
-    ) -> Invitation:
-        modifiers = definition.modifiers
-        return Invitation(
-            definition.name, definition.hash, modifiers.seed, modifiers.properties, proof, bootstrap
-        )
-
-    async def join(self, invitation: Invitation) -> Invitation:
-        """Join a community and keep it over restarts; on an error it is as if never tried."""
-        if self.role != "owner":
-            raise CallError("a device joins its owner's community when it is claimed")
-        definition = invitation.definition(self.known)
-        if definition.hash in [each.dna_hash for each in self.home.invitations()]:
-            raise CallError("this node is in that community already")
-        for text in invitation.bootstrap:
-            split_address(text)
-        verdict = definition.admits(self.signer().agent, invitation.proof)
-        if isinstance(verdict, Invalid):
-            raise CallError(f"this community does not admit us: {verdict.reason}")
-        scope = await self._open(invitation)
-        try:
-            if definition.hash not in self.cells:
-                raise LocalError(self.faults.pop(definition.hash, "it could not be opened"))
-            state = self.home.state()
-            self.home.keep(replace(state, cells=(*state.cells, invitation.encoded())))
-        except BaseException:
-            scope.cancel()
-            raise
-        return invitation
-
-    def invite(self, cell: Cell, agent: AgentPubKey, role: str) -> Invitation:
-        """An invitation for one agent, vouched for by us."""
-        space = cell.space
-        vouch = load("zomes.community.integrity:vouch")
-        definition = space.rules.definition
-        proof = vouch(definition, space.agent, space.membrane_proof, agent, role, space.sign)
-        verdict = definition.admits(agent, proof)
-        if isinstance(verdict, Invalid):
-            raise CallError(f"we may not invite here: {verdict.reason}")
-        bootstrap = tuple(
-            join_address(space.agent, address) for address in self.transport.addresses()
-        )
-        return self._invitation(definition, proof, bootstrap)
-
 
 def _hooks(config: Config) -> list[Hook]:
     """Where the config has alerts sent."""
     found = [command_hook(config.alerts.command)] if config.alerts.command else []
     return [*found, webhook(config.alerts.webhook)] if config.alerts.webhook else found
-
-
-def _plain(properties: Any) -> dict[str, Any]:
-    return {name: getattr(properties, name) for name in properties.__dataclass_fields__}
 
 
 def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec.structs import replace
 
-from ioe_node.conductor import keytree, visibility
+from ioe_node.conductor import communities, keytree, owner_calls, visibility
 from ioe_node.conductor.home import Pending
 from ioe_node.conductor.unowned import FAILED_TOLD
 from ioe_node.config import Device
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 ENROL_RETRY_S = 1.0
-ACKNOWLEDGE_RETRY_S = 1.0
 
 
 async def claim(
@@ -41,15 +40,10 @@ async def claim(
     card = conductor.meeting.nearby.get(device, conductor.clock.now_us())
     if card is None or card.state != "unowned":
         raise CallError("no such device is near and without an owner; see 'ioe device list'")
-    # After a recovery from the words the count begins anew; our chain still knows.
-    enrolled = await cell.call("identity", "enrolled", {})
-    state = home.state()  # after the waiting: two claims at once do not get one number
-    number = max(state.next_device, len(enrolled))
-    home.keep(replace(state, next_device=number + 1))
+    seed = await _fresh_seed(conductor)
     visibility.recognise(conductor)
-    seed = keytree.device_seed(conductor.keystore.secrets["root"], number)
     agent = keytree.device_agent(seed)
-    invitation = conductor.invite(cell, agent, "device")
+    invitation = communities.invite(conductor, cell, agent, "device")
     space = cell.space
     pending = Pending(space.dna, agent, card.kind, name)
     pairing = load("discovery.pairing:Grant")
@@ -76,6 +70,47 @@ async def claim(
         text = f"{paired.failed} attempts to pair with '{name}' had failed before we claimed it"
         conductor.alert({"kind": "guesses", "text": text, "device": agent})
     return {"device": agent, "kind": card.kind, "name": name, "failed": paired.failed}
+
+
+async def _fresh_seed(conductor: "Conductor") -> bytes:
+    """A device seed that none of ours has had.
+
+    After a recovery from the words the count begins anew, and the chains still know.
+    """
+    home = conductor.home
+    while True:
+        state = home.state()
+        home.keep(replace(state, next_device=state.next_device + 1))
+        portfolio = keytree.portfolios_of(conductor.keystore.secrets)[-1]
+        seed = keytree.device_seed(portfolio, state.next_device)
+        agent, cells = keytree.device_agent(seed), conductor.cells_with("identity")
+        if not any([agent in await cell.call("identity", "enrolled", {}) for cell in cells]):
+            return seed
+
+
+async def rotate(conductor: "Conductor", cell: "Cell", device: AgentPubKey) -> AgentPubKey:
+    """Have a device of ours take its next key, of a seed of our newest portfolio; that key.
+
+    It is enrolled as soon as it is seen, so it is on our disk before the device is told.
+    """
+    seed = await _fresh_seed(conductor)
+    agent = keytree.device_agent(seed)
+    for each in await cell.call("identity", "portfolio", {}):
+        if each["device"] == device:
+            pending = Pending(cell.space.dna, agent, each["kind"], each["name"])
+            state = conductor.home.state()
+            if pending not in state.pending:
+                conductor.home.keep(replace(state, pending=(*state.pending, pending)))
+    await owner_calls.ask(conductor, device, owner_calls.Rotate(seed))
+    return agent
+
+
+async def enrol_again(cell: "Cell") -> None:
+    """Say of every device of ours that it is our present key's, and not only an earlier one's."""
+    for each in await cell.call("identity", "portfolio", {}):
+        if each["enrolled_by"] != cell.space.agent:
+            payload = {name: each[name] for name in ("device", "kind", "name")}
+            await cell.call("identity", "enrol", payload)
 
 
 def _forget(conductor: "Conductor", pending: Pending) -> None:
@@ -106,17 +141,6 @@ async def finish_claims(conductor: "Conductor") -> None:
         except IoeError as error:
             log.info("enrolling: %s", error)
         await trio.sleep(ENROL_RETRY_S)
-
-
-async def acknowledge(cell: "Cell", owner: AgentPubKey) -> None:
-    """Say who owns us, once we can see that the owner says so."""
-    while True:
-        try:
-            if await cell.call("identity", "acknowledge", {"owner": owner}) is not None:
-                return
-        except IoeError as error:
-            log.info("acknowledging our owner: %s", error)
-        await trio.sleep(ACKNOWLEDGE_RETRY_S)
 
 
 async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> Poller:

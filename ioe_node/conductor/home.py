@@ -31,16 +31,65 @@ class Pending(Struct, frozen=True):
     name: str
 
 
-class State(Struct, frozen=True):
-    """`cells.json`: invitations as bytes, claims to finish, the next device's number.
+class Before(Struct, frozen=True):
+    """The chain that ours follows in a network: whose it was, and what ended it.
 
-    `begun` says that a device has written in the community that it was claimed into.
+    It is closed by the old key, or revoked by ours (None: not yet) where others hold the old one.
+    """
+
+    network: bytes
+    agent: bytes
+    close: bytes | None
+    revocation: bytes | None = None
+
+
+class Departing(Struct, frozen=True):
+    """A device of ours that we let go, to a buyer or to anybody, and that is not gone yet."""
+
+    network: bytes
+    device: bytes
+    buyer: bytes | None
+
+
+class Leaving(Struct, frozen=True):
+    """This device goes out of its owner's hands: its chain is closed first, then all is wiped."""
+
+    buyer: bytes | None
+    wipe: bool = False
+
+
+class Turning(Struct, frozen=True):
+    """This node takes its next key: what it will be in the same communities, vouched for.
+
+    `agent` is that key's.  The secrets are in the key store, each under its name after "next ".
+    """
+
+    agent: bytes
+    cells: tuple[bytes, ...]
+    revoke: bool = False
+    done: bool = False
+
+
+class State(Struct, frozen=True):
+    """`cells.json`: invitations as bytes, and every deed that a crash must not leave half done.
+
+    `unbegun` names the networks in which our present key has yet to write.  `used` says that this
+    device has had an owner, so that its code is no more the one in the config; `buyer` is the one
+    who may then claim it, if it was sold.  `recovering`: an owner began anew from the words, and
+    looks for the communities that they were in.
     """
 
     cells: tuple[bytes, ...] = ()
     pending: tuple[Pending, ...] = ()
     next_device: int = 0
-    begun: bool = False
+    unbegun: tuple[bytes, ...] = ()
+    before: tuple[Before, ...] = ()
+    departing: tuple[Departing, ...] = ()
+    leaving: Leaving | None = None
+    turning: Turning | None = None
+    used: bool = False
+    buyer: bytes | None = None
+    recovering: bool = False
 
 
 class Home:
@@ -113,6 +162,19 @@ class Home:
     def keep(self, state: State) -> None:
         """Write `cells.json`."""
         self.write(self.path / "cells.json", msgspec.json.encode(state))
+
+    def wipe(self) -> None:
+        """Delete all that a life has left here: what is not the machine's own and sealed."""
+        ours = {self.config, self.keystore, self.unlock, self.control, self.path / "lock"}
+        kept = ours | {self.path / "cells", self.path / "cells.json"}
+        try:
+            for path in (*(self.path / "cells").iterdir(), *(set(self.path.iterdir()) - kept)):
+                path.unlink()
+            self._sync()
+        except OSError as error:
+            raise StoreError(
+                f"cannot empty {self.path}: {error}; mend it and start again"
+            ) from None
 
     def invitations(self) -> list[Invitation]:
         """The communities joined."""

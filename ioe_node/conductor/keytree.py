@@ -2,15 +2,18 @@
 
     root seed ── revocation
              ├── authorisation
-             ├── owner agent
-             └── device seed n ── device agent
-                              ├── hiding key
-                              └── app key m
+             ├── owner agent of generation g
+             └── portfolio of generation g ── device seed n ── device agent
+                                                           ├── hiding key
+                                                           └── app key m
+
+An owner's node keeps neither the root nor the revocation seed: they are made from the words when
+somebody types them.  So whoever has the machine acts as its owner until they are shut out, and
+can neither shut the owner out nor take the next generation's keys, the owner's or the devices'.
 
 The words are the root seed itself, in BIP-39's spelling (256 bits and an 8-bit checksum), not
-the input of BIP-39's PBKDF2.  So a node that holds the root can show the words again, a wrong
-word is always noticed (PBKDF2 turns any text into some key), and nothing is lost: stretching
-adds no strength to 256 random bits.
+the input of BIP-39's PBKDF2.  So a wrong word is always noticed (PBKDF2
+turns any text into some key), and nothing is lost: stretching adds no strength to 256 random bits.
 
 Below the root, each key is libsodium's `crypto_kdf_derive_from_key`, which is BLAKE2b keyed
 with the parent, salted with the child's number and personalised with an 8-byte context.  PyNaCl
@@ -18,7 +21,7 @@ does not bind that call; hashlib's BLAKE2b takes the same parameters and gives t
 which the golden vectors hold.  Every key is a 32-byte Ed25519 seed.  (I-045, I-106, decision 8)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import cache
 from hashlib import blake2b
@@ -26,13 +29,14 @@ from hashlib import blake2b
 from mnemonic import Mnemonic
 
 from ioe_node.errors import LocalError
-from ioe_node.model.hashes import AgentPubKey
+from ioe_node.model.hashes import CORE, AgentPubKey
 from ioe_node.model.signing import Signer
 
 SEED_BYTES = 32
 MNEMONIC_WORDS = 24
 
 OWNER_CONTEXT = b"ioeowner"
+PORTFOLIO_CONTEXT = b"ioeportf"
 DEVICE_CONTEXT = b"ioedevic"
 DEVICE_AGENT_CONTEXT = b"ioeagent"
 HIDING_CONTEXT = b"ioehide_"
@@ -41,8 +45,12 @@ APP_CONTEXT = b"ioeapp__"
 REVOCATION_NUMBER = 1
 AUTHORISATION_NUMBER = 2
 OWNER_AGENT_NUMBER = 3
+PORTFOLIO_NUMBER = 1
 DEVICE_AGENT_NUMBER = 1
 HIDING_NUMBER = 1
+GENERATIONS_MAX = 1_000
+"""How often one identity may change its key: as far as a recovery looks for the newest."""
+GENERATION_BYTES = 4
 
 
 class MnemonicError(LocalError):
@@ -66,7 +74,7 @@ def new_root_seed(entropy: Callable[[int], bytes]) -> bytes:
 
 
 def revocation_seed(root: bytes) -> bytes:
-    """The seed of the key that revokes others; used from the words, seldom kept on a disk."""
+    """The seed of the key that revokes others; made from the words, never kept on a disk."""
     return derive(root, OWNER_CONTEXT, REVOCATION_NUMBER)
 
 
@@ -75,14 +83,44 @@ def authorisation_seed(root: bytes) -> bytes:
     return derive(root, OWNER_CONTEXT, AUTHORISATION_NUMBER)
 
 
-def owner_agent_seed(root: bytes) -> bytes:
-    """The seed of the key by which the owner acts as an agent."""
-    return derive(root, OWNER_CONTEXT, OWNER_AGENT_NUMBER)
+def owner_agent_seed(root: bytes, generation: int = 0) -> bytes:
+    """The seed of the key by which the owner acts as an agent; each generation has another."""
+    return derive(root, OWNER_CONTEXT, OWNER_AGENT_NUMBER + generation)
 
 
-def device_seed(root: bytes, number: int) -> bytes:
+def portfolio_seed(root: bytes, generation: int = 0) -> bytes:
+    """The seed that those of the devices come from that an owner claims in a generation."""
+    return derive(root, PORTFOLIO_CONTEXT, PORTFOLIO_NUMBER + generation)
+
+
+def owner_secrets(root: bytes, generation: int = 0) -> dict[str, bytes]:
+    """What an owner's key store holds: enough to act and to claim, not to revoke or to renew.
+
+    The portfolios are those of all generations so far: devices live longer than a key.
+    """
+    return {
+        "agent": owner_agent_seed(root, generation),
+        "authorisation": authorisation_seed(root),
+        "portfolios": b"".join(portfolio_seed(root, each) for each in range(generation + 1)),
+        "revocation_key": Signer(revocation_seed(root)).agent[CORE],
+        "generation": generation.to_bytes(GENERATION_BYTES, "big"),
+    }
+
+
+def generation_of(secrets: Mapping[str, bytes]) -> int:
+    """Which generation of its keys an owner is in."""
+    return int.from_bytes(secrets["generation"], "big")
+
+
+def portfolios_of(secrets: Mapping[str, bytes]) -> list[bytes]:
+    """The portfolio seeds that an owner has had, the one for new devices last."""
+    seeds = secrets["portfolios"]
+    return [seeds[at : at + SEED_BYTES] for at in range(0, len(seeds), SEED_BYTES)]
+
+
+def device_seed(portfolio: bytes, number: int) -> bytes:
     """The seed that the owner sends to device `number` inside the pairing channel."""
-    return derive(root, DEVICE_CONTEXT, number)
+    return derive(portfolio, DEVICE_CONTEXT, number)
 
 
 def device_agent_seed(device: bytes) -> bytes:
@@ -98,6 +136,13 @@ def device_agent(device: bytes) -> AgentPubKey:
 def hiding_key(device: bytes) -> bytes:
     """The key that a private device and its owner share, under which its cards are hidden."""
     return derive(device, HIDING_CONTEXT, HIDING_NUMBER)
+
+
+def agent_seed(secrets: Mapping[str, bytes]) -> bytes:
+    """The seed of the agent key that a key store gives: a device's, an owner's, or neither's."""
+    if "device" in secrets:
+        return device_agent_seed(secrets["device"])
+    return secrets["agent"] if "agent" in secrets else secrets["enrolment"]
 
 
 def app_seed(device: bytes, number: int) -> bytes:

@@ -25,7 +25,7 @@ async def policy_show(conductor: "Conductor") -> dict[str, Any]:
 
 
 async def policy_set(conductor: "Conductor", text: str) -> dict[str, Any]:
-    """Sign a new version and give it to every device that is enrolled from now on."""
+    """Sign a new version and have every device of ours live by it, now or when it is back."""
     if conductor.role != "owner":
         raise CallError("only an owner's node has a policy to set; a device gets its owner's")
     try:

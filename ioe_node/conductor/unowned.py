@@ -54,7 +54,10 @@ class Unowned:
         self._agent = conductor.signer().agent
         self._config = device
         kept = self._read()
-        self.code = device.code or kept.code or load("discovery.pairing_code:new_code")(os.urandom)
+        state = conductor.home.state()
+        # Whoever had the machine before knows the code that it came with.
+        came_with = "" if state.used else device.code
+        self.code = came_with or kept.code or load("discovery.pairing_code:new_code")(os.urandom)
         self._counted = kept.attempts
         self._shown: AgentPubKey | None = None
         self._told = _next_told(kept.attempts)
@@ -67,6 +70,7 @@ class Unowned:
             confirm=device.confirm == "button",
             attempts=kept.attempts,
             now_us=now_us(),
+            buyer=state.buyer and AgentPubKey(state.buyer),
         )
         self._write()
 

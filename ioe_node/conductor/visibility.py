@@ -44,7 +44,7 @@ def listen(conductor: "Conductor") -> tuple[str, ...]:
 def recognise(conductor: "Conductor") -> None:
     """Have the meeting open the hidden cards of our devices."""
     if conductor.role == "owner":
-        root = conductor.keystore.secrets["root"]
         numbers = range(conductor.home.state().next_device + DEVICES_AHEAD)
-        seeds = (keytree.device_seed(root, number) for number in numbers)
+        portfolios = keytree.portfolios_of(conductor.keystore.secrets)
+        seeds = [keytree.device_seed(each, number) for each in portfolios for number in numbers]
         conductor.meeting.recognise([keytree.hiding_key(seed) for seed in seeds])

@@ -117,7 +117,10 @@ class Libp2pTransport:
 
     def addresses(self) -> tuple[str, ...]:
         """The concrete addresses that we listen on; a wildcard becomes the interfaces'."""
-        bound = self._host.get_transport_addrs()
+        try:
+            bound = self._host.get_transport_addrs()
+        except OSError:  # libp2p asks sockets that are closed: this node is taking another key
+            return ()
         return tuple(one for each in bound for one in concrete(each))
 
     def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:

@@ -140,3 +140,66 @@ def test_a_flipped_bit_is_found_from_the_disk_and_said_by_the_node(
     (fault,) = street.until(lambda found: found["faults"], "status")["faults"]
     assert "action 0" in fault
     assert "FAULT street-" in ioe("status").out
+
+
+def owned(found: Any) -> bool:
+    """Whether one device is ours by both words."""
+    return [each["acknowledged"] for each in found["owned"]] == [True]
+
+
+def test_a_key_is_rotated_and_a_device_sold(
+    ioe: Any, daemon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    street = Street(ioe)
+    words = {}
+    for name in ("owner", "buyer"):
+        made = ioe("init", "--address", "127.0.0.1", home=name)
+        (words[name],) = re.findall(r"^  ((?:[a-z]+ ){23}[a-z]+)$", made.out, re.MULTILINE)
+        path = tmp_path / name / "config.toml"
+        path.write_text(path.read_text().replace('mdns = ["127.0.0.1"]', "mdns = []"))
+        if name == "buyer":
+            (address,) = street.read("status")["addresses"]
+            path.write_text(path.read_text().replace("[]", f'["{address}"]', 1))
+        daemon(name).wait_ready()
+    ioe("community", "create", "street", "--set", f"interval_us={INTERVAL_US}")
+    buyer = street.read("key", "show", home="buyer")
+    made = ioe("community", "invite", buyer["agent"], "--recovery", buyer["recovery"])
+    ioe("community", "join", made.out.strip(), home="buyer")
+    make(ioe, tmp_path / "roof", False, address, kind="generator", power_milli_w=-36_000_000)
+    buyer_address = street.read("status", home="buyer")["addresses"][0]
+    path = tmp_path / "roof" / "config.toml"
+    path.write_text(path.read_text().replace(f'["{address}"]', f'["{address}", "{buyer_address}"]'))
+    roof = daemon("roof").wait_ready()
+    street.until(lambda found: found["near"], "device", "list")
+    ioe("device", "claim", "roof", code_of(roof))
+    (device,) = street.until(owned, "device", "list")["owned"]
+
+    monkeypatch.setattr("click.prompt", lambda *_, **__: words["buyer"])
+    assert "another identity" in ioe("key", "rotate", code=1).err
+    monkeypatch.setattr("click.prompt", lambda *_, **__: words["owner"])
+    old = street.read("key", "show")["agent"]
+    assert "number 1" in ioe("key", "rotate").out
+    street.until(owned, "device", "list")
+    agent = street.read("key", "show")["agent"]
+    history = street.until(lambda found: len(found) == 2, "key", "history", old)
+    assert [(each["agent"], each["how"]) for each in history] == [
+        (old, "rotated"),
+        (agent, "in use"),
+    ]
+
+    street.until(lambda found: found["owner"] != old, "status", home="roof")
+    assert "offered" in ioe("device", "transfer", device["device"], buyer["agent"]).out
+    accept = ("device", "accept", agent)
+    street.until(
+        lambda _: "accepted" in ioe(*accept, home="buyer", code=None).out, "status", home="buyer"
+    )
+    status = street.until(lambda found: found["role"] == "unowned", "status", home="roof")
+    street.until(
+        lambda found: status["agent"] in [each["agent"] for each in found["near"]],
+        "device",
+        "list",
+        home="buyer",
+    )
+    ioe("device", "claim", status["agent"], status["code"], home="buyer")
+    street.until(owned, "device", "list", home="buyer")
+    street.until(lambda found: found["owned"] == [], "device", "list")

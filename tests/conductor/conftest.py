@@ -1,7 +1,7 @@
 """Real conductors in one process: real files, sockets and threads; a network in memory."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from math import inf
 from pathlib import Path
 from random import Random
@@ -14,7 +14,7 @@ import trio.testing
 from ioe_node.clock import Clock
 from ioe_node.conductor import calls, keytree
 from ioe_node.conductor.conductor import Conductor
-from ioe_node.conductor.home import Home
+from ioe_node.conductor.home import Home, State
 from ioe_node.conductor.keystore import MINIMAL, Keystore
 from ioe_node.config import parse_config
 from ioe_node.model.signing import Signer
@@ -40,6 +40,10 @@ power_milli_w = -36000000
 """
 
 
+class Killed(Exception):
+    """See the fixture `killed`."""
+
+
 class Node:
     """One conductor that can be stopped and started again on its directory."""
 
@@ -63,12 +67,21 @@ class Node:
     async def _run(self, task_status: Any) -> None:
         self._ended = trio.Event()
         with trio.CancelScope() as self._scope:
-            await self.conductor.run(task_status)
+            try:
+                await self.conductor.run(task_status)
+            except* Killed:
+                with suppress(RuntimeError):  # it may have fallen over after its start
+                    task_status.started()
         self._ended.set()
 
     def end(self) -> None:
         """As if killed: nothing is awaited."""
         self._scope.cancel()
+
+    async def ended(self) -> None:
+        """Wait until it has fallen over."""
+        with trio.fail_after(120):
+            await self._ended.wait()
 
     async def stop(self) -> None:
         self.end()
@@ -122,8 +135,15 @@ class Street:
     def _network_table(self) -> str:
         return f"[network]\nbootstrap = {self._bootstrap}\n".replace("'", '"')
 
+    async def recovered(self, root: bytes, device: Node) -> Node:
+        """An owner's new machine, from the words alone; it is told where a device is."""
+        home = self._home("again", keytree.owner_secrets(root))
+        home.keep(State(recovering=True))
+        line = join_address(device.conductor.signer().agent, "/ip4/127.0.0.1/tcp/1")
+        return await Node(self, home, f'role = "owner"\n[network]\nbootstrap = ["{line}"]').start()
+
     async def owner(self, name: str = "owner", root: bytes = b"r" * 32) -> Node:
-        home = self._home(name, {"root": root})
+        home = self._home(name, keytree.owner_secrets(root))
         agent = Signer(keytree.owner_agent_seed(root)).agent
         node = Node(self, home, f'role = "owner"\n{self._network_table()}')
         self._bootstrap.append(join_address(agent, "/ip4/127.0.0.1/tcp/1"))
@@ -140,6 +160,12 @@ class Street:
         home = self._home(folder, {"enrolment": folder.encode().ljust(32, b".")})
         table = DEVICE.format(kind="generator", name=name, driver=driver, visibility=visibility)
         return await Node(self, home, f'role = "device"\n{self._network_table()}{table}').start()
+
+
+@pytest.fixture
+def killed() -> type[Exception]:
+    """What a test raises where a node's process is to end."""
+    return Killed
 
 
 class JumpingClock:

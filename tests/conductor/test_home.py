@@ -62,3 +62,17 @@ def test_a_second_process_is_refused_and_the_lock_comes_free(home: Home) -> None
         pass
     with home.lock():
         pass
+
+
+def test_wiping_leaves_the_machine_its_own_and_nothing_of_a_life(home: Home) -> None:
+    for kept in (home.config, home.keystore, home.unlock, home.control):
+        kept.write_text("kept")
+    for gone in (home.path / "policy", home.path / "cells" / "one.sqlite-wal"):
+        gone.write_text("gone")
+    home.keep(STATE)
+    home.wipe()
+    home.wipe()
+    left = {each.name for each in home.path.iterdir()}
+    assert left == {"config.toml", "keystore", "unlock", "control.json", "cells", "cells.json"}
+    assert not [*(home.path / "cells").iterdir()]
+    assert home.state() == STATE, "until the state says otherwise it is wiped again"

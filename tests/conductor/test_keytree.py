@@ -34,13 +34,17 @@ def test_the_tree_never_changes() -> None:
     """I-106: root seed with mnemonic, revocation, authorisation, device seeds, agent and app."""
     tree = GOLDEN["tree"]
     root = keytree.from_mnemonic(tree["words"])
-    device = keytree.device_seed(root, 0)
+    portfolio = keytree.portfolio_seed(root)
+    device = keytree.device_seed(portfolio, 0)
     assert root.hex() == tree["root"]
     assert keytree.revocation_seed(root).hex() == tree["revocation"]
     assert keytree.authorisation_seed(root).hex() == tree["authorisation"]
     assert keytree.owner_agent_seed(root).hex() == tree["owner_agent"]
+    assert keytree.owner_agent_seed(root, 1).hex() == tree["owner_agent_1"]
+    assert portfolio.hex() == tree["portfolio"]
+    assert keytree.portfolio_seed(root, 1).hex() == tree["portfolio_1"]
     assert device.hex() == tree["device_0"]
-    assert keytree.device_seed(root, 7).hex() == tree["device_7"]
+    assert keytree.device_seed(portfolio, 7).hex() == tree["device_7"]
     assert keytree.device_agent_seed(device).hex() == tree["device_0_agent"]
     assert keytree.device_agent(device).hex() == tree["device_0_agent_key"]
     assert keytree.hiding_key(device) == keytree.derive(device, b"ioehide_", 1)
@@ -50,13 +54,30 @@ def test_the_tree_never_changes() -> None:
 
 @given(seeds)
 def test_no_two_keys_of_a_tree_are_equal(root: bytes) -> None:
-    devices = [keytree.device_seed(root, number) for number in range(4)]
+    portfolio = keytree.portfolio_seed(root)
+    devices = [keytree.device_seed(portfolio, number) for number in range(4)]
     keys = [root, keytree.revocation_seed(root), keytree.authorisation_seed(root)]
-    keys += [keytree.owner_agent_seed(root), *devices]
+    keys += [keytree.portfolio_seed(root, each) for each in range(4)]
+    keys += [*(keytree.owner_agent_seed(root, each) for each in range(4)), *devices]
     for device in devices:
         keys += [keytree.device_agent_seed(device), keytree.hiding_key(device)]
         keys += [keytree.app_seed(device, number) for number in range(4)]
     assert len({*keys}) == len(keys)
+
+
+@given(seeds, st.integers(0, 20))
+def test_what_an_owner_keeps_can_neither_revoke_nor_renew(root: bytes, generation: int) -> None:
+    kept = keytree.owner_secrets(root, generation)
+    assert keytree.generation_of(kept) == generation
+    portfolios = keytree.portfolios_of(kept)
+    assert portfolios == [keytree.portfolio_seed(root, each) for each in range(generation + 1)]
+    for hidden in (
+        root,
+        keytree.revocation_seed(root),
+        keytree.owner_agent_seed(root, generation + 1),
+        keytree.portfolio_seed(root, generation + 1),
+    ):
+        assert hidden not in [*kept.values(), *portfolios]
 
 
 @given(seeds)

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from currency.integrity import Settlement, Side
+from currency.integrity import Carried, Settlement, Side
 from currency.ledger import Account
 from ioe_node.hdi import Invalid, Missing, Timestamp, Valid
+from ioe_node.model.action import CloseChain
 from ioe_node.model.hashes import action_hash
 from ioe_node.model.record import Record
 from zomes.metering.integrity import IntervalReading
@@ -262,3 +263,47 @@ def test_what_a_stored_chain_lacks_is_seen_by_the_rules(market: Market) -> None:
         proof = msgspec.structs.replace(record.proof, cosignatures=(bytes(64),))
         assert rules.seal_fault(msgspec.structs.replace(record, proof=proof))
         assert rules.seal_fault(msgspec.structs.replace(record, entry=None))
+
+
+def test_an_account_goes_over_to_the_key_that_a_chain_was_closed_for(market: Market) -> None:
+    """A debt goes with its debtor, whatever key they take."""
+    place, old = market.neighbourhood, market.buyer
+    (half, _) = market.settle(market.payment(700))
+    heir, other = place.member(4), place.member(5)
+    with_debt = Carried(half.hash, half.hash, -700)
+    assert isinstance(place.verdict(heir, with_debt), Invalid), "nothing was closed"
+    close = place.write(old, CloseChain, new_target=heir.agent)
+    good = Carried(close.hash, half.hash, -700)
+    for author, wrong, why in (
+        (other, good, "not closed for its author"),
+        (market.seller, good, "not closed for its author"),
+        (heir, replace(good, balance_micro=0), "another balance"),
+        (heir, replace(good, previous=None), "another settlement than the last"),
+        (heir, replace(good, previous=close.hash), "another settlement than the last"),
+    ):
+        verdict = place.verdict(author, wrong)
+        assert isinstance(verdict, Invalid), wrong
+        assert why in verdict.reason
+    carried = place.create(heir, good)
+    again = place.verdict(heir, good)
+    assert isinstance(again, Invalid)
+    assert "begun already" in again.reason
+
+    market.buyer = heir
+    refused(market, market.payment(300), "party's last one")
+    market.last[heir.agent] = carried.hash
+    market.accounts[heir.agent] = Account(-700)
+    refused(market, market.payment(301), "credit limit")
+    market.settle(market.payment(300))
+
+
+def test_what_was_settled_already_is_not_carried_over(market: Market) -> None:
+    place, old = market.neighbourhood, market.seller
+    market.settle(market.payment(10))
+    heir = place.member(4)
+    market.seller = heir
+    market.settle(market.payment(5))
+    close = place.write(old, CloseChain, new_target=heir.agent)
+    verdict = place.verdict(heir, Carried(close.hash, market.last[old.agent], 10))
+    assert isinstance(verdict, Invalid)
+    assert "begun already" in verdict.reason

@@ -65,6 +65,18 @@ def paired(here: PairingDevice, there: PairingOwner, now_us: int = NOW_US) -> Re
     return here.handle(OWNER, there.finish(answer.message), now_us)
 
 
+def test_a_sold_device_pairs_with_its_buyer_only_and_others_spend_no_attempt() -> None:
+    """I-028."""
+    here = PairingDevice(
+        CODE, DEVICE, "consumer", agent_of_seed, repeatable(b"device"), buyer=OWNER
+    )
+    for _ in range(2 * PAIRING_ATTEMPTS_MAX):
+        with pytest.raises(PairingRefused, match="only its buyer"):
+            here.handle(STRANGER, owner().start(), NOW_US)
+    assert here.attempts == 0
+    assert paired(here, owner()).grant == GRANT
+
+
 def flipped(message: bytes, bit: int) -> bytes:
     changed = bytearray(message)
     changed[bit // 8 % len(changed)] ^= 1 << bit % 8

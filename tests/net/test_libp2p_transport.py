@@ -44,6 +44,12 @@ async def test_it_is_a_transport_named_by_its_key(open_host) -> None:
     assert port_of(address) > 0
 
 
+async def test_one_that_is_closed_listens_nowhere() -> None:
+    async with open_transport(bytes(32), [LOOPBACK], 10, 1_000_000) as transport:
+        assert transport.addresses()
+    assert transport.addresses() == ()
+
+
 @pytest.mark.parametrize("size", [0, 1, 100_000, 1_000_000, 10_000_000, MESSAGE_BYTES_MAX])
 async def test_messages_of_any_size_come_back(open_host, protocol, size: int) -> None:
     asker, answerer = await open_host(), await open_host()

@@ -1,0 +1,90 @@
+"""What a device does at its owner's word, and at nobody else's.
+
+A key alone has it do little: to leave, it wants the owner's word on the chains, which key-holders
+may have had to sign.  An owner's next key is obeyed once the chains prove it
+(`conductor.succession`); the one before it is only told that it was succeeded.
+"""
+
+from typing import TYPE_CHECKING
+
+from ioe_node.conductor import holding, leaving, succession
+from ioe_node.conductor.consents import from_file
+from ioe_node.conductor.owner_calls import (
+    Answer,
+    Consented,
+    Consider,
+    Done,
+    Owes,
+    Release,
+    Request,
+    Rotate,
+    SetPolicy,
+    ShowInvitations,
+    Shown,
+    Succeeded,
+    requests,
+)
+from ioe_node.errors import Busy, LocalError, Malformed, NotTheOwner
+from ioe_node.hdi import AgentPubKey
+from ioe_node.model.codec import encode
+from ioe_node.model.hashes import AGENT, check_hash
+
+if TYPE_CHECKING:
+    from ioe_node.conductor.conductor import Conductor
+
+
+async def answer(conductor: "Conductor", peer: AgentPubKey, data: bytes) -> bytes:
+    """The answer to one request; raises `NotTheOwner`, `Malformed` or `Busy`."""
+    if conductor.role == "owner":
+        return encode(_consider(conductor, peer, requests.decode(data)))
+    if conductor.role != "device":
+        raise NotTheOwner("this node is nobody's device")
+    owner = conductor.keystore.secrets["owner"]
+    if peer in conductor.predecessors:
+        return encode(Succeeded(owner))
+    if peer != owner:
+        raise NotTheOwner("this device answers its owner only")
+    request = requests.decode(data)
+    try:
+        return encode(await _answer(conductor, request))
+    except LocalError as error:
+        raise Busy(str(error)) from None
+
+
+def _consider(conductor: "Conductor", peer: AgentPubKey, request: Request) -> Consented:
+    """A person's node does nothing at another's word, but asks its own person."""
+    if not isinstance(request, Consider):
+        raise NotTheOwner("this node is nobody's device")
+    try:
+        asked = from_file(request.request)
+    except LocalError as error:
+        raise Malformed(str(error)) from None
+    return Consented(holding.consider(conductor, peer, asked))
+
+
+async def _answer(conductor: "Conductor", request: Request) -> Answer:
+    match request:
+        case Release():
+            return await _release(conductor, request)
+        case Rotate():
+            succession.turn(conductor, {"device": request.device_seed})
+        case SetPolicy():
+            conductor.policy_received(request.policy)
+        case ShowInvitations():
+            return Shown(await succession.owners_invitations(conductor))
+        case Consider():
+            raise Malformed("a device holds no keys for others")
+    return Done()
+
+
+async def _release(conductor: "Conductor", request: Release) -> Done | Owes:
+    if request.buyer is not None:
+        check_hash(request.buyer, AGENT)
+    if await leaving.let_go_to(conductor) != (True, request.buyer):
+        raise Busy("the chains do not say so, or not here yet; try again")
+    for cell in conductor.cells_with("currency"):
+        owed = -(await cell.call("currency", "balance", {}))["balance_micro"]
+        if owed > 0:
+            return Owes(cell.space.dna, owed)
+    leaving.leave(conductor, request.buyer)
+    return Done()
