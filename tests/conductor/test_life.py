@@ -19,7 +19,7 @@ CODE = "1234-5678"
 ROOT = b"r" * 32
 ASKED = (
     owner_calls.Release(None),
-    owner_calls.Rotate(bytes(32)),
+    owner_calls.Rotate(bytes(32), b""),
     owner_calls.SetPolicy(b""),
     owner_calls.ShowInvitations(),
 )
