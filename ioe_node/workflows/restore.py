@@ -16,8 +16,9 @@ is written (`Space.check_branch`), and the owner is told to move the file away a
 
 Only who holds a share can tell: a member without one has nothing of us to tell of, and leads us
 to the others.  Who is there and does not tell is waited for a few rounds and then left out, or one
-could keep us silent for ever; so is, once somebody has told, who is not there at all: a street's
-books are full of machines that are gone and of keys that have had their time.
+could keep us silent for ever.  A fresh key, which this disk knows to have written nothing, leaves
+out in the same way who is not there at all, once somebody has told: a street's books are full of
+machines that are gone and of keys that have had their time.
 """
 
 from collections import Counter
@@ -61,6 +62,7 @@ class Inquiry:
     space: Space
     bootstrap: tuple[AgentPubKey, ...]
     from_seq: int
+    fresh: bool = False
     told: set[AgentPubKey] = field(default_factory=set)
     _asked: set[AgentPubKey] = field(default_factory=set)
     _there: set[AgentPubKey] = field(default_factory=set)
@@ -107,10 +109,10 @@ class Inquiry:
     def _all_told(self) -> bool:
         """Whether enough have told, even if all that were named to us are there.
 
-        Once somebody has told, who is not there round after round is not waited for.
+        For a fresh key, who is not there round after round is not waited for when others have told.
         """
         could = self._could_tell(named=True)
-        if self.told:
+        if self.fresh and self.told:
             could -= {peer for peer, rounds in self._absences.items() if rounds >= FAILURES_MAX}
         return enough(len(self.told), len(self.reached), len(could))
 
@@ -283,7 +285,7 @@ async def begin(space: Space, bootstrap: tuple[AgentPubKey, ...], begun: bool) -
     """
     founder = space.membrane_proof is None
     if begun or not founder:
-        inquiry = Inquiry(space, bootstrap, 0)
+        inquiry = Inquiry(space, bootstrap, 0, fresh=not begun)
         if begun:
             await inquiry.note_loss()
         await inquiry.wait(BEGIN_PATIENCE_S)

@@ -91,6 +91,19 @@ def test_nobody_is_believed_while_more_can_be_asked(
     play(story)
 
 
+def test_a_fresh_key_does_not_wait_for_a_machine_that_is_gone(
+    play: Callable[..., None],
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        await swarm.kill(swarm.homes[2])
+        began_s = trio.current_time()
+        home = await swarm.add()
+        assert trio.current_time() - began_s < BEGIN_PATIENCE_S / 2
+        await enrol(home, swarm.homes[1], "at once")
+
+    play(story, 3)
+
+
 def test_a_witness_knows_of_its_loss(play: Callable[[Story], None], tmp_path: Path) -> None:
     async def story(swarm: Swarm) -> None:
         lost, older, sound, *_ = swarm.homes[1:]
