@@ -109,13 +109,11 @@ def _proof(
     old = conductor.signer()
     community = "zomes.community.integrity:"
     digest = load(community + "recovery_of")(definition, old.agent, invitation.proof)
+    proof: bytes
     if not digest:
-        vouch = load(community + "vouch")
-        named = communities.recovery_digest(conductor)
-        made: bytes = vouch(
-            definition, old.agent, invitation.proof, agent, "successor", old.sign, named
-        )
-        return made
+        vouch, named = load(community + "vouch"), communities.recovery_digest(conductor)
+        proof = vouch(definition, old.agent, invitation.proof, agent, "successor", old.sign, named)
+        return proof
     holders = KeyHolders(1, (conductor.keystore.secrets["revocation_key"],))
     if conductor.holder is None or holders_digest(holders) != digest:
         raise CallError(
@@ -124,9 +122,9 @@ def _proof(
         )
     voucher = load(community + "Voucher")(definition.hash, agent, old.agent, "successor", digest)
     message = load(community + "successor_message")(voucher, holders)
-    consents_ = (Consent(0, conductor.holder.sign(message)),)
-    made = load(community + "succeed")(invitation.proof, voucher, holders, consents_)
-    return made
+    agreed = (Consent(0, conductor.holder.sign(message)),)
+    proof = load(community + "succeed")(invitation.proof, voucher, holders, agreed)
+    return proof
 
 
 def _known(conductor: "Conductor", invitation: Invitation) -> tuple[str, ...]:
