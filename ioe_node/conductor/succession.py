@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 FOLLOW_EVERY_S = 30.0
+FOLLOW_SOON_S = 1.0
 OPENED_WITHIN_ACTIONS = 16
 NEXT = "next "
 
@@ -282,13 +283,32 @@ async def _predecessors(conductor: "Conductor") -> frozenset[bytes]:
 
 
 async def keep_following(conductor: "Conductor") -> None:
-    """Look for our owner's next key; for ever."""
+    """Look for our owner's next key now and then, and soon once theirs has ended; for ever.
+
+    Until we know it we obey the old one, which others may hold.
+    """
+    pause_s = FOLLOW_SOON_S
     while True:
         try:
             await follow_owner(conductor)
         except IoeError as error:
             log.info("looking for our owner's next key: %s", error)
-        await trio.sleep(FOLLOW_EVERY_S)
+        ended = _owner_has_ended(conductor)
+        pause_s = min(FOLLOW_EVERY_S, 2 * pause_s) if ended else FOLLOW_SOON_S
+        with trio.move_on_after(FOLLOW_EVERY_S):
+            await trio.sleep(pause_s)
+            while not _owner_has_ended(conductor):  # noqa: ASYNC110  # seen in many ways
+                await trio.sleep(FOLLOW_SOON_S)
+
+
+def _owner_has_ended(conductor: "Conductor") -> bool:
+    """Whether our owner's key is closed or revoked, as far as it is seen here."""
+    owner = AgentPubKey(conductor.keystore.secrets["owner"])
+    spaces = [cell.space for cell in conductor.cells_with("identity")]
+    heads = [space.store.head(owner) for space in spaces]
+    return any(owner in space.ended for space in spaces) or any(
+        head is not None and head.closed for head in heads
+    )
 
 
 async def owners_invitations(conductor: "Conductor") -> tuple[bytes, ...]:

@@ -168,6 +168,15 @@ def in_force(history: Any, at_us: int) -> list[str]:
     ]
 
 
+def heard(life: Life, kind: str, agent: str) -> None:
+    """Wait until ann is told this of an agent."""
+    life.until(
+        lambda found: (kind, agent) in [(e["kind"], e["facts"].get("agent")) for e in found],
+        "alerts",
+        home="ann",
+    )
+
+
 def told(*texts: str) -> Callable[[Any], bool]:
     """Whether an owner's calls were each refused with one of these."""
     return lambda answers: all(isinstance(each, str) and each in texts for each in answers)
@@ -222,14 +231,7 @@ def powered(life: Life) -> Any:
     life.run("roof")
     shown = life.read("device", "code", home="roof")
     enrolment = life.agent("roof")
-    life.until(
-        lambda found: (
-            ("appeared", enrolment)
-            in [(each["kind"], each["facts"].get("agent")) for each in found]
-        ),
-        "alerts",
-        home="ann",
-    )
+    heard(life, "appeared", enrolment)
     wrong = shown["uri"][:-1] + str((int(shown["uri"][-1]) + 1) % 10)
     life.until(near(enrolment), "device", "list", home="ben")
     assert "code is wrong" in life.ioe("device", "claim", wrong, home="ben", code=3).err
@@ -271,6 +273,7 @@ def rotated(life: Life, old: str) -> str:
     assert [(each["agent"], each["how"]) for each in history] == [(old, "rotated"), (new, "in use")]
     readings = life.read("meter", "history", old, home="ben")
     assert {tuple(in_force(history, each["end"])) for each in readings} == {(old,)}
+    heard(life, "new keys", old)
     life.until(bool, "meter", "history", new, home="ben")
     life.run("read roof")
     shut_out(life, "read roof", "closed")
@@ -326,6 +329,7 @@ def sold(life: Life, ann: str, ben: str, old: str) -> str:
     history = life.until(lambda found: len(found) == 3, "key", "history", new, home="ben")
     assert [each["how"] for each in history] == ["rotated", "sold", "in use"]
     assert history[1]["to"] == ben
+    heard(life, "new owner", old)
     readings = life.read("meter", "history", old, home="ben")
     assert {tuple(in_force(history, each["end"])) for each in readings} == {(old,)}
     life.until(bool, "meter", "history", new, home="ann")
@@ -361,6 +365,7 @@ def stolen(life: Life, device: str) -> None:
     assert "revoked" in said.out
     for home in ("ann", "load"):
         life.until(lambda found: device in found["communities"][0]["blocked"], "status", home=home)
+    heard(life, "revoked", device)
     assert names_owned(life.read("device", "list", home="ben")) == ["load"]
     history = life.until(
         lambda found: found[-1]["how"] == "revoked", "key", "history", device, home="ann"
