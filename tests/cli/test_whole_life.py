@@ -19,7 +19,7 @@ import trio
 from ioe_node.conductor import keytree, owner_calls
 from ioe_node.conductor.home import Home
 from ioe_node.conductor.keystore import Keystore
-from ioe_node.errors import Refused
+from ioe_node.errors import Refused, TransportError
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import AGENT, AgentPubKey, from_text, to_text
 from ioe_node.model.signing import Signer
@@ -114,20 +114,26 @@ class Life:
         return trio.run(self._asked, seed, device, line.split("/p2p/")[0])
 
     async def _asked(self, seed: bytes, device: AgentPubKey, address: str) -> list[Any]:
-        answers: list[Any] = []
         async with open_transport(seed, "/ip4/127.0.0.1/tcp/0") as transport:
             transport.offer(owner_calls.OWNER_PROTOCOL, Service(bytes, _anyone, _nothing))
             transport.learn(device, (address,))
-            for request in ASKED:
+            return [await self._answer(transport, device, encode(each)) for each in ASKED]
+
+    async def _answer(self, transport: Any, device: AgentPubKey, request: bytes) -> Any:
+        """What a device answers, or why it refuses.
+
+        Two machines with one key take each other's links away, so it may take several attempts.
+        """
+        with trio.fail_after(PATIENCE_S):
+            while True:
                 try:
-                    data = await transport.request(
-                        owner_calls.OWNER_PROTOCOL, device, encode(request)
-                    )
+                    protocol = owner_calls.OWNER_PROTOCOL
+                    data = await transport.request(protocol, device, request)
+                    return owner_calls.answers.decode(data)
                 except Refused as refusal:
-                    answers.append(refusal.text)
-                else:
-                    answers.append(owner_calls.answers.decode(data))
-        return answers
+                    return refusal.text
+                except TransportError:
+                    await trio.sleep(0.1)
 
     def holds(self, home: str, text: str) -> bool:
         """Whether any file of a home has this text in it."""
