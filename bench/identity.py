@@ -1,7 +1,7 @@
 """From plugging a device in to owning it: an owner's node, a new device, a human with its code.
 
-Real processes on loopback, the device found by mDNS, or by a peer that its config names beside
-another one that is gone.  *Seen* is from the start of the device's process until the owner's node
+Real processes on loopback, the device found by mDNS; then the same with an *old list*: its config
+names the owner's node and, as a maker's list may, one that is gone.  *Seen* is from the start of the device's process until the owner's node
 shows it; then a human needs `TYPING_S` to type the code.  *Paired* is `ioe device claim` as a
 command, *enrolled* until the owner's chain names the device, *acknowledged* until the device's
 chain, as the owner's node holds it, names the owner.
@@ -70,41 +70,42 @@ def names(listed: Any) -> list[str]:
     return [each["name"] for each in listed]
 
 
+async def lines_of(way: str, peers: list[str], owner: Node, nodes: list[Node]) -> list[Line]:
+    """Plug these devices in, one after another, each knowing these peers."""
+    taken = []
+    for device in nodes:
+        await device.init(peers, 1_000, 1_000)
+        taken.append(await plug_in(owner, device))
+        await device.kill()
+    whole, runs = median(sum(parts) for parts in taken), len(nodes)
+    aim = f"<= {WHOLE_S_MAX:g} s"
+    parts = zip(PARTS, zip(*taken, strict=True), strict=True)
+    return [
+        *(Line(f"{way}: {part}", median(found), "s", runs) for part, found in parts),
+        Line(f"{way}: all", whole, "s", runs, WHOLE_S_MAX, None, aim, whole <= WHOLE_S_MAX),
+    ]
+
+
 async def measure(directory: Path, runs: int) -> list[Line]:
     """Every line of this benchmark."""
-    owner = Node("owner", "owner", directory / "owner")
-    nodes = [owner]
+
+    def machines(name: str) -> list[Node]:
+        named = [f"{name} {number}" for number in range(runs)]
+        return [Node(each, "consumer", directory / each, MACHINE, DRIVER) for each in named]
+
+    owner, near, far = Node("owner", "owner", directory / "owner"), machines("a"), machines("b")
     await owner.init([], 1_000, 1_000)
     owner.start()
-    (address,) = (await owner.ready())["addresses"]
-    await owner.ask("community_create", name="bench", amend={})
-    lines: list[Line] = []
     try:
-        for way, peers in (("mDNS", []), ("a named peer", [GONE, address])):
-            taken = []
-            for number in range(runs):
-                name = f"{'plug' if peers else 'roof'} {number}"
-                device = Node(name, "consumer", directory / name, MACHINE, DRIVER)
-                nodes.append(device)
-                await device.init(peers, 1_000, 1_000)
-                taken.append(await plug_in(owner, device))
-                await device.kill()
-            lines += [
-                Line(f"{way}: {part}", median(found), "s", runs)
-                for part, found in zip(PARTS, zip(*taken, strict=True), strict=True)
-            ]
-            whole = median(sum(parts) for parts in taken)
-            aim = f"<= {WHOLE_S_MAX:g} s"
-            lines.append(
-                Line(
-                    f"{way}: plug-in to acknowledged",
-                    *(whole, "s", runs, WHOLE_S_MAX, None, aim, whole <= WHOLE_S_MAX),
-                )
-            )
+        (address,) = (await owner.ready())["addresses"]
+        await owner.ask("community_create", name="bench", amend={})
+        return [
+            *await lines_of("mDNS", [], owner, near),
+            *await lines_of("old list", [GONE, address], owner, far),
+        ]
     finally:
         with trio.CancelScope(shield=True):
-            await stop_all(nodes)
-    return lines
+            await stop_all([owner, *near, *far])
 
 
 @click.command()
