@@ -1,10 +1,10 @@
 """From plugging a device in to owning it: an owner's node, a new device, a human with its code.
 
 Real processes on loopback, the device found by mDNS; then the same with an *old list*: its config
-names the owner's node and, as a maker's list may, one that is gone.  *Seen* is from the start of the device's process until the owner's node
-shows it; then a human needs `TYPING_S` to type the code.  *Paired* is `ioe device claim` as a
-command, *enrolled* until the owner's chain names the device, *acknowledged* until the device's
-chain, as the owner's node holds it, names the owner.
+names the owner's node and, as a maker's list may, one that is gone.  *Seen* is from the start of
+the device's process until the owner's node shows it; then a human needs `TYPING_S` to type the
+code.  *Paired* is `ioe device claim` as a command, *enrolled* until the owner's chain names the
+device, *acknowledged* until the device's chain, as the owner's node holds it, names the owner.
 """
 
 import sys
