@@ -1,0 +1,251 @@
+"""Whether we can be reached from outside, and through whom if we cannot.
+
+A peer that we reach and that cannot reach us back is on the far side of a NAT: it is asked for
+a place as our relay.  So the test and the remedy need one and the same peer, and nobody's word is
+taken for how the network lies.  Who is asked for what:
+
+    we      are these our addresses?  ──►   the peer dials those that have the host from which
+                                            our connection comes, and no others, lest it be sent
+    we      ◄── you were reached, or not    to knock at a stranger's door
+    we      RESERVE, if not           ──►   a relay keeps a place, over the connection that is up
+
+Those asked are the first that this host learnt of: what the configuration names, then those met
+first.  Two relays are kept; a place is asked for anew every `KEEP_EVERY_S`, which also keeps the
+NAT's door open and finds a relay that died without a word.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from typing import Any, Literal
+
+import msgspec
+import trio
+from libp2p.peer.id import ID
+from multiaddr import Multiaddr
+
+from ioe_node.core.quota import MICRO, Bucket
+from ioe_node.errors import Busy, IoeError, Malformed
+from ioe_node.model.hashes import AgentPubKey, to_text
+from ioe_node.net.libp2p_circuit import Circuits
+from ioe_node.net.libp2p_dialling import ADDRESSES_PER_PEER_MAX, DIAL_DEADLINE_S, Dialling, id_of
+from ioe_node.net.libp2p_relay import is_relayed
+from ioe_node.net.peer_id import circuit_address, relay_of
+from ioe_node.net.transport import Service, Transport
+
+REACH_PROTOCOL = "/ioe/reach/1"
+RELAYS_KEPT = 2
+REACHED_ENOUGH = 2
+CANDIDATES_MAX = 16
+LOOK_EVERY_S = 1.0
+KEEP_EVERY_S = 30.0
+AGAIN_FIRST_S = 5.0
+AGAIN_MAX_S = 60.0
+AGAIN_REACHED_S = 600.0
+KNOCKS_AT_ONCE_MAX = 8
+KNOCKS_PER_S = 1
+KNOCKS_BURST = 16
+KNOCK_ADDRESSES_MAX = 2
+ADDRESS_CHARS_MAX = 128
+ASK_TIMEOUT_S = 12.0
+
+log = logging.getLogger("ioe.net")
+
+Mode = Literal["auto", "relay", "direct"]
+"""What is done to be reached: relays if need be, relays in any case, nothing."""
+
+_ADDRESS = re.compile(r"/(ip4|ip6)/([0-9A-Fa-f.:]+)/tcp/\d{1,5}(/ws)?", re.ASCII)
+
+
+class Seen(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """Whether the asker was reached when it was dialled back."""
+
+    reached: bool
+
+
+_places = msgspec.msgpack.Decoder(tuple[str, ...])
+_seen = msgspec.msgpack.Decoder(Seen)
+
+
+class _Candidate:
+    """How a peer has fared as our relay."""
+
+    def __init__(self) -> None:
+        self.again_at = trio.current_time()
+        self.wait_s = AGAIN_FIRST_S
+        self.reached = False
+
+    def later(self, wait_s: float | None = None) -> None:
+        """Leave it alone, longer every time unless it is said how long."""
+        self.again_at = trio.current_time() + (self.wait_s if wait_s is None else wait_s)
+        self.wait_s = min(2 * self.wait_s, AGAIN_MAX_S)
+
+
+class Reach:
+    """See the module docstring; `transport` carries what is asked and answers it to others."""
+
+    def __init__(
+        self, swarm: Any, transport: Transport, dialling: Dialling, circuits: Circuits, mode: Mode
+    ) -> None:
+        self._swarm = swarm
+        self._transport = transport
+        self._dialling = dialling
+        self._circuits = circuits
+        self._mode = mode
+        self._relays: dict[AgentPubKey, tuple[str, float]] = {}
+        self._candidates: dict[AgentPubKey, _Candidate] = {}
+        self._knocks = 0
+        self._knocking = Bucket(KNOCKS_PER_S, KNOCKS_BURST, _now_us())
+        transport.offer(REACH_PROTOCOL, Service(lambda: b"", lambda *_: None, self._answer))
+
+    def addresses(self) -> tuple[str, ...]:
+        """Where we are reached through our relays."""
+        return tuple(address for address, _ in self._relays.values())
+
+    async def run(self, direct: Callable[[], tuple[str, ...]]) -> None:
+        """Have relays if need be, for ever; `direct()` is where we listen."""
+        if self._mode == "direct":
+            return
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep)
+            nursery.start_soon(self._seek, direct)
+
+    async def _keep(self) -> None:
+        while True:
+            for relay, (address, kept_at) in list(self._relays.items()):
+                if not self._connected(relay):
+                    self._drop(relay, "it hung up")
+                elif trio.current_time() >= kept_at + KEEP_EVERY_S:
+                    await self._renew(relay, address)
+            await trio.sleep(LOOK_EVERY_S)
+
+    async def _renew(self, relay: AgentPubKey, address: str) -> None:
+        try:
+            await self._circuits.reserve(relay)
+            self._relays[relay] = (address, trio.current_time())
+        except IoeError as error:
+            self._drop(relay, str(error))
+
+    def _drop(self, relay: AgentPubKey, why: str) -> None:
+        log.info("not reached through %s any more: %s", to_text(relay)[:12], why)
+        del self._relays[relay]
+        self._circuits.allowed.discard(relay)
+        self._candidates.setdefault(relay, _Candidate()).later()
+
+    async def _seek(self, direct: Callable[[], tuple[str, ...]]) -> None:
+        while True:
+            if len(self._relays) < RELAYS_KEPT and not self._is_reached():
+                peer = self._worth_asking()
+                if peer is not None:
+                    await self._try(peer, direct())
+            await trio.sleep(LOOK_EVERY_S)
+
+    def _is_reached(self) -> bool:
+        found = sum(one.reached for one in self._candidates.values())
+        return self._mode == "auto" and not self._relays and found >= REACHED_ENOUGH
+
+    def _connected(self, peer: AgentPubKey) -> bool:
+        return not all(map(is_relayed, self._dialling.connections(peer)))
+
+    def _worth_asking(self) -> AgentPubKey | None:
+        """The first of the first known that is no relay of ours, if its time has come."""
+        now = trio.current_time()
+        for peer, addresses in list(self._dialling.known.items())[:CANDIDATES_MAX]:
+            candidate = self._candidates.get(peer)
+            waits = candidate is not None and candidate.again_at > now
+            if peer not in self._relays and not waits and any(map(_is_dialled, addresses)):
+                return peer
+        return None
+
+    async def _try(self, peer: AgentPubKey, direct: tuple[str, ...]) -> None:
+        """Have a relay in `peer`, if it cannot reach us itself."""
+        candidate = self._candidates.setdefault(peer, _Candidate())
+        try:
+            await self._dialling.connect(peer, relays=0)
+            candidate.reached = self._mode == "auto" and await self._is_reached_by(peer, direct)
+            if candidate.reached:
+                candidate.later(AGAIN_REACHED_S)
+                return
+            self._circuits.allowed.add(peer)
+            await self._circuits.reserve(peer)
+        except IoeError as error:
+            log.debug("no relay at %s: %s", to_text(peer)[:12], error)
+            self._circuits.allowed.discard(peer)
+            candidate.later()
+            return
+        candidate.wait_s = AGAIN_FIRST_S
+        dialled = next(filter(_is_dialled, self._dialling.known[peer]))
+        self._relays[peer] = (circuit_address(peer, dialled), trio.current_time())
+        log.info("reached through %s", to_text(peer)[:12])
+
+    async def _is_reached_by(self, peer: AgentPubKey, direct: tuple[str, ...]) -> bool:
+        message = msgspec.msgpack.encode(direct[:ADDRESSES_PER_PEER_MAX])
+        answer = await self._transport.request(REACH_PROTOCOL, peer, message, ASK_TIMEOUT_S)
+        return bool(_decoded(_seen, answer).reached)
+
+    # -- dialling back -----------------------------------------------------------------------
+
+    async def _answer(self, peer: AgentPubKey, message: bytes) -> bytes:
+        """Dial an asker at the addresses that are of the host it comes from."""
+        if len(message) > ADDRESSES_PER_PEER_MAX * (ADDRESS_CHARS_MAX + 3) + 3:
+            raise Malformed("too many addresses to dial back")
+        texts = _decoded(_places, message)
+        self._knocking.refill(_now_us())
+        if self._knocks >= KNOCKS_AT_ONCE_MAX or self._knocking.level_micro < MICRO:
+            raise Busy("too many ask to be dialled back; try again later")
+        self._knocking.spend(1)
+        hosts = self._hosts_of(peer)
+        theirs = [text for text in texts if _host_of(text) in hosts][:KNOCK_ADDRESSES_MAX]
+        self._knocks += 1
+        try:
+            reached = False
+            for text in theirs:
+                reached = reached or await self._knock(text, id_of(peer))
+        finally:
+            self._knocks -= 1
+        return msgspec.msgpack.encode(Seen(reached))
+
+    def _hosts_of(self, peer: AgentPubKey) -> list[str]:
+        """The hosts from which a peer's connections come."""
+        direct = [one for one in self._dialling.connections(peer) if not is_relayed(one)]
+        return [_host_of(str(each)) for one in direct for each in one.get_transport_addresses()]
+
+    async def _knock(self, address: str, peer: ID) -> bool:
+        """Whether `peer` itself answers at an address, on a connection that is closed at once."""
+        with trio.move_on_after(DIAL_DEADLINE_S):
+            try:
+                where = Multiaddr(address)
+                raw = await self._swarm.transport_manager.transport_for_dialing(where).dial(where)
+                try:
+                    await self._swarm.upgrader.upgrade_security(raw, True, peer)
+                finally:
+                    await raw.close()
+            except Exception as error:
+                log.debug("%s was not reached at %s: %r", peer, address, error)
+                return False
+            return True
+        return False
+
+
+def _host_of(address: str) -> str:
+    """The host of a direct address; empty for any other."""
+    found = _ADDRESS.fullmatch(address) if len(address) <= ADDRESS_CHARS_MAX else None
+    return found[2] if found else ""
+
+
+def _is_dialled(address: str) -> bool:
+    try:
+        return relay_of(address) is None
+    except Malformed:
+        return False
+
+
+def _decoded(decoder: Any, data: bytes) -> Any:
+    try:
+        return decoder.decode(data)
+    except msgspec.DecodeError:
+        raise Malformed("not a message of reach") from None
+
+
+def _now_us() -> int:
+    return round(trio.current_time() * 1_000_000)
