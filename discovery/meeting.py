@@ -3,7 +3,12 @@
 One `Meeting` an identity and transport.  Cards travel by mDNS where there is multicast, and to
 every bootstrap address over the transport, so that a device on a quiet network is found too.
 A named address is asked for ever, with a wait that doubles to five minutes and jitters, so
-that a street after a power cut does not dial its one neighbour in step.  (I-023, I-033..I-040)
+that a street after a power cut does not dial its one neighbour in step.
+
+Those whom we met hear of each other through us (`rendezvous`): whoever meets us is answered with
+the devices that wait for an owner, and owners are told of a new one at once, ours above all,
+wherever they are: that is how a device behind one NAT is found from behind another, and how a
+neighbour calls the owner to a device that knows nobody.  (I-023, I-033..I-040)
 """
 
 import logging
@@ -33,8 +38,16 @@ from discovery.pairing import (
     PairingDevice,
     PairingOwner,
 )
+from discovery.rendezvous import (
+    CARDS_PASSED_ON_MAX,
+    Hearsay,
+    Met,
+    Telling,
+    is_for_all,
+    open_meeting,
+)
 from ioe_node.clock import Clock
-from ioe_node.errors import IoeError, LocalError, PairingRefused, Refused
+from ioe_node.errors import IoeError, LocalError, Malformed, PairingRefused, Refused
 from ioe_node.model.hashes import AgentPubKey, to_text
 from ioe_node.model.signing import Signer
 
@@ -44,6 +57,10 @@ MEET_PROTOCOL = "/ioe/meet/1"
 ANNOUNCE_EVERY_S = LIFE_US / 2_000_000
 BOOTSTRAP_WAIT_MIN_S = 1.0
 BOOTSTRAP_WAIT_MAX_S = 300.0
+MOVED_LOOK_S = 2.0
+NEWS_EVERY_S = 5.0
+OWNERS_TOLD_MAX = 32
+CLAIMED_MAX = 256
 
 
 class Carrier(Protocol):
@@ -78,7 +95,8 @@ class Meeting:
     """See the module docstring.
 
     `offer(protocol, handler)` makes the transport answer a protocol that is open to everyone.
-    `notify(event)` is told of devices that appear and leave.
+    `notify(event)` is told of devices that appear and leave.  `owner` is whose device we are;
+    `trusted(peer)` says whether a peer's word is worth our memory: a bootstrap's always is.
     """
 
     def __init__(
@@ -91,6 +109,8 @@ class Meeting:
         notify: Callable[[dict[str, Any]], None],
         interfaces: Sequence[str] = (),
         bootstrap: Sequence[AgentPubKey] = (),
+        owner: AgentPubKey | None = None,
+        trusted: Callable[[AgentPubKey], bool] = lambda peer: False,
     ) -> None:
         self._me = me
         self._carrier = carrier
@@ -100,8 +120,15 @@ class Meeting:
         self._notify = notify
         self._interfaces = interfaces
         self._bootstrap = bootstrap
+        self._owner = owner
+        self._trusted = trusted
         self._claiming: set[AgentPubKey] = set()
+        self._claimed: dict[AgentPubKey, None] = {}
+        self._moved = trio.Event()
+        self._news: dict[AgentPubKey, Announcement] = {}
+        self._telling = Telling()
         self.nearby = Nearby()
+        self.hearsay = Hearsay()
 
     def card(self) -> Announcement:
         """Our own card, fresh."""
@@ -116,17 +143,53 @@ class Meeting:
         )
 
     def cards(self) -> list[Announcement]:
-        """Who is near now."""
-        return list(self.nearby.cards(self._clock.now_us()))
+        """Who is near now, and who is elsewhere and was named to us."""
+        now_us = self._clock.now_us()
+        return [*self.nearby.cards(now_us), *self.hearsay.nearby.cards(now_us)]
+
+    def find(self, agent: AgentPubKey) -> Announcement | None:
+        """The card of an agent, near or named to us."""
+        now_us = self._clock.now_us()
+        return self.nearby.get(agent, now_us) or self.hearsay.nearby.get(agent, now_us)
 
     def _hear(self, card: Announcement) -> None:
+        """Somebody told us its own card."""
         if card.agent == self._me.signer.agent:
             return
+        before = self.nearby.get(card.agent, self._clock.now_us())
+        known = self.hearsay.forget(card.agent) is not None
         news = self.nearby.hear(card, self._clock.now_us())
         if news in ("new", "newer"):
             self._carrier.learn(card.agent, card.addresses)
-        if news == "new":
+        if news == "new" and not known:
             self._notify(_event("appeared", card))
+        moved = before is None or before.addresses != card.addresses
+        if news in ("new", "newer") and moved and is_for_all(card):
+            self._news[card.agent] = card
+            if len(self._news) > CARDS_PASSED_ON_MAX:
+                del self._news[next(iter(self._news))]
+
+    def _hear_of(self, namer: AgentPubKey, others: Sequence[bytes]) -> None:
+        """A peer told us the cards of others; those that are none cost it nothing but their loss.
+
+        They may have expired on their way.
+        """
+        if namer not in self._bootstrap and not self._trusted(namer):
+            return
+        for data in others:
+            try:
+                card = open_announcement(data, self._clock.now_us())
+            except Malformed as error:
+                log.debug("passed on by %s: %s", to_text(namer)[:12], error)
+                continue
+            near = self.nearby.get(card.agent, self._clock.now_us())
+            if near is not None or card.agent in (self._me.signer.agent, *self._claimed):
+                continue
+            news = self.hearsay.hear(namer, card, self._clock.now_us())
+            if news in ("new", "newer"):
+                self._carrier.learn(card.agent, card.addresses)
+            if news == "new":
+                self._notify(_event("appeared", card))
 
     def _lose(self, card: Announcement | None) -> None:
         if card is not None:
@@ -146,6 +209,8 @@ class Meeting:
                     log.warning("%s", error)
             for peer in self._bootstrap:
                 nursery.start_soon(self._introduce, peer)
+            nursery.start_soon(self._look_where_we_are)
+            nursery.start_soon(self._tell_owners)
             task_status.started()
             while True:
                 if mdns is not None:
@@ -153,8 +218,10 @@ class Meeting:
                         await mdns.update(self.card())
                     except MdnsUnavailable as error:
                         log.warning("%s", error)
-                await trio.sleep(ANNOUNCE_EVERY_S)
-                for card in self.nearby.expire(self._clock.now_us()):
+                with trio.move_on_after(ANNOUNCE_EVERY_S):
+                    await self._moved.wait()
+                now_us = self._clock.now_us()
+                for card in (*self.nearby.expire(now_us), *self.hearsay.expire(now_us)):
                     self._lose(card)
 
     async def _listen(self, mdns: Mdns) -> None:
@@ -165,24 +232,71 @@ class Meeting:
                 self._hear(item)
 
     async def _met(self, peer: AgentPubKey, message: bytes) -> bytes:
-        card = open_announcement(message, self._clock.now_us())
+        said = open_meeting(message)
+        card = open_announcement(said.card, self._clock.now_us())
         if card.agent == peer:
             self._hear(card)
-        return self.card().encoded()
+        self._hear_of(peer, said.others)
+        now_us = self._clock.now_us()
+        others = self._telling.worth_telling(peer, self.nearby.cards(now_us), now_us)
+        return Met(self.card().encoded(), others).encoded()
+
+    async def _meet(self, peer: AgentPubKey, others: tuple[bytes, ...] = ()) -> None:
+        """Tell a peer our card and others', and hear its; raises `IoeError`."""
+        message = Met(self.card().encoded(), others).encoded()
+        said = open_meeting(await self._carrier.request(MEET_PROTOCOL, peer, message))
+        card = open_announcement(said.card, self._clock.now_us())
+        if card.agent == peer:
+            self._hear(card)
+        self._hear_of(peer, said.others)
 
     async def _introduce(self, peer: AgentPubKey) -> None:
-        """Give our card to a bootstrap peer, for ever."""
+        """Give our card to a bootstrap peer, for ever, and at once when we are elsewhere."""
         wait_s = BOOTSTRAP_WAIT_MIN_S
         while True:
+            moved = self._moved
             try:
-                message = self.card().encoded()
-                answer = await self._carrier.request(MEET_PROTOCOL, peer, message)
-                self._hear(open_announcement(answer, self._clock.now_us()))
+                await self._meet(peer)
                 wait_s = BOOTSTRAP_WAIT_MAX_S
             except IoeError as error:
                 log.debug("meeting %s: %s", to_text(peer)[:12], error)
                 wait_s = min(2 * wait_s, BOOTSTRAP_WAIT_MAX_S)
-            await trio.sleep(wait_s * (0.5 + self._rng.random() / 2))
+            with trio.move_on_after(wait_s * (0.5 + self._rng.random() / 2)):
+                await moved.wait()
+
+    async def _look_where_we_are(self) -> None:
+        """Ring when we can be dialled at other addresses than before."""
+        addresses = self._carrier.addresses()
+        while True:
+            await trio.sleep(MOVED_LOOK_S)
+            if self._carrier.addresses() != addresses:
+                addresses = self._carrier.addresses()
+                self._moved.set()
+                self._moved = trio.Event()
+
+    async def _tell_owners(self) -> None:
+        """Tell the owners that we met, and ours until it has heard, of devices that have none."""
+        while True:
+            await trio.sleep(NEWS_EVERY_S)
+            now_us = self._clock.now_us()
+            news = [card for card in self._news.values() if card.expires_us > now_us]
+            self._news.clear()
+            if not news:
+                continue
+            owners = [card.agent for card in self.nearby.cards(now_us) if card.kind == "owner"]
+            told = [one for one in owners if one != self._owner][:OWNERS_TOLD_MAX]
+            async with trio.open_nursery() as nursery:
+                for owner in told if self._owner is None else (self._owner, *told):
+                    nursery.start_soon(self._tell, owner, news)
+
+    async def _tell(self, owner: AgentPubKey, news: list[Announcement]) -> None:
+        others = tuple(card.encoded() for card in news if card.agent != owner)
+        try:
+            await self._meet(owner, others)
+        except IoeError as error:
+            log.debug("telling %s of devices: %s", to_text(owner)[:12], error)
+            if owner == self._owner:
+                self._news = {**{card.agent: card for card in news}, **self._news}
 
     def await_owner(
         self,
@@ -224,7 +338,7 @@ class Meeting:
         code's form; `PairingRefused` for a wrong code and for whatever else the device refuses;
         `TransportError` when it does not answer.
         """
-        if self.nearby.get(device, self._clock.now_us()) is None:
+        if self.find(device) is None:
             raise LocalError("no such device is near; see 'ioe device list'")
         if device in self._claiming:
             raise LocalError("this device is being claimed already; see 'ioe device list'")
@@ -240,6 +354,11 @@ class Meeting:
         finally:
             self._claiming.discard(device)
         self.nearby.forget(device)
+        self.hearsay.forget(device)
+        # Others go on naming the key under which it waited, until its card expires.
+        self._claimed[device] = None
+        if len(self._claimed) > CLAIMED_MAX:
+            del self._claimed[next(iter(self._claimed))]
         return paired.agent, paired.kind
 
 

@@ -70,10 +70,12 @@ PURE = (
     "ioe_node/net/framing.py",
     "ioe_node/net/kad_messages.py",
     "ioe_node/net/peer_id.py",
+    "ioe_node/net/relaying.py",
     "currency/ledger.py",
     "currency/integrity.py",
     "discovery/announcement.py",
     "discovery/pairing.py",
+    "discovery/rendezvous.py",
     "sim/load_rules.py",
 )
 PURE_ZOME_HALF = re.compile(r"zomes/\w+/integrity\.py")

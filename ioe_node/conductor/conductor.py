@@ -26,7 +26,6 @@ from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.signals import Signals
 from ioe_node.conductor.verify import verify_stored
 from ioe_node.config import Config, Schedule
-from ioe_node.config import Limits as ConfigLimits
 from ioe_node.core.quota import Limits
 from ioe_node.drivers.poller import Poller
 from ioe_node.errors import CallError, IoeError, LocalError, PairingRefused
@@ -50,15 +49,23 @@ COMMUNITY_NAME_CHARS_MAX = 48
 OpenTransport = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[Transport]]
 
 
-def open_libp2p(limits: ConfigLimits) -> OpenTransport:
-    """The real transport within these limits; libp2p is imported when it is first opened."""
+def open_libp2p(config: Config, unowned: Callable[[], bool]) -> OpenTransport:
+    """The real transport as configured; libp2p is imported when it is first opened.
+
+    A device that is `unowned` has relays even where all its peers can dial it: these may be
+    neighbours, and the owner far away.
+    """
 
     @asynccontextmanager
     async def open_(seed: bytes, listen: Sequence[str]) -> AsyncIterator[Transport]:
         from ioe_node.net.libp2p_transport import open_transport
 
+        limits, network = config.limits, config.network
         in_hand = limits.requests_mb_max * 1_000_000
-        async with open_transport(seed, listen, limits.connections_max, in_hand) as transport:
+        reach = "relay" if network.reach == "auto" and unowned() else network.reach
+        async with open_transport(
+            seed, listen, limits.connections_max, in_hand, network.relay, reach
+        ) as transport:
             yield transport
 
     return open_
@@ -89,7 +96,7 @@ class Conductor:
         self.code: str | None = None
         self.meeting: Any = None
         self.transport: Transport
-        self._open_transport = open_transport or open_libp2p(config.limits)
+        self._open_transport = open_transport or open_libp2p(config, lambda: self.role == "unowned")
         self._reborn = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.known = known_dnas(config.dnas)
@@ -173,6 +180,8 @@ class Conductor:
             self.alert,
             config.network.mdns,
             [peer for peer, _ in bootstrap],
+            AgentPubKey(self.keystore.secrets["owner"]) if self.role == "device" else None,
+            lambda peer: any(peer in cell.space.admitted for cell in self.cells.values()),
         )
         await nursery.start(self.meeting.run)
         offer("/ioe/pairing/1", _no_pairing) if self.role != "unowned" else self._await_owner()

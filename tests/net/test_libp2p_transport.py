@@ -349,7 +349,7 @@ async def test_connections_of_strangers_keep_no_member_out(
             stranger = await open_host()
             stranger.learn(crowded.agent, crowded.addresses())
             with suppress(TransportError):
-                await stranger._dial(crowded.agent)
+                await stranger._dialling.connect(crowded.agent)
         answer = b""
         with trio.fail_after(20):
             while not answer:
