@@ -50,6 +50,7 @@ from ioe_node.clock import Clock
 from ioe_node.errors import IoeError, LocalError, Malformed, PairingRefused, Refused
 from ioe_node.model.hashes import AgentPubKey, to_text
 from ioe_node.model.signing import Signer
+from ioe_node.net.peer_id import circuit_address
 
 log = logging.getLogger("ioe.meeting")
 
@@ -187,7 +188,9 @@ class Meeting:
                 continue
             news = self.hearsay.hear(namer, card, self._clock.now_us())
             if news in ("new", "newer"):
-                self._carrier.learn(card.agent, card.addresses)
+                # It may be out of our reach where it is, and have a place at who heard it.
+                through = circuit_address(namer, "")
+                self._carrier.learn(card.agent, (*card.addresses[: ADDRESSES_MAX - 1], through))
             if news == "new":
                 self._notify(_event("appeared", card))
 

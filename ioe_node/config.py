@@ -130,7 +130,7 @@ bootstrap = []
 mdns = ["{mdns}"]
 # Whether others that cannot be dialled, being behind a router, may be reached through this node.
 relay = true
-# How this node is reached itself.  "auto": through two peers that relay, if those could not dial it;
+# How this node is reached itself.  "auto": through two peers that relay, if those cannot dial it;
 # "relay": through them in any case; "direct": only where it listens.
 reach = "auto"
 

@@ -49,7 +49,7 @@ NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "zomes": KIT,
     "currency": KIT,
     "dna": ("zomes", "currency", *KIT),
-    "discovery": ("ioe_node.model", "ioe_node.errors", "ioe_node.clock"),
+    "discovery": ("ioe_node.model", "ioe_node.errors", "ioe_node.clock", "ioe_node.net.peer_id"),
 }
 FENCED = {
     "libp2p": ("ioe_node/net/libp2p_",),
@@ -79,10 +79,8 @@ PURE = (
     "sim/load_rules.py",
 )
 PURE_ZOME_HALF = re.compile(r"zomes/\w+/integrity\.py")
-IMPURE = {"trio", "sqlite3", "sqlite_utils", "socket", "time", "os", "secrets", "threading"} | {
-    "libp2p",
-    "zeroconf",
-}
+IMPURE = {"trio", "sqlite3", "sqlite_utils", "socket", "time", "os", "secrets", "threading"}
+IMPURE |= {"libp2p", "zeroconf"}
 NO_FLOATS = ("ioe_node/model/", "ioe_node/core/", "zomes/", "currency/")
 DOCUMENTED = (
     "ioe_node/model/",

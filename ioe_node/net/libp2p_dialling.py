@@ -62,7 +62,7 @@ class Dialling:
         return [one for one in self._swarm.get_connections(id_of(peer)) if not one.is_closed]
 
     async def connect(
-        self, peer: AgentPubKey, relays: int = RELAYS_IN_A_ROW_MAX, hint: str | None = None
+        self, peer: AgentPubKey, relays: int = RELAYS_IN_A_ROW_MAX, hint: str = ""
     ) -> None:
         """Have a connection with `peer`, by at most so many relays in a row.
 
@@ -72,13 +72,13 @@ class Dialling:
             if not self.connections(peer):
                 await self._dial(peer, relays, hint)
 
-    async def _dial(self, peer: AgentPubKey, relays: int, hint: str | None) -> None:
+    async def _dial(self, peer: AgentPubKey, relays: int, hint: str) -> None:
         name = to_text(peer)[:12]
         backoff = self._backoff.get(peer)
         if backoff is not None and trio.current_time() < backoff.until:
             raise TransportError(f"{name} could not be reached a moment ago; try again later")
         known = self.known.get(peer, ())
-        tried = known if hint is None or hint in known else (*known, hint)
+        tried = (*known, hint) if hint and hint not in known else known
         good = await self._first_good(peer, tried, relays)
         unchanged = self.known.get(peer, ()) == known
         if good is not None:
@@ -135,8 +135,8 @@ class Dialling:
         found = relay_of(address)
         assert found is not None
         relay, hint = found
-        if relay == peer:
-            raise TransportError("a peer is no relay to itself")
+        if id_of(relay) in (id_of(peer), self._swarm.get_peer_id()):
+            raise TransportError("neither a peer nor we are a relay to it")
         await self.connect(relay, relays - 1, hint)
         await self._circuits.dial(relay, peer)
 

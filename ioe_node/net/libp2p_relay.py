@@ -165,7 +165,7 @@ class Relay:
                 await self._say(stream, _status(pb.CONNECTION_FAILED))
                 return
             try:
-                log.debug("a circuit: %s to %s", to_text(asker)[:12], to_text(target)[:12])
+                log.info("a circuit: %s to %s", to_text(asker)[:12], to_text(target)[:12])
                 await send(stream, _status(pb.OK))
                 await carry(stream, onward)
             finally:

@@ -18,6 +18,7 @@ from discovery.meeting import (
     Meeting,
 )
 from discovery.pairing import PAIRING_PROTOCOL, Grant, PairingDevice
+from discovery.rendezvous import Met
 from ioe_node.errors import (
     DiskFull,
     LocalError,
@@ -201,7 +202,7 @@ async def test_a_card_of_someone_else_is_not_believed(
     owner, third = make(OWNER, "owned"), make(THIRD)
     await nursery.start(owner.run)
     meet = air.handlers[MEET_PROTOCOL, OWNER.agent]
-    card = third.card().encoded()
+    card = Met(third.card().encoded()).encoded()
     await meet(DEVICE.agent, card)
     assert owner.cards() == [], "its own card only may a peer hand in"
     for bad in (b"", b"junk", card[:-1], card[:-1] + bytes([card[-1] ^ 1])):
