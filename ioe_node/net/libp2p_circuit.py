@@ -5,6 +5,7 @@ proves the peer's key to us and ours to the peer, so the relay is trusted with n
 """
 
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import trio
@@ -55,11 +56,15 @@ class _Pipe(ReadWriteCloser):  # type: ignore[misc]
 
 
 class Circuits:
-    """The circuits of one host; `allowed` are the relays whose calls we answer."""
+    """The circuits of one host; `allowed` are the relays whose calls we answer.
 
-    def __init__(self, host: Any) -> None:
+    `called(peer)` is told of each peer that has connected with us through a relay.
+    """
+
+    def __init__(self, host: Any, called: Callable[[AgentPubKey], None]) -> None:
         self._host = host
         self._swarm = host.get_network()
+        self._called = called
         self._calls = 0
         self.allowed: set[AgentPubKey] = set()
 
@@ -103,6 +108,7 @@ class Circuits:
             relay = agent_of_peer_id(str(net_stream.muxed_conn.peer_id))
             muxed = await self._raise(stream, relay)
             if muxed is not None:
+                self._called(agent_of_peer_id(str(muxed.peer_id)))
                 await muxed.event_closed.wait()
         except IoeError as error:
             log.debug("no circuit to us: %s", error)

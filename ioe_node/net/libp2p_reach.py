@@ -48,19 +48,24 @@ KNOCKS_BURST = 16
 KNOCK_ADDRESSES_MAX = 2
 ADDRESS_CHARS_MAX = 128
 ASK_TIMEOUT_S = 12.0
+SEEN_AS_MAX = 4
 
 log = logging.getLogger("ioe.net")
 
 Mode = Literal["auto", "relay", "direct"]
 """What is done to be reached: relays if need be, relays in any case, nothing."""
 
-_ADDRESS = re.compile(r"/(ip4|ip6)/([0-9A-Fa-f.:]+)/tcp/\d{1,5}(/ws)?", re.ASCII)
+_ADDRESS = re.compile(r"/(ip4|ip6)/([0-9A-Fa-f.:]+)/tcp/(\d{1,5})(/ws)?", re.ASCII)
 
 
 class Seen(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Whether the asker was reached when it was dialled back."""
+    """Whether the asker was reached when it was dialled back, and where its connections come from.
+
+    The latter as multiaddr text: by that it is seen beyond its NAT.
+    """
 
     reached: bool
+    comes_from: tuple[str, ...]
 
 
 _places = msgspec.msgpack.Decoder(tuple[str, ...])
@@ -82,17 +87,25 @@ class _Candidate:
 
 
 class Reach:
-    """See the module docstring; `transport` carries what is asked and answers it to others."""
+    """See the module docstring.  `transport` carries what we ask; we listen at `direct()`."""
 
     def __init__(
-        self, swarm: Any, transport: Transport, dialling: Dialling, circuits: Circuits, mode: Mode
+        self,
+        swarm: Any,
+        transport: Transport,
+        dialling: Dialling,
+        circuits: Circuits,
+        mode: Mode,
+        direct: Callable[[], tuple[str, ...]],
     ) -> None:
         self._swarm = swarm
+        self._direct = direct
         self._transport = transport
         self._dialling = dialling
         self._circuits = circuits
         self._mode = mode
         self._relays: dict[AgentPubKey, tuple[str, float]] = {}
+        self._seen_as: dict[AgentPubKey, tuple[str, ...]] = {}
         self._candidates: dict[AgentPubKey, _Candidate] = {}
         self._knocks = 0
         self._knocking = Bucket(KNOCKS_PER_S, KNOCKS_BURST, _now_us())
@@ -102,13 +115,23 @@ class Reach:
         """Where we are reached through our relays."""
         return tuple(address for address, _ in self._relays.values())
 
-    async def run(self, direct: Callable[[], tuple[str, ...]]) -> None:
-        """Have relays if need be, for ever; `direct()` is where we listen."""
+    def seen_as(self) -> tuple[str, ...]:
+        """The addresses by which our relays see us, those of one relay the newest first."""
+        found = (each for relay in self._relays for each in self._seen_as.get(relay, ()))
+        return tuple(dict.fromkeys(found))
+
+    def source(self) -> tuple[str, int] | None:
+        """The host and port on which we listen by TCP; a NAT may show another one for it."""
+        found = (_ADDRESS.fullmatch(each) for each in self._direct())
+        return next(((one[2], int(one[3])) for one in found if one and not one[4]), None)
+
+    async def run(self) -> None:
+        """Have relays if need be, for ever."""
         if self._mode == "direct":
             return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep)
-            nursery.start_soon(self._seek, direct)
+            nursery.start_soon(self._seek)
 
     async def _keep(self) -> None:
         while True:
@@ -129,15 +152,16 @@ class Reach:
     def _drop(self, relay: AgentPubKey, why: str) -> None:
         log.info("not reached through %s any more: %s", to_text(relay)[:12], why)
         del self._relays[relay]
+        self._seen_as.pop(relay, None)
         self._circuits.allowed.discard(relay)
         self._candidates.setdefault(relay, _Candidate()).later()
 
-    async def _seek(self, direct: Callable[[], tuple[str, ...]]) -> None:
+    async def _seek(self) -> None:
         while True:
             if len(self._relays) < RELAYS_KEPT and not self._is_reached():
                 peer = self._worth_asking()
                 if peer is not None:
-                    await self._try(peer, direct())
+                    await self._try(peer)
             await trio.sleep(LOOK_EVERY_S)
 
     def _is_reached(self) -> bool:
@@ -157,15 +181,16 @@ class Reach:
                 return peer
         return None
 
-    async def _try(self, peer: AgentPubKey, direct: tuple[str, ...]) -> None:
+    async def _try(self, peer: AgentPubKey) -> None:
         """Have a relay in `peer`, if it cannot reach us itself."""
         candidate = self._candidates.setdefault(peer, _Candidate())
         try:
             await self._dialling.connect(peer, relays=0)
-            candidate.reached = self._mode == "auto" and await self._is_reached_by(peer, direct)
+            candidate.reached = self._mode == "auto" and await self._is_reached_by(peer)
             if candidate.reached:
                 candidate.later(AGAIN_REACHED_S)
                 return
+            await self._show_the_port(peer)
             self._circuits.allowed.add(peer)
             await self._circuits.reserve(peer)
         except IoeError as error:
@@ -178,10 +203,28 @@ class Reach:
         self._relays[peer] = (circuit_address(peer, dialled), trio.current_time())
         log.info("reached through %s", to_text(peer)[:12])
 
-    async def _is_reached_by(self, peer: AgentPubKey, direct: tuple[str, ...]) -> bool:
-        message = msgspec.msgpack.encode(direct[:ADDRESSES_PER_PEER_MAX])
+    async def _is_reached_by(self, peer: AgentPubKey) -> bool:
+        message = msgspec.msgpack.encode(self._direct()[:ADDRESSES_PER_PEER_MAX])
         answer = await self._transport.request(REACH_PROTOCOL, peer, message, ASK_TIMEOUT_S)
-        return bool(_decoded(_seen, answer).reached)
+        seen = _decoded(_seen, answer)
+        self._seen_as[peer] = tuple(filter(_host_of, seen.comes_from[:SEEN_AS_MAX]))
+        return bool(seen.reached)
+
+    async def _show_the_port(self, relay: AgentPubKey) -> None:
+        """Be seen by a relay as who comes from the port on which we listen, which peers may dial.
+
+        By a second connection, from that port; the NAT keeps the way back as long as it is up.
+        """
+        source = self.source()
+        where = next(filter(_is_dialled, self._dialling.known[relay]))
+        if source is None:
+            return
+        with trio.move_on_after(DIAL_DEADLINE_S):
+            try:
+                await self._swarm.dial_addr(Multiaddr(where), id_of(relay), source)
+                await self._is_reached_by(relay)
+            except Exception as error:
+                log.debug("%s does not see where we listen: %r", to_text(relay)[:12], error)
 
     # -- dialling back -----------------------------------------------------------------------
 
@@ -194,7 +237,7 @@ class Reach:
         if self._knocks >= KNOCKS_AT_ONCE_MAX or self._knocking.level_micro < MICRO:
             raise Busy("too many ask to be dialled back; try again later")
         self._knocking.spend(1)
-        hosts = self._hosts_of(peer)
+        hosts = [_host_of(each) for each in self._places_of(peer)]
         theirs = [text for text in texts if _host_of(text) in hosts][:KNOCK_ADDRESSES_MAX]
         self._knocks += 1
         try:
@@ -203,12 +246,12 @@ class Reach:
                 reached = reached or await self._knock(text, id_of(peer))
         finally:
             self._knocks -= 1
-        return msgspec.msgpack.encode(Seen(reached))
+        return msgspec.msgpack.encode(Seen(reached, self._places_of(peer)[:SEEN_AS_MAX]))
 
-    def _hosts_of(self, peer: AgentPubKey) -> list[str]:
-        """The hosts from which a peer's connections come."""
+    def _places_of(self, peer: AgentPubKey) -> tuple[str, ...]:
+        """Where a peer's connections come from, the newest first."""
         direct = [one for one in self._dialling.connections(peer) if not is_relayed(one)]
-        return [_host_of(str(each)) for one in direct for each in one.get_transport_addresses()]
+        return tuple(str(each) for one in direct[::-1] for each in one.get_transport_addresses())
 
     async def _knock(self, address: str, peer: ID) -> bool:
         """Whether `peer` itself answers at an address, on a connection that is closed at once."""

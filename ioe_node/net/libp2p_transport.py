@@ -36,8 +36,9 @@ from ioe_node.net.libp2p_dialling import ADDRESSES_PER_PEER_MAX, Dialling, id_of
 from ioe_node.net.libp2p_faults import mend_host
 from ioe_node.net.libp2p_host import STREAM_DEADLINE_S, build_host, quiet_libp2p
 from ioe_node.net.libp2p_listening import check_free, parse_listen
+from ioe_node.net.libp2p_punch import Punch
 from ioe_node.net.libp2p_reach import Mode, Reach
-from ioe_node.net.libp2p_relay import HOP_PROTOCOL, STOP_PROTOCOL, Relay
+from ioe_node.net.libp2p_relay import HOP_PROTOCOL, STOP_PROTOCOL, Relay, is_relayed
 from ioe_node.net.libp2p_routing import Libp2pRouting
 from ioe_node.net.libp2p_stream import Libp2pStream
 from ioe_node.net.libp2p_windows import mend_window_updates
@@ -54,6 +55,8 @@ from ioe_node.net.transport import (
 
 CHARGED_AGENTS_MAX = 4096
 CLOSE_DEADLINE_S = 0.5
+MOVE_DEADLINE_S = 30.0
+MOVE_EVERY_S = 0.1
 
 log = logging.getLogger("ioe.net")
 
@@ -92,12 +95,15 @@ class Libp2pTransport:
         self._agent = agent
         self._nursery = nursery
         self._services: dict[str, Service] = {}
-        self._circuits = Circuits(host)
+        self._circuits = Circuits(host, self._called)
         self._dialling = Dialling(self._swarm, self._circuits)
         self._outbound: dict[LinkKey, _Outbound] = {}
         self._inbound: dict[LinkKey, tuple[trio.CancelScope, Wire]] = {}
         self._routing = Libp2pRouting(host, self._charge)
-        self._reach = Reach(self._swarm, self, self._dialling, self._circuits, reach)
+        self._reach = Reach(self._swarm, self, self._dialling, self._circuits, reach, self._direct)
+        self._punch = Punch(
+            host, self._dialling, self._reach.seen_as, self._reach.source, self._met_directly
+        )
         host.set_stream_handler(STOP_PROTOCOL, self._circuits.answer)
         if relays:
             host.set_stream_handler(HOP_PROTOCOL, Relay(host, self._direct).answer)
@@ -259,6 +265,31 @@ class Libp2pTransport:
         self._nursery.start_soon(self._hang_up, peer)
         raise TransportError(f"{to_text(peer)[:12]} is silent; try again")
 
+    def _called(self, peer: AgentPubKey) -> None:
+        """A peer connected with us through a relay."""
+        self._nursery.start_soon(self._punch.begin, peer)
+
+    def _met_directly(self, peer: AgentPubKey) -> None:
+        """What we ask a peer goes by the direct connection from now on, as links become idle."""
+        self._nursery.start_soon(self._move, peer)
+
+    async def _move(self, peer: AgentPubKey) -> None:
+        """The circuit is left open for a while: what the peer asks may still be on it."""
+        waiting = {key: link for key, link in self._outbound.items() if key[1] == peer}
+        with trio.move_on_after(MOVE_DEADLINE_S):
+            while waiting:
+                for key, link in list(waiting.items()):
+                    if self._outbound.get(key) is not link:
+                        del waiting[key]
+                    elif link.asker is not None and link.asker.idle:
+                        del waiting[key], self._outbound[key]
+                        link.scope.cancel()
+                await trio.sleep(MOVE_EVERY_S)
+        await trio.sleep(MOVE_DEADLINE_S)
+        for connection in self._dialling.connections(peer):
+            if is_relayed(connection):
+                await _close_connection(connection)
+
     def _suspect(self, link: _Outbound, peer: AgentPubKey, since: float) -> None:
         """A request timed out: drop what has been silent since it was made."""
         if link.wire is None or link.wire.heard_at >= since:
@@ -320,7 +351,7 @@ class Libp2pTransport:
         """What the transport does by itself, for ever: keep room, and be reached."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._keep_room)
-            nursery.start_soon(self._reach.run, self._direct)
+            nursery.start_soon(self._reach.run)
 
     async def _keep_room(self) -> None:
         """Close what nobody needs when nearly all places are taken (`net.room`); for ever."""

@@ -9,8 +9,9 @@ import trio
 from libp2p.relay.circuit_v2.pb import circuit_pb2 as pb
 
 from ioe_node.errors import TransportError
-from ioe_node.net import libp2p_reach, libp2p_relay, relaying
+from ioe_node.net import libp2p_reach, libp2p_relay, libp2p_transport, relaying
 from ioe_node.net.libp2p_dialling import id_of
+from ioe_node.net.libp2p_punch import PUNCH_PROTOCOL, Punch
 from ioe_node.net.libp2p_relay import HOP_PROTOCOL, STOP_PROTOCOL, is_relayed, receive, send
 from ioe_node.net.libp2p_stream import Libp2pStream
 from ioe_node.net.libp2p_transport import Libp2pTransport, open_transport
@@ -18,6 +19,9 @@ from ioe_node.net.peer_id import CIRCUIT_PART, circuit_address, peer_id_bytes
 
 LOOPBACK = "/ip4/127.0.0.1/tcp/0"
 PATIENCE_S = 10.0
+
+pytestmark = pytest.mark.usefixtures("no_punch")
+BEGIN = Punch.begin
 
 Street = Callable[..., Awaitable[Any]]
 
@@ -43,6 +47,16 @@ async def street(make_service: Any, protocol: str) -> AsyncIterator[Street]:
 
         yield open_one
         done.set()
+
+
+@pytest.fixture
+def no_punch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On loopback every two can meet directly, and would."""
+
+    async def begin(self: Punch, peer: Any) -> None:
+        return
+
+    monkeypatch.setattr(Punch, "begin", begin)
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -166,7 +180,9 @@ async def test_whoever_cannot_be_dialled_back_takes_one(
     street: Street, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the peers our connection seems to come from elsewhere, as a NAT makes it."""
-    monkeypatch.setattr(libp2p_reach.Reach, "_hosts_of", lambda self, peer: ["192.0.2.1"])
+    monkeypatch.setattr(
+        libp2p_reach.Reach, "_places_of", lambda self, peer: ("/ip4/192.0.2.1/tcp/1",)
+    )
     peers = [await street(), await street()]
     ours = await street(reach="auto")
     for peer in peers:
@@ -206,7 +222,7 @@ async def test_a_relay_refuses_what_it_must(
     "garbage",
     [b"\xff\xff\xff\xff", b"\x05hello", b"\x02\x08\x01", b"\x06\x08\x01\x12\x02\x0a\x00", b""],
 )
-@pytest.mark.parametrize("spoken", [HOP_PROTOCOL, STOP_PROTOCOL])
+@pytest.mark.parametrize("spoken", [HOP_PROTOCOL, STOP_PROTOCOL, PUNCH_PROTOCOL])
 async def test_garbage_costs_a_stream_and_no_more(
     street: Street, protocol: str, garbage: bytes, spoken: str
 ) -> None:
@@ -258,6 +274,34 @@ async def test_a_circuit_ends_at_its_bytes_and_another_follows(
         assert await outer.request(protocol, inner.agent, b"small") == b"small"
 
 
+async def test_two_that_met_through_a_relay_go_on_directly_and_no_request_is_lost(
+    street: Street, protocol: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Punch, "begin", BEGIN)
+    monkeypatch.setattr(libp2p_transport, "MOVE_DEADLINE_S", 1.0)
+    monkeypatch.setattr(libp2p_reach.Reach, "_is_reached", lambda self: False)
+    relay = await street()
+    inner, outer = await behind_a_nat(street, relay), await behind_a_nat(street, relay)
+    outer.learn(inner.agent, circuits_of(inner))
+
+    async def ask(asker: Libp2pTransport, asked: Libp2pTransport) -> None:
+        while asker._dialling.connections(asked.agent)[:-1] or relayed_only():
+            assert await asker.request(protocol, asked.agent, b"hello") == b"hello"
+            await trio.sleep(0.01)
+
+    def relayed_only() -> bool:
+        return all(map(is_relayed, outer._dialling.connections(inner.agent)))
+
+    await outer.request(protocol, inner.agent, b"hello")
+    with trio.fail_after(PATIENCE_S):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(ask, outer, inner)
+            nursery.start_soon(ask, inner, outer)
+    relay.scope.cancel()  # type: ignore[attr-defined]
+    await until(lambda: not circuits_of(inner))
+    assert await outer.request(protocol, inner.agent, b"still") == b"still"
+
+
 async def test_nobody_is_sent_to_knock_at_a_strangers_door(
     street: Street, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,5 +315,6 @@ async def test_nobody_is_sent_to_knock_at_a_strangers_door(
     victim, asker = await street(), await street()
     asker.learn(victim.agent, victim.addresses())
     doors = ("/ip4/192.0.2.1/tcp/80", "/ip4/127.0.0.1/tcp/80", "/dns4/victim/tcp/80", "x" * 100)
-    assert await asker._reach._is_reached_by(victim.agent, doors)
+    asker._reach._direct = lambda: doors
+    assert await asker._reach._is_reached_by(victim.agent)
     assert knocked == ["/ip4/127.0.0.1/tcp/80"]
