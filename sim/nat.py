@@ -7,8 +7,13 @@
 
 Every node is a real `ioe run` in a network namespace of its own, and no packet gets from one to
 another but through the kernel's routing and masquerading.  The owner finds the device by what the
-relays pass on, claims it with the code that it shows and reads what it meters; then the relay that
-carries the two is killed with SIGKILL, and the time is taken until the owner reads again.
+relays pass on, claims it with the code that it shows and reads what it meters.  Then, with the time
+taken until the owner reads again:
+
+1. The NATs choose another port for each destination, which nothing can pass: the relay that carries
+   the two is killed with SIGKILL, and the other one takes over.
+2. The NATs keep the port, as most do: the relay comes back, the two meet directly, and both relays
+   are killed.
 
 The whole play runs in a mount, network and process namespace (and, for who is not root, a user
 namespace): when it ends, however it ends, the kernel takes all of it away.
@@ -39,6 +44,8 @@ POWER_MILLI_W = 18_000_000
 BEGAN_US = 1_700_000_000_000_000
 US_PER_HOUR = 3_600_000_000
 INTERVAL_US = 1_000_000
+CIRCUIT, DIRECTLY = "a circuit:", "is met directly"
+"""What nodes log of it."""
 SKIPPED = 77
 """The exit code that says that this machine lets nobody make namespaces."""
 
@@ -96,12 +103,21 @@ def lay_out() -> None:
         sh(f"ip -n {home} route add default via {net}.1")
         inside = f"ip netns exec {router}"
         sh(f"{inside} sysctl -q -w net.ipv4.ip_forward=1")
-        sh(f"{inside} iptables -t nat -A POSTROUTING -o wan -j MASQUERADE")
+        sh(f"{inside} iptables -t nat -A POSTROUTING -o wan -j MASQUERADE --random-fully")
         # As a router for homes does: nothing comes in but answers, and nothing is said of that.
         for chain in ("INPUT", "FORWARD"):
             known = "-m conntrack --ctstate ESTABLISHED,RELATED"
             sh(f"{inside} iptables -A {chain} -i wan {known} -j ACCEPT")
             sh(f"{inside} iptables -A {chain} -i wan -j DROP")
+        # What ended is soon forgotten, so that a change of the rules is not long without effect.
+        for state, seconds in (("syn_sent", 3), ("time_wait", 1), ("close", 1), ("last_ack", 1)):
+            sh(f"{inside} sysctl -q -w net.netfilter.nf_conntrack_tcp_timeout_{state}={seconds}")
+
+
+def keep_ports() -> None:
+    """From now on the NATs show a connection's own port, where that is free."""
+    for router in ("nat-a", "nat-b"):
+        sh(f"ip netns exec {router} iptables -t nat -R POSTROUTING 1 -o wan -j MASQUERADE")
 
 
 # --- the nodes -------------------------------------------------------------------------------
@@ -152,14 +168,12 @@ class Node:
 
     def start(self) -> None:
         """`ioe run`, its output to a file."""
+        started = self.said().count("ready:") if self.log.exists() else 0
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self._command("run", *os.environ.get("NATV", "").split()),
-                stdout=log,
-                stderr=log,
-                env=self.environment,
+                self._command("run"), stdout=log, stderr=log, env=self.environment
             )
-        until(lambda: "ready:" in self.said(), f"{self.name} to be ready")
+        until(lambda: self.said().count("ready:") > started, f"{self.name} to be ready")
 
     @property
     def log(self) -> Path:
@@ -216,20 +230,38 @@ def play(directory: Path) -> None:
     say("claimed", since)
     agent = until(lambda: acknowledged(owner), "the device to acknowledge its owner")
     say("enrolled", since)
-    newest = until(lambda: last_reading(owner, agent), "a first reading")
+    until(lambda: last_reading(owner, agent), "a first reading")
     say("read", since)
+    carrying = the_carrying(relays)
+    other = relays[1 - relays.index(carrying)]
+    kill([carrying], owner, agent)
+    print(f"{other.name} took over from {carrying.name}", flush=True)
 
-    carried = [relay for relay in relays if "a circuit:" in relay.said()]
+    keep_ports()
+    since = time.monotonic()
+    before = owner.said().count(DIRECTLY)
+    carrying.start()
+    until(lambda: owner.said().count(DIRECTLY) > before, "the two to meet directly")
+    say("met directly", since)
+    kill(relays, owner, agent)
+    print("the direct path took over", flush=True)
+
+
+def kill(relays: list[Node], owner: Node, agent: str) -> None:
+    """Kill relays, and wait until what was metered later is read."""
+    for relay in relays:
+        relay.kill()
+    since, killed_us = time.monotonic(), SystemClock().now_us()
+    until(lambda: last_reading(owner, agent) > killed_us, "a reading after a relay died")
+    say(f"{' and '.join(relay.name for relay in relays)} killed, read again", since)
+
+
+def the_carrying(relays: list[Node]) -> Node:
+    """The relay that was asked last to carry something."""
+    carried = [relay for relay in relays if CIRCUIT in relay.said()]
     if not carried:
         raise Failed("no relay carried anything: the two met otherwise")
-    carrying = max(carried, key=lambda relay: last_circuit(relay.said()))
-    carrying.kill()
-    since, killed_us = time.monotonic(), SystemClock().now_us()
-    print(f"{carrying.name} is killed; the last interval read began at {newest}", flush=True)
-    until(lambda: last_reading(owner, agent) > killed_us, "a reading after the relay died")
-    say("read again", since)
-    another = next(relay.name for relay in relays if relay is not carrying)
-    print(f"{another} took over", flush=True)
+    return max(carried, key=lambda relay: last_circuit(relay.said()))
 
 
 def say(what: str, since: float) -> None:
@@ -251,7 +283,7 @@ def last_reading(owner: Node, agent: str) -> int:
 
 def last_circuit(log: str) -> str:
     """When a relay was last asked for a circuit, as its log's lines begin."""
-    return max(line for line in log.splitlines() if "a circuit:" in line)
+    return max(line for line in log.splitlines() if CIRCUIT in line)
 
 
 # --- where it is played ----------------------------------------------------------------------
@@ -291,7 +323,7 @@ def main() -> int:
         except Failed as failure:
             print(f"FAILED: {failure}", flush=True)
             for log in sorted(Path(name).glob("*.log")):
-                print(f"--- {log.name}\n{log.read_text(errors='replace')[-3000000:]}", flush=True)
+                print(f"--- {log.name}\n{log.read_text(errors='replace')[-3000:]}", flush=True)
             return 1
     return 0
 

@@ -32,11 +32,11 @@ from ioe_node.net.peer_id import agent_of_peer_id
 PUNCH_PROTOCOL = "/libp2p/dcutr"
 ADDRESSES_MAX = 4
 ADDRESS_BYTES_MAX = 64
-ROUNDS_MAX = 3
 ROUND_S = 4.0
 AT_ONCE_MAX = 8
-AGAIN_AFTER_S = 60.0
-TRIED_MAX = 1_024
+TRYING_MAX = 256
+WAITS_S = (0.0, 2.0, 10.0, 60.0, 300.0)
+"""Before each try, after the one before."""
 
 log = logging.getLogger("ioe.net")
 
@@ -64,33 +64,48 @@ class Punch:
         self._seen_as = seen_as
         self._source = source
         self._met = met
-        self._tried: dict[AgentPubKey, float] = {}
+        self._us = agent_of_peer_id(str(host.get_id()))
+        self._trying: dict[AgentPubKey, trio.CancelScope] = {}
+        self._asking: set[AgentPubKey] = set()
         self._under_way = 0
         host.set_stream_handler(PUNCH_PROTOCOL, self._answer)
 
     async def begin(self, peer: AgentPubKey) -> None:
-        """Have a direct connection with a peer that called us through a relay, if that can be."""
-        if not self._worth_trying(peer):
+        """A peer called us through a relay: have a direct connection with it, if that can be.
+
+        Tried again ever later as long as there is only the circuit: NATs forget, and hosts keep
+        the place of a connection that ended for a minute.
+        """
+        if peer in self._trying:
+            self._trying.pop(peer).cancel()
+        if len(self._trying) >= TRYING_MAX:
             return
+        with trio.CancelScope() as scope:
+            self._trying[peer] = scope
+            try:
+                await self._keep_trying(peer)
+            finally:
+                if self._trying.get(peer) is scope:
+                    del self._trying[peer]
+
+    async def _keep_trying(self, peer: AgentPubKey) -> None:
+        for wait_s in WAITS_S:
+            await trio.sleep(wait_s)
+            if self._is_direct(peer) or not self._dialling.connections(peer):
+                return
+            if self._under_way < AT_ONCE_MAX and self._ours():
+                await self._try(peer)
+
+    async def _try(self, peer: AgentPubKey) -> None:
         self._under_way += 1
+        self._asking.add(peer)
         try:
-            for _ in range(ROUNDS_MAX):
-                if self._is_direct(peer) or await self._round(peer):
-                    break
+            await self._round(peer)
         except (IoeError, trio.TooSlowError) as error:
             log.debug("no direct way to %s: %s", to_text(peer)[:12], error)
         finally:
+            self._asking.discard(peer)
             self._under_way -= 1
-
-    def _worth_trying(self, peer: AgentPubKey) -> bool:
-        now = trio.current_time()
-        if self._under_way >= AT_ONCE_MAX or self._tried.get(peer, 0.0) > now - AGAIN_AFTER_S:
-            return False
-        self._tried.pop(peer, None)
-        self._tried[peer] = now
-        if len(self._tried) > TRIED_MAX:
-            del self._tried[next(iter(self._tried))]
-        return bool(self._ours())
 
     def _is_direct(self, peer: AgentPubKey) -> bool:
         return not all(map(is_relayed, self._dialling.connections(peer)))
@@ -99,7 +114,7 @@ class Punch:
         found = [] if self._source() is None else list(self._seen_as())
         return [Multiaddr(text).to_bytes() for text in found[:ADDRESSES_MAX]]
 
-    async def _round(self, peer: AgentPubKey) -> bool:
+    async def _round(self, peer: AgentPubKey) -> None:
         with trio.fail_after(STREAM_DEADLINE_S):
             try:
                 new_stream = self._host.new_stream(id_of(peer), [PUNCH_PROTOCOL])
@@ -114,7 +129,7 @@ class Punch:
             there_and_back_s = trio.current_time() - asked_at
             await send(stream, pb.HolePunch(type=pb.HolePunch.SYNC))
             await trio.sleep(there_and_back_s / 2)
-            return await self._dial(peer, theirs, self._swarm.dial_addr_as_responder)
+            await self._dial(peer, theirs, self._swarm.dial_addr_as_responder)
         finally:
             await stream.reset()
 
@@ -126,6 +141,9 @@ class Punch:
             peer = agent_of_peer_id(str(net_stream.muxed_conn.peer_id))
             if not is_relayed(net_stream.muxed_conn) or self._under_way > AT_ONCE_MAX:
                 raise TransportError("there is nothing to be gained")
+            # Each may have called the other: one of the two ways is gone, and both know which.
+            if peer in self._asking and self._us < peer:
+                raise TransportError("we have begun ourselves")
             theirs = _addresses(await receive(stream, pb.HolePunch))
             await send(stream, pb.HolePunch(type=pb.HolePunch.CONNECT, ObsAddrs=self._ours()))
             if (await receive(stream, pb.HolePunch)).type != pb.HolePunch.SYNC:
@@ -139,11 +157,11 @@ class Punch:
             self._under_way -= 1
             await stream.reset()
 
-    async def _dial(self, peer: AgentPubKey, addresses: list[Multiaddr], dial: Any) -> bool:
+    async def _dial(self, peer: AgentPubKey, addresses: list[Multiaddr], dial: Any) -> None:
         """All addresses at once, from where we listen, until one of the connections is up."""
         source = self._source()
         if source is None:
-            return False
+            return
 
         async def try_one(address: Multiaddr) -> None:
             try:
@@ -158,11 +176,9 @@ class Punch:
                 while not self._is_direct(peer):  # noqa: ASYNC110  # the peer's dial counts too
                     await trio.sleep(ROUND_S / 40)
             nursery.cancel_scope.cancel()
-        if not self._is_direct(peer):
-            return False
-        log.info("%s is met directly", to_text(peer)[:12])
-        self._met(peer)
-        return True
+        if self._is_direct(peer):
+            log.info("%s is met directly", to_text(peer)[:12])
+            self._met(peer)
 
 
 def _addresses(message: Any) -> list[Multiaddr]:

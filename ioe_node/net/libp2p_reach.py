@@ -25,7 +25,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ioe_node.core.quota import MICRO, Bucket
-from ioe_node.errors import Busy, IoeError, Malformed
+from ioe_node.errors import Busy, IoeError, Malformed, TransportError
 from ioe_node.model.hashes import AgentPubKey, to_text
 from ioe_node.net.libp2p_circuit import Circuits
 from ioe_node.net.libp2p_dialling import ADDRESSES_PER_PEER_MAX, DIAL_DEADLINE_S, Dialling, id_of
@@ -48,7 +48,6 @@ KNOCKS_BURST = 16
 KNOCK_ADDRESSES_MAX = 2
 ADDRESS_CHARS_MAX = 128
 ASK_TIMEOUT_S = 12.0
-SEEN_AS_MAX = 4
 
 log = logging.getLogger("ioe.net")
 
@@ -59,13 +58,13 @@ _ADDRESS = re.compile(r"/(ip4|ip6)/([0-9A-Fa-f.:]+)/tcp/(\d{1,5})(/ws)?", re.ASC
 
 
 class Seen(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Whether the asker was reached when it was dialled back, and where its connections come from.
+    """Whether the asker was reached when it was dialled back, and as whom it is seen.
 
-    The latter as multiaddr text: by that it is seen beyond its NAT.
+    The latter is where its newest connection comes from, as multiaddr text; empty if none is seen.
     """
 
     reached: bool
-    comes_from: tuple[str, ...]
+    seen_as: str
 
 
 _places = msgspec.msgpack.Decoder(tuple[str, ...])
@@ -105,7 +104,7 @@ class Reach:
         self._circuits = circuits
         self._mode = mode
         self._relays: dict[AgentPubKey, tuple[str, float]] = {}
-        self._seen_as: dict[AgentPubKey, tuple[str, ...]] = {}
+        self._seen_as: dict[AgentPubKey, str] = {}
         self._candidates: dict[AgentPubKey, _Candidate] = {}
         self._knocks = 0
         self._knocking = Bucket(KNOCKS_PER_S, KNOCKS_BURST, _now_us())
@@ -116,9 +115,9 @@ class Reach:
         return tuple(address for address, _ in self._relays.values())
 
     def seen_as(self) -> tuple[str, ...]:
-        """The addresses by which our relays see us, those of one relay the newest first."""
-        found = (each for relay in self._relays for each in self._seen_as.get(relay, ()))
-        return tuple(dict.fromkeys(found))
+        """Whom our relays see when we come from where we listen; as the newest relay says first."""
+        found = (self._seen_as.get(relay, "") for relay in reversed(self._relays))
+        return tuple(dict.fromkeys(filter(None, found)))
 
     def source(self) -> tuple[str, int] | None:
         """The host and port on which we listen by TCP; a NAT may show another one for it."""
@@ -186,11 +185,13 @@ class Reach:
         candidate = self._candidates.setdefault(peer, _Candidate())
         try:
             await self._dialling.connect(peer, relays=0)
-            candidate.reached = self._mode == "auto" and await self._is_reached_by(peer)
+            candidate.reached = self._mode == "auto" and (await self._ask(peer)).reached
             if candidate.reached:
                 candidate.later(AGAIN_REACHED_S)
                 return
             await self._show_the_port(peer)
+            if not self._is_dialled_where_it_says(peer):
+                raise TransportError("it cannot be dialled from outside either")
             self._circuits.allowed.add(peer)
             await self._circuits.reserve(peer)
         except IoeError as error:
@@ -203,12 +204,16 @@ class Reach:
         self._relays[peer] = (circuit_address(peer, dialled), trio.current_time())
         log.info("reached through %s", to_text(peer)[:12])
 
-    async def _is_reached_by(self, peer: AgentPubKey) -> bool:
+    def _is_dialled_where_it_says(self, peer: AgentPubKey) -> bool:
+        """Not so for whom we met through a NAT of its own: others could not do that."""
+        known, places = self._dialling.known[peer], self._places_of(peer)
+        return any(one == each or one == f"{each}/ws" for one in known for each in places)
+
+    async def _ask(self, peer: AgentPubKey) -> Seen:
         message = msgspec.msgpack.encode(self._direct()[:ADDRESSES_PER_PEER_MAX])
         answer = await self._transport.request(REACH_PROTOCOL, peer, message, ASK_TIMEOUT_S)
-        seen = _decoded(_seen, answer)
-        self._seen_as[peer] = tuple(filter(_host_of, seen.comes_from[:SEEN_AS_MAX]))
-        return bool(seen.reached)
+        seen: Seen = _decoded(_seen, answer)
+        return seen
 
     async def _show_the_port(self, relay: AgentPubKey) -> None:
         """Be seen by a relay as who comes from the port on which we listen, which peers may dial.
@@ -222,7 +227,9 @@ class Reach:
         with trio.move_on_after(DIAL_DEADLINE_S):
             try:
                 await self._swarm.dial_addr(Multiaddr(where), id_of(relay), source)
-                await self._is_reached_by(relay)
+                seen_as = (await self._ask(relay)).seen_as
+                if _host_of(seen_as):
+                    self._seen_as[relay] = seen_as
             except Exception as error:
                 log.debug("%s does not see where we listen: %r", to_text(relay)[:12], error)
 
@@ -237,7 +244,8 @@ class Reach:
         if self._knocks >= KNOCKS_AT_ONCE_MAX or self._knocking.level_micro < MICRO:
             raise Busy("too many ask to be dialled back; try again later")
         self._knocking.spend(1)
-        hosts = [_host_of(each) for each in self._places_of(peer)]
+        places = self._places_of(peer)
+        hosts = [_host_of(each) for each in places]
         theirs = [text for text in texts if _host_of(text) in hosts][:KNOCK_ADDRESSES_MAX]
         self._knocks += 1
         try:
@@ -246,7 +254,7 @@ class Reach:
                 reached = reached or await self._knock(text, id_of(peer))
         finally:
             self._knocks -= 1
-        return msgspec.msgpack.encode(Seen(reached, self._places_of(peer)[:SEEN_AS_MAX]))
+        return msgspec.msgpack.encode(Seen(reached, places[0] if places else ""))
 
     def _places_of(self, peer: AgentPubKey) -> tuple[str, ...]:
         """Where a peer's connections come from, the newest first."""

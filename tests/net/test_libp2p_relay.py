@@ -316,5 +316,5 @@ async def test_nobody_is_sent_to_knock_at_a_strangers_door(
     asker.learn(victim.agent, victim.addresses())
     doors = ("/ip4/192.0.2.1/tcp/80", "/ip4/127.0.0.1/tcp/80", "/dns4/victim/tcp/80", "x" * 100)
     asker._reach._direct = lambda: doors
-    assert await asker._reach._is_reached_by(victim.agent)
+    assert (await asker._reach._ask(victim.agent)).reached
     assert knocked == ["/ip4/127.0.0.1/tcp/80"]
