@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 import trio
 from libp2p.relay.circuit_v2.pb import circuit_pb2 as pb
+from libp2p.relay.circuit_v2.pb import dcutr_pb2 as dcutr
+from multiaddr import Multiaddr
 
-from ioe_node.errors import TransportError
+from ioe_node.errors import Malformed, TransportError
 from ioe_node.net import libp2p_reach, libp2p_relay, libp2p_transport, relaying
 from ioe_node.net.libp2p_dialling import id_of
-from ioe_node.net.libp2p_punch import PUNCH_PROTOCOL, Punch
+from ioe_node.net.libp2p_punch import PUNCH_PROTOCOL, Punch, _addresses
 from ioe_node.net.libp2p_relay import HOP_PROTOCOL, STOP_PROTOCOL, is_relayed, receive, send
 from ioe_node.net.libp2p_stream import Libp2pStream
 from ioe_node.net.libp2p_transport import Libp2pTransport, open_transport
@@ -180,14 +182,25 @@ async def test_whoever_cannot_be_dialled_back_takes_one(
     street: Street, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """To the peers our connection seems to come from elsewhere, as a NAT makes it."""
-    monkeypatch.setattr(
-        libp2p_reach.Reach, "_places_of", lambda self, peer: ("/ip4/192.0.2.1/tcp/1",)
-    )
     peers = [await street(), await street()]
+    for peer in peers:
+        monkeypatch.setattr(peer._reach, "_places_of", lambda peer: ("/ip4/192.0.2.1/tcp/1",))
     ours = await street(reach="auto")
     for peer in peers:
         ours.learn(peer.agent, peer.addresses())
     await until(lambda: len(circuits_of(ours)) == 2)
+
+
+async def test_whom_we_met_through_its_own_nat_is_no_relay(
+    street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer, ours = await street(), await street(reach="relay")
+    ours.learn(peer.agent, ("/ip4/10.1.0.2/tcp/4001",))
+    peer.learn(ours.agent, ours.addresses())
+    await peer._dialling.connect(ours.agent)
+    await until(lambda: peer.agent in ours._reach._candidates)
+    await trio.sleep(0.3)
+    assert not circuits_of(ours)
 
 
 async def test_a_host_that_relays_for_nobody_is_no_relay(street: Street) -> None:
@@ -259,6 +272,32 @@ async def test_a_relay_that_we_did_not_ask_connects_nobody_with_us(street: Stree
     request.peer.id = peer_id_bytes(rude.agent)
     await send(stream, request)
     assert (await receive(stream, pb.StopMessage)).status == pb.PERMISSION_DENIED
+
+
+async def test_nobody_meets_directly_whom_no_relay_called(street: Street) -> None:
+    victim, rude = await street(), await street()
+    rude.learn(victim.agent, victim.addresses())
+    await rude._dialling.connect(victim.agent)
+    stream = Libp2pStream(await rude._host.new_stream(id_of(victim.agent), [PUNCH_PROTOCOL]))
+    door = Multiaddr("/ip4/192.0.2.1/tcp/80").to_bytes()
+    await send(stream, dcutr.HolePunch(type=dcutr.HolePunch.CONNECT, ObsAddrs=[door]))
+    with pytest.raises(TransportError):
+        await receive(stream, dcutr.HolePunch)
+
+
+def test_of_the_addresses_to_meet_at_few_are_taken_and_direct_ones_only() -> None:
+    texts = [*(f"/ip4/192.0.2.1/tcp/{each}" for each in range(1, 9)), "/ip4/192.0.2.1/udp/1"]
+    named = [Multiaddr(text).to_bytes() for text in texts]
+    message = dcutr.HolePunch(type=dcutr.HolePunch.CONNECT, ObsAddrs=named)
+    assert [str(each) for each in _addresses(message)] == texts[:4]
+    message = dcutr.HolePunch(type=dcutr.HolePunch.CONNECT, ObsAddrs=named[-1:])
+    assert _addresses(message) == []
+    for bad in (
+        dcutr.HolePunch(type=dcutr.HolePunch.CONNECT, ObsAddrs=[b"junk"]),
+        dcutr.HolePunch(type=dcutr.HolePunch.SYNC),
+    ):
+        with pytest.raises(Malformed):
+            _addresses(bad)
 
 
 async def test_a_circuit_ends_at_its_bytes_and_another_follows(
