@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from discovery.announcement import ADDRESSES_MAX, LIFE_US, seal
+from discovery.announcement import ADDRESSES_MAX, LIFE_US, open_announcement, seal
 from discovery.meeting import BOOTSTRAP_WAIT_MAX_S, MEET_PROTOCOL, NEWS_EVERY_S, Me, Meeting
 from discovery.rendezvous import (
     CARDS_PASSED_ON_MAX,
@@ -88,7 +88,7 @@ def air() -> Air:
 
 
 @pytest.fixture
-def start(air: Air, nursery: trio.Nursery, autojump_clock: Any) -> Callable[..., Awaitable[Party]]:
+def start(air: Air, nursery: trio.Nursery) -> Callable[..., Awaitable[Party]]:
     async def start(signer: Signer, state: str = "owned", **more: Any) -> Party:
         party = Party(air, signer, state, **more)
         await nursery.start(party.meeting.run)
@@ -109,7 +109,7 @@ def card_of(signer: Signer, issued_us: int = NOW_US) -> bytes:
 
 
 async def test_an_owner_hears_at_once_of_a_device_that_a_common_peer_met(
-    air: Air, start: Any
+    air: Air, start: Any, autojump_clock: Any
 ) -> None:
     air.apart.add(frozenset({OWNER.agent, DEVICE.agent}))
     await start(HUB)
@@ -125,7 +125,9 @@ async def test_an_owner_hears_at_once_of_a_device_that_a_common_peer_met(
     assert device.named() == []
 
 
-async def test_who_comes_later_hears_of_those_who_wait(air: Air, start: Any) -> None:
+async def test_who_comes_later_hears_of_those_who_wait(
+    air: Air, start: Any, autojump_clock: Any
+) -> None:
     await start(HUB)
     await start(DEVICE, "unowned", bootstrap=[HUB.agent])
     await trio.sleep(100)
@@ -135,7 +137,7 @@ async def test_who_comes_later_hears_of_those_who_wait(air: Air, start: Any) -> 
 
 
 async def test_what_was_passed_on_is_not_passed_on_and_goes_when_it_expires(
-    air: Air, start: Any
+    air: Air, start: Any, autojump_clock: Any
 ) -> None:
     air.apart |= {frozenset({NEIGHBOUR.agent, each.agent}) for each in (HUB, DEVICE)}
     await start(HUB)
@@ -154,7 +156,9 @@ async def test_what_was_passed_on_is_not_passed_on_and_goes_when_it_expires(
     ]
 
 
-async def test_a_neighbour_tells_its_owner_until_that_has_heard(air: Air, start: Any) -> None:
+async def test_a_neighbour_tells_its_owner_until_that_has_heard(
+    air: Air, start: Any, autojump_clock: Any
+) -> None:
     """The device knows nobody but its neighbour; the owner is elsewhere, and away for a while."""
     air.apart.add(frozenset({OWNER.agent, DEVICE.agent}))
     owner = await start(OWNER, trusted=lambda peer: peer == NEIGHBOUR.agent)
@@ -170,7 +174,7 @@ async def test_a_neighbour_tells_its_owner_until_that_has_heard(air: Air, start:
     assert [each["agent"] for each in owner.events if each["state"] == "unowned"] == [DEVICE.agent]
 
 
-async def test_a_strangers_word_is_not_kept(air: Air, start: Any) -> None:
+async def test_a_strangers_word_is_not_kept(air: Air, start: Any, autojump_clock: Any) -> None:
     owner = await start(OWNER)
     stranger = Party(air, NEIGHBOUR, "owned")
     said = Met(stranger.meeting.card().encoded(), (card_of(DEVICE, air.now_us()),)).encoded()
@@ -178,7 +182,9 @@ async def test_a_strangers_word_is_not_kept(air: Air, start: Any) -> None:
     assert owner.named() == []
 
 
-async def test_a_card_that_is_none_or_has_expired_costs_only_itself(air: Air, start: Any) -> None:
+async def test_a_card_that_is_none_or_has_expired_costs_only_itself(
+    air: Air, start: Any, autojump_clock: Any
+) -> None:
     owner = await start(OWNER, trusted=lambda peer: True)
     await trio.sleep(3_600)
     namer = Party(air, NEIGHBOUR, "owned").meeting.card().encoded()
@@ -187,7 +193,9 @@ async def test_a_card_that_is_none_or_has_expired_costs_only_itself(air: Air, st
     assert owner.named() == [DEVICE.agent]
 
 
-async def test_a_device_that_can_be_dialled_elsewhere_says_so_at_once(air: Air, start: Any) -> None:
+async def test_a_device_that_can_be_dialled_elsewhere_says_so_at_once(
+    air: Air, start: Any, autojump_clock: Any
+) -> None:
     hub = await start(HUB)
     owner = await start(OWNER, bootstrap=[HUB.agent])
     device = await start(DEVICE, "unowned", bootstrap=[HUB.agent])
@@ -228,8 +236,6 @@ def test_few_cards_are_told_the_newest_of_devices_that_wait_and_not_often() -> N
 
 
 def test_a_namer_fills_only_its_own_share() -> None:
-    from discovery.announcement import open_announcement
-
     hearsay = Hearsay()
     for each in range(NAMED_BY_ONE_MAX + 5):
         card = open_announcement(card_of(Signer(each.to_bytes(32, "big"))), NOW_US)
