@@ -110,7 +110,7 @@ def drafts_of(space: Space, head: Head, contents: Iterable[bytes]) -> list[Draft
 
 def write_unjudged(space: Space, drafts: list[Draft]) -> None:
     """Seal and write, without the rules."""
-    records = seal(drafts, space.sign)
+    records = seal(drafts, space.dna, space.sign)
     ops = [space.ops_held(record) for record in records]
     space.store.commit(records, ops, space.by_hash(records))
 

@@ -157,7 +157,7 @@ def make_home(path: Path, arc: str | None) -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     listen = f"/ip4/127.0.0.1/tcp/{port}"
-    text = TEMPLATE.format(role="owner", arc=arc or "full", listen=listen, mdns="")
+    text = TEMPLATE.format(role="owner", arc=arc or "full", listen=listen, mdns="", bootstrap="")
     text = text.replace('mdns = [""]', "mdns = []")
     text = text.replace('"dna.neighbourhood:DNA"', '"sim.load_dna:DNA"')
     home.write(home.config, text.encode())

@@ -107,6 +107,11 @@ def open_announcement(data: bytes, now_us: int) -> Announcement:
     return card
 
 
+def is_address(text: str) -> bool:
+    """Whether `text` has the form of a multiaddr, and a length that a card may hold."""
+    return len(text) <= ADDRESS_CHARS_MAX and _ADDRESS.fullmatch(text) is not None
+
+
 def _oversize(data: bytes) -> str:
     over = len(data) > ANNOUNCEMENT_BYTES_MAX
     return f"{len(data)} bytes, over {ANNOUNCEMENT_BYTES_MAX}" if over else ""
@@ -119,7 +124,7 @@ def _fault(card: Announcement, now_us: int) -> str:
     if not 1 <= len(card.addresses) <= ADDRESSES_MAX:
         return f"there must be 1 to {ADDRESSES_MAX} addresses"
     for address in card.addresses:
-        if len(address) > ADDRESS_CHARS_MAX or not _ADDRESS.fullmatch(address):
+        if not is_address(address):
             return "an address is not multiaddr text"
     if not 0 < card.expires_us - card.issued_us <= LIFE_US_MAX:
         return f"it must live at most {LIFE_US_MAX // 1_000_000} s"
@@ -156,15 +161,12 @@ class Nearby:
         self._cards[card.agent] = card
         return "newer" if held else "new"
 
-    def expire(self, now_us: int) -> tuple[Announcement, ...]:
-        """Drop and return the cards that have expired: their agents are gone. (I-026)"""
-        gone = tuple(card for card in self._cards.values() if card.expires_us <= now_us)
-        for card in gone:
-            del self._cards[card.agent]
-        return gone
+    def expired(self, now_us: int) -> tuple[Announcement, ...]:
+        """The cards that have expired and are held until they are forgotten. (I-026)"""
+        return tuple(card for card in self._cards.values() if card.expires_us <= now_us)
 
     def forget(self, agent: AgentPubKey) -> Announcement | None:
-        """Drop and return the card of an agent that has said goodbye."""
+        """Drop and return the card of an agent that has gone."""
         return self._cards.pop(agent, None)
 
     def get(self, agent: AgentPubKey, now_us: int) -> Announcement | None:

@@ -1,21 +1,21 @@
-"""mDNS: our announcement told to the local network, and the neighbours' heard.  (I-023, I-033)
+"""mDNS: our card told to the local network, and the neighbours' heard.  (I-023, I-029, I-033)
 
-The announcement's bytes are carried whole in the TXT record of a `_ioe._tcp.local.` service, in
-chunks of at most 200 bytes under the keys `a0`, `a1`, …; the port and the addresses beside it are
-for other programs' browsers, ours believes only what is signed.
+What is told and read is in `mdns_services`: our own service, and libp2p's, by which its other
+implementations and we find each other.  A hidden card is told under a new name each time, and no
+libp2p service beside it, for that names a peer id.
 
 zeroconf runs in threads of its own.  Everything that waits on it is done in a worker thread, so
-that the trio loop never stalls; what its browser hears is opened and verified in the browser's
-thread and handed over one at a time, which makes a flood wait in the browser and not in us.
+that the trio loop never stalls; what its browsers hear is opened and verified in their own
+threads and handed over one at a time, which makes a flood wait in the browser and not in us.
 mDNS is a convenience: where it cannot work `Mdns` raises `MdnsUnavailable` and the node goes on
 with its bootstrap addresses.
 """
 
+import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import AddressValueError, IPv4Address
 from types import TracebackType
 from typing import Self
 
@@ -28,17 +28,27 @@ from zeroconf import (
     ServiceListener,
     Zeroconf,
 )
+from zeroconf._dns import DNSText
+from zeroconf.const import _CLASS_IN, _TYPE_TXT
 
-from discovery.announcement import NEARBY_PEERS_MAX, Announcement, open_announcement
+from discovery.announcement import NEARBY_PEERS_MAX, Announcement
+from discovery.hidden import open_card
+from discovery.mdns_services import (
+    LABEL_BYTES,
+    LIBP2P_TYPE,
+    SERVICE_TYPE,
+    Libp2pPeer,
+    card_bytes,
+    hidden_service,
+    libp2p_peer,
+    libp2p_service,
+    open_service,
+)
 from ioe_node.clock import Clock
 from ioe_node.errors import Malformed, TransportError
-from ioe_node.model.hashes import CORE, AgentPubKey, to_text
+from ioe_node.model.hashes import AgentPubKey
 
-SERVICE_TYPE = "_ioe._tcp.local."
 FOUND_MAX = 256
-TXT_CHUNK_BYTES_MAX = 200
-TXT_CHUNKS_MAX = 8
-RECORD_WAIT_MS = 500
 PROBE_S = 0.5
 
 _GROUP = "224.0.0.251"
@@ -56,21 +66,28 @@ class Departed:
     agent: AgentPubKey
 
 
+Found = Announcement | Departed | Libp2pPeer
+Keys = Callable[[], Sequence[bytes]]
+
+
 class Mdns:
     """`async with Mdns(interfaces, clock) as mdns`: hear at once, tell from the first `update`.
 
     `interfaces` are IPv4 addresses of this machine; those without multicast are left out.
-    `found` yields `Announcement`s, opened and good, and `Departed`; it holds `FOUND_MAX` and then
+    `keys()` gives, to any thread, the keys of the hidden cards that we may open.  `found` yields
+    `Announcement`s, opened and good, `Departed` and `Libp2pPeer`; it holds `FOUND_MAX` and then
     drops the oldest, counted in `dropped`; records that were no announcement are counted in
     `malformed`.  Entering raises `MdnsUnavailable` if no interface is left.
     """
 
-    def __init__(self, interfaces: Sequence[str], clock: Clock) -> None:
+    def __init__(self, interfaces: Sequence[str], clock: Clock, keys: Keys = tuple) -> None:
         self._interfaces = list(interfaces)
         self._clock = clock
-        self._told: ServiceInfo | None = None
+        self._keys = keys
+        self._label = os.urandom(LABEL_BYTES).hex()
+        self._told: dict[str, ServiceInfo] = {}
         self._turn = trio.Lock()
-        send, receive = trio.open_memory_channel[Announcement | Departed](FOUND_MAX)
+        send, receive = trio.open_memory_channel[Found](FOUND_MAX)
         self._send = send
         self.found = receive
         self.dropped = 0
@@ -82,7 +99,8 @@ class Mdns:
         return self._ears.malformed if self._ears else 0
 
     async def __aenter__(self) -> Self:
-        self._ears = _Ears(self, self._clock, trio.lowlevel.current_trio_token())
+        token = trio.lowlevel.current_trio_token()
+        self._ears = _Ears(self, self._clock, self._keys, token)
         self._zeroconf = await trio.to_thread.run_sync(self._open, self._ears)
         return self
 
@@ -96,13 +114,18 @@ class Mdns:
             await trio.to_thread.run_sync(self._zeroconf.close)
         self._send.close()
 
-    async def update(self, announcement: Announcement) -> None:
-        """Tell `announcement` from now on, in place of the one before; takes about a second.
+    async def update(self, card: Announcement | bytes) -> None:
+        """Tell a card, or the bytes of a hidden one, from now on, in place of the one before.
 
-        Raises `MdnsUnavailable` if zeroconf cannot.
+        Takes about a second.  Raises `MdnsUnavailable` if zeroconf cannot.
         """
+        if isinstance(card, bytes):
+            services = [hidden_service(card)]
+        else:
+            libp2p = libp2p_service(self._label, card.agent, card.addresses)
+            services = [open_service(card), libp2p]
         async with self._turn:
-            await trio.to_thread.run_sync(self._tell, announcement)
+            await trio.to_thread.run_sync(self._tell, services)
 
     def _open(self, ears: "_Ears") -> Zeroconf:
         """In a worker thread: sockets, threads, and the browser."""
@@ -113,27 +136,30 @@ class Mdns:
             zeroconf = Zeroconf(interfaces=usable, ip_version=IPVersion.V4Only)
         except (OSError, Error) as error:
             raise MdnsUnavailable(f"{_unavailable(usable)} ({error})") from error
+        # One each: js-libp2p answers a query by its first question only.
         ServiceBrowser(zeroconf, SERVICE_TYPE, listener=ears)
+        ServiceBrowser(zeroconf, LIBP2P_TYPE, listener=_Libp2pEars(ears))
         return zeroconf
 
-    def _tell(self, announcement: Announcement) -> None:
-        """In a worker thread: register, replace or rename the service."""
-        told, info = self._told, service_of(announcement)
+    def _tell(self, services: list[ServiceInfo]) -> None:
+        """In a worker thread: register, replace or rename the services."""
         assert self._ears is not None, "enter Mdns before telling"
-        self._ears.own_names.add(info.name.lower())
+        told, telling = self._told, {info.name: info for info in services}
+        self._ears.own_names = {name.lower() for name in (*told, *telling)}
         try:
-            if told is not None and told.name == info.name:
-                self._zeroconf.update_service(info)
-            else:
-                # The name is a public key, so there is no other to collide with: no probing.
-                self._zeroconf.register_service(info, cooperating_responders=True)
-                if told is not None:
-                    self._zeroconf.unregister_service(told)
+            for name, info in telling.items():
+                if name in told:
+                    self._zeroconf.update_service(info)
+                else:
+                    # The name is a key or random: no other to collide with, so no probing.
+                    self._zeroconf.register_service(info, cooperating_responders=True)
+            for name in told.keys() - telling.keys():
+                self._zeroconf.unregister_service(told[name])
         except (OSError, Error) as error:
             raise MdnsUnavailable(f"{_unavailable(self._interfaces)} ({error})") from error
-        self._told = info
+        self._told = telling
 
-    def deliver(self, item: Announcement | Departed) -> None:
+    def deliver(self, item: Found) -> None:
         """In trio's thread: hand over, dropping the oldest when the reader is behind."""
         while True:
             try:
@@ -149,11 +175,14 @@ class Mdns:
 
 
 class _Ears(ServiceListener):
-    """What zeroconf's browser calls, always in its one thread."""
+    """What zeroconf's browser for our service calls, always in its one thread."""
 
-    def __init__(self, mdns: Mdns, clock: Clock, token: trio.lowlevel.TrioToken) -> None:
+    def __init__(
+        self, mdns: Mdns, clock: Clock, keys: Keys, token: trio.lowlevel.TrioToken
+    ) -> None:
         self._mdns = mdns
         self._clock = clock
+        self._keys = keys
         self._token = token
         self._agents: dict[str, AgentPubKey] = {}
         self.own_names: set[str] = set()
@@ -163,67 +192,53 @@ class _Ears(ServiceListener):
         if name.lower() in self.own_names:
             return
         info = ServiceInfo(type_, name)
-        if not info.load_from_cache(zc) and not info.text:
-            info.request(zc, RECORD_WAIT_MS)
+        info.load_from_cache(zc)
+        data = card_bytes(info)
+        if not data:
+            return  # a name alone; when its TXT record comes, this is called again
         try:
-            announcement = open_announcement(announcement_bytes(info), self._clock.now_us())
+            card = open_card(data, self._keys(), self._clock.now_us())
         except Malformed:
             self.malformed += 1
             return
+        if card is None:
+            return
         if len(self._agents) < NEARBY_PEERS_MAX:
-            self._agents[name.lower()] = announcement.agent
-        self._hand_over(announcement)
+            self._agents[name.lower()] = card.agent
+        self.hand_over(card)
 
     def update_service(self, zc: Zeroconf, type_: str, name: str) -> None:
         self.add_service(zc, type_, name)
 
     def remove_service(self, zc: Zeroconf, type_: str, name: str) -> None:
         agent = self._agents.pop(name.lower(), None)
-        if agent is not None:
-            self._hand_over(Departed(agent))
+        # One that hides has a name a card, and has left when the last of them has.
+        if agent is not None and agent not in self._agents.values():
+            self.hand_over(Departed(agent))
 
-    def _hand_over(self, item: Announcement | Departed) -> None:
+    def hand_over(self, item: Found) -> None:
         with suppress(trio.RunFinishedError):
             trio.from_thread.run_sync(self._mdns.deliver, item, trio_token=self._token)
 
 
-def service_of(announcement: Announcement) -> ServiceInfo:
-    """The DNS-SD service that carries `announcement`."""
-    data = announcement.encoded()
-    chunks = [
-        data[start : start + TXT_CHUNK_BYTES_MAX]
-        for start in range(0, len(data), TXT_CHUNK_BYTES_MAX)
-    ]
-    hosts, port = _endpoints(announcement.addresses)
-    return ServiceInfo(
-        SERVICE_TYPE,
-        f"{to_text(announcement.agent)}.{SERVICE_TYPE}",
-        port=port,
-        properties={f"a{place}".encode(): chunk for place, chunk in enumerate(chunks)},
-        server=f"ioe-{announcement.agent[CORE].hex()[:16]}.local.",
-        addresses=hosts,
-    )
+class _Libp2pEars(ServiceListener):
+    """What zeroconf's browser for libp2p's service calls, always in its one thread."""
 
+    def __init__(self, ears: _Ears) -> None:
+        self._ears = ears
 
-def announcement_bytes(info: ServiceInfo) -> bytes:
-    """The chunks of a TXT record, put together in the order of their keys."""
-    chunks = (info.properties.get(f"a{place}".encode()) for place in range(TXT_CHUNKS_MAX))
-    return b"".join(chunk for chunk in chunks if chunk)
+    def add_service(self, zc: Zeroconf, type_: str, name: str) -> None:
+        # Some tell each address in a record of its own, of which `ServiceInfo` keeps the last.
+        records = zc.cache.get_all_by_details(name, _TYPE_TXT, _CLASS_IN)
+        peer = libp2p_peer(each.text for each in records if isinstance(each, DNSText))
+        if peer is not None:
+            self._ears.hand_over(peer)
 
+    def update_service(self, zc: Zeroconf, type_: str, name: str) -> None:
+        self.add_service(zc, type_, name)
 
-def _endpoints(addresses: tuple[str, ...]) -> tuple[list[bytes], int]:
-    """The packed IPv4 hosts and the first TCP port among multiaddrs; 0 if there is none."""
-    hosts: dict[bytes, None] = {}
-    ports: list[int] = []
-    for address in addresses:
-        parts = address.split("/")[1:]
-        named = dict(zip(parts[::2], parts[1::2], strict=False))
-        with suppress(AddressValueError):
-            hosts[IPv4Address(named.get("ip4", "")).packed] = None
-        port = named.get("tcp", "")
-        if port.isascii() and port.isdigit() and int(port) < 1 << 16:
-            ports.append(int(port))
-    return list(hosts), ports[0] if ports else 0
+    def remove_service(self, zc: Zeroconf, type_: str, name: str) -> None:
+        """Whom we can dial we find out by dialling."""
 
 
 def _multicast_works(interface: str) -> bool:

@@ -3,12 +3,16 @@
 One `Meeting` an identity and transport.  Cards travel by mDNS where there is multicast, and to
 every bootstrap address over the transport, so that a device on a quiet network is found too.
 A named address is asked for ever, with a wait that doubles to five minutes and jitters, so
-that a street after a power cut does not dial its one neighbour in step.
+that a street after a power cut does not dial its one neighbour in step.  (I-023, I-033..I-040)
 
 Those whom we met hear of each other through us (`rendezvous`): whoever meets us is answered with
 the devices that wait for an owner, and owners are told of a new one at once, ours above all,
 wherever they are: that is how a device behind one NAT is found from behind another, and how a
-neighbour calls the owner to a device that knows nobody.  (I-023, I-033..I-040)
+neighbour calls its owner to a device that knows nobody.
+
+A private device tells its card in the form of `hidden` only, a fresh one each time, and dials
+nobody whom it knows from here alone.  An owner's node asks those who are near whether they still
+are (`presence`), for it is a person who wants to know at once; a device lets their cards expire.
 """
 
 import logging
@@ -30,14 +34,20 @@ from discovery.announcement import (
     open_announcement,
     seal,
 )
+from discovery.hidden import NONCE_BYTES, hide, open_card
 from discovery.mdns import Departed, Mdns, MdnsUnavailable
+from discovery.mdns_services import Libp2pPeer
 from discovery.pairing import (
+    CONFIRM_S,
     PAIRING_PROTOCOL,
+    PAIRING_SESSION_S,
     AgentOfSeed,
     Grant,
+    Paired,
     PairingDevice,
     PairingOwner,
 )
+from discovery.presence import PROBE_TIMEOUT_US, SECOND_US, Presence
 from discovery.rendezvous import (
     CARDS_PASSED_ON_MAX,
     Hearsay,
@@ -47,7 +57,14 @@ from discovery.rendezvous import (
     open_meeting,
 )
 from ioe_node.clock import Clock
-from ioe_node.errors import IoeError, LocalError, Malformed, PairingRefused, Refused
+from ioe_node.errors import (
+    IoeError,
+    LocalError,
+    Malformed,
+    PairingRefused,
+    Refused,
+    TransportError,
+)
 from ioe_node.model.hashes import AgentPubKey, to_text
 from ioe_node.model.signing import Signer
 from ioe_node.net.peer_id import circuit_address
@@ -62,6 +79,10 @@ MOVED_LOOK_S = 2.0
 NEWS_EVERY_S = 5.0
 OWNERS_TOLD_MAX = 32
 CLAIMED_MAX = 256
+WATCH_EVERY_S = 1.0
+MEET_TIMEOUT_S = 10.0
+CONFIRM_POLL_S = 1.0
+PRESS = "the code is right; now press the button of the device, or run 'ioe device confirm' on it"
 
 
 class Carrier(Protocol):
@@ -72,6 +93,9 @@ class Carrier(Protocol):
 
     def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
         """Where a peer can be dialled."""
+
+    def hint(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
+        """Where a peer may be, on nobody's signature."""
 
     async def request(
         self, protocol: str, peer: AgentPubKey, message: bytes, timeout_s: float = ...
@@ -84,12 +108,16 @@ Handler = Callable[[AgentPubKey, bytes], Awaitable[bytes]]
 
 @dataclass(frozen=True)
 class Me:
-    """Who we are on this network: `kind` and `name` go on the card."""
+    """Who we are on this network: `kind` and `name` go on the card.
+
+    With a `hiding_key` the card is for those alone who have the key: for our owner.
+    """
 
     signer: Signer
     kind: Kind
     state: State
     name: str
+    hiding_key: bytes | None = None
 
 
 class Meeting:
@@ -128,8 +156,14 @@ class Meeting:
         self._moved = trio.Event()
         self._news: dict[AgentPubKey, Announcement] = {}
         self._telling = Telling()
+        self._keys: tuple[bytes, ...] = ()
+        self._presence = Presence(rng)
         self.nearby = Nearby()
         self.hearsay = Hearsay()
+
+    def recognise(self, keys: Sequence[bytes]) -> None:
+        """From now on open the cards that are hidden under these keys: those of our devices."""
+        self._keys = tuple(keys)
 
     def card(self) -> Announcement:
         """Our own card, fresh."""
@@ -153,6 +187,14 @@ class Meeting:
         now_us = self._clock.now_us()
         return self.nearby.get(agent, now_us) or self.hearsay.nearby.get(agent, now_us)
 
+    def _told(self) -> bytes:
+        """What we tell of ourselves: our card, or its hidden form."""
+        data, key = self.card().encoded(), self._me.hiding_key
+        return data if key is None else hide(data, key, self._rng.randbytes(NONCE_BYTES))
+
+    def _open(self, data: bytes) -> Announcement | None:
+        return open_card(data, self._keys, self._clock.now_us())
+
     def _hear(self, card: Announcement) -> None:
         """Somebody told us its own card."""
         if card.agent == self._me.signer.agent:
@@ -161,19 +203,22 @@ class Meeting:
         known = self.hearsay.forget(card.agent) is not None
         news = self.nearby.hear(card, self._clock.now_us())
         if news in ("new", "newer"):
-            self._carrier.learn(card.agent, card.addresses)
+            # What the transport knows it may dial, and to be dialled tells who dials.
+            if self._me.hiding_key is None:
+                self._carrier.learn(card.agent, card.addresses)
+            if self._me.kind == "owner":
+                self._presence.heard(card.agent, _monotonic_us())
+            if is_for_all(card) and (before is None or before.addresses != card.addresses):
+                self._news[card.agent] = card
+                if len(self._news) > CARDS_PASSED_ON_MAX:
+                    del self._news[next(iter(self._news))]
         if news == "new" and not known:
             self._notify(_event("appeared", card))
-        moved = before is None or before.addresses != card.addresses
-        if news in ("new", "newer") and moved and is_for_all(card):
-            self._news[card.agent] = card
-            if len(self._news) > CARDS_PASSED_ON_MAX:
-                del self._news[next(iter(self._news))]
 
     def _hear_of(self, namer: AgentPubKey, others: Sequence[bytes]) -> None:
-        """A peer told us the cards of others; those that are none cost it nothing but their loss.
+        """A peer told us the cards of others; one that is none, or has expired on its way, is lost.
 
-        They may have expired on their way.
+        It may be out of our reach where it is, and have a place at who heard it.
         """
         if namer not in self._bootstrap and not self._trusted(namer):
             return
@@ -188,13 +233,14 @@ class Meeting:
                 continue
             news = self.hearsay.hear(namer, card, self._clock.now_us())
             if news in ("new", "newer"):
-                # It may be out of our reach where it is, and have a place at who heard it.
                 through = circuit_address(namer, "")
                 self._carrier.learn(card.agent, (*card.addresses[: ADDRESSES_MAX - 1], through))
             if news == "new":
                 self._notify(_event("appeared", card))
 
-    def _lose(self, card: Announcement | None) -> None:
+    def _lose(self, agent: AgentPubKey) -> None:
+        self._presence.forget(agent)
+        card = self.nearby.forget(agent)
         if card is not None:
             self._notify(_event("left", card))
 
@@ -202,12 +248,12 @@ class Meeting:
         """Tell and hear until cancelled."""
         self._offer(MEET_PROTOCOL, self._met)
         async with AsyncExitStack() as stack, trio.open_nursery() as nursery:
-            mdns: Mdns | None = None
             if self._interfaces:
                 try:
-                    opened = Mdns(self._interfaces, self._clock)
+                    opened = Mdns(self._interfaces, self._clock, lambda: self._keys)
                     mdns = await stack.enter_async_context(opened)
                     nursery.start_soon(self._listen, mdns)
+                    nursery.start_soon(self._announce, mdns)
                 except MdnsUnavailable as error:
                     log.warning("%s", error)
             for peer in self._bootstrap:
@@ -215,43 +261,84 @@ class Meeting:
             nursery.start_soon(self._look_where_we_are)
             nursery.start_soon(self._tell_owners)
             task_status.started()
-            while True:
-                if mdns is not None:
-                    try:
-                        await mdns.update(self.card())
-                    except MdnsUnavailable as error:
-                        log.warning("%s", error)
-                with trio.move_on_after(ANNOUNCE_EVERY_S):
-                    await self._moved.wait()
-                now_us = self._clock.now_us()
-                for card in (*self.nearby.expire(now_us), *self.hearsay.expire(now_us)):
-                    self._lose(card)
+            await self._watch(nursery)
+
+    async def _announce(self, mdns: Mdns) -> None:
+        """Tell our card by mDNS, anew before it expires; for ever."""
+        while True:
+            told = self.card() if self._me.hiding_key is None else self._told()
+            try:
+                await mdns.update(told)
+            except MdnsUnavailable as error:
+                log.warning("%s", error)
+            with trio.move_on_after(ANNOUNCE_EVERY_S):
+                await self._moved.wait()
 
     async def _listen(self, mdns: Mdns) -> None:
         async for item in mdns.found:
             if isinstance(item, Departed):
-                self._lose(self.nearby.forget(item.agent))
+                self._presence.doubt(item.agent, _monotonic_us())
+            elif isinstance(item, Libp2pPeer):
+                self._carrier.hint(item.agent, item.addresses)
             else:
                 self._hear(item)
 
-    async def _met(self, peer: AgentPubKey, message: bytes) -> bytes:
-        said = open_meeting(message)
-        card = open_announcement(said.card, self._clock.now_us())
-        if card.agent == peer:
+    async def _watch(self, nursery: trio.Nursery) -> None:
+        """Find out who has gone; for ever.
+
+        Whoever answers probes is asked before an expired card is taken for an absence: all cards
+        expire at once on a machine that wakes from sleep.
+        """
+        while True:
+            now_us = _monotonic_us()
+            for card in self.nearby.expired(self._clock.now_us()):
+                if self._presence.answers(card.agent):
+                    self._presence.doubt(card.agent, now_us)
+                else:
+                    self._lose(card.agent)
+            for card in self.hearsay.expire(self._clock.now_us()):
+                self._notify(_event("left", card))
+            for agent in self._presence.due(now_us):
+                nursery.start_soon(self._probe, agent)
+            await trio.sleep(WATCH_EVERY_S)
+
+    async def _probe(self, agent: AgentPubKey) -> None:
+        """Ask an agent for its card; only it itself can answer."""
+        try:
+            await self._meet(agent, (), PROBE_TIMEOUT_US / SECOND_US)
+        except TransportError:
+            if self._presence.silent(agent, _monotonic_us()):
+                self._lose(agent)
+            return
+        except IoeError as error:
+            log.debug("%s answers: %s", to_text(agent)[:12], error)
+        self._presence.answered(agent, _monotonic_us())
+        if self.nearby.get(agent, self._clock.now_us()) is None:
+            self._lose(agent)
+
+    def _take(self, peer: AgentPubKey, said: Met) -> None:
+        """Hear the card that a peer told of itself, and those of others; raises `Malformed`."""
+        card = self._open(said.card)
+        if card is not None and card.agent == peer:
             self._hear(card)
         self._hear_of(peer, said.others)
+
+    async def _met(self, peer: AgentPubKey, message: bytes) -> bytes:
+        self._take(peer, open_meeting(message))
         now_us = self._clock.now_us()
         others = self._telling.worth_telling(peer, self.nearby.cards(now_us), now_us)
-        return Met(self.card().encoded(), others).encoded()
+        return Met(self._told(), others).encoded()
 
-    async def _meet(self, peer: AgentPubKey, others: tuple[bytes, ...] = ()) -> None:
+    async def _meet(
+        self, peer: AgentPubKey, others: tuple[bytes, ...] = (), timeout_s: float = MEET_TIMEOUT_S
+    ) -> None:
         """Tell a peer our card and others', and hear its; raises `IoeError`."""
-        message = Met(self.card().encoded(), others).encoded()
-        said = open_meeting(await self._carrier.request(MEET_PROTOCOL, peer, message))
-        card = open_announcement(said.card, self._clock.now_us())
-        if card.agent == peer:
-            self._hear(card)
-        self._hear_of(peer, said.others)
+        message = Met(self._told(), others).encoded()
+        answer = await self._carrier.request(MEET_PROTOCOL, peer, message, timeout_s)
+        try:
+            self._take(peer, open_meeting(answer))
+        except Malformed as error:
+            log.debug("what %s told: %s", to_text(peer)[:12], error)
 
     async def _introduce(self, peer: AgentPubKey) -> None:
         """Give our card to a bootstrap peer, for ever, and at once when we are elsewhere."""
@@ -268,7 +355,7 @@ class Meeting:
                 await moved.wait()
 
     async def _look_where_we_are(self) -> None:
-        """Ring when we can be dialled at other addresses than before."""
+        """Ring when we can be dialled at other addresses than before; for ever."""
         addresses = self._carrier.addresses()
         while True:
             await trio.sleep(MOVED_LOOK_S)
@@ -293,9 +380,8 @@ class Meeting:
                     nursery.start_soon(self._tell, owner, news)
 
     async def _tell(self, owner: AgentPubKey, news: list[Announcement]) -> None:
-        others = tuple(card.encoded() for card in news if card.agent != owner)
         try:
-            await self._meet(owner, others)
+            await self._meet(owner, tuple(card.encoded() for card in news))
         except IoeError as error:
             log.debug("telling %s of devices: %s", to_text(owner)[:12], error)
             if owner == self._owner:
@@ -305,11 +391,20 @@ class Meeting:
         self,
         device: PairingDevice,
         keep: Callable[[Grant], Awaitable[None]],
+        heard: Callable[[AgentPubKey], None],
+        now_us: Callable[[], int],
     ) -> None:
-        """Answer pairing; `keep(grant)` stores what an owner gave before it is acknowledged."""
+        """Answer pairing; `keep(grant)` stores what an owner gave before it is acknowledged.
+
+        `heard(owner)` is called after each message and before its answer, so that an attempt is
+        counted on disk before anybody can learn from it.
+        """
 
         async def handle(owner: AgentPubKey, message: bytes) -> bytes:
-            reply = device.handle(owner, message, self._clock.now_us())
+            try:
+                reply = device.handle(owner, message, now_us())
+            finally:
+                heard(owner)
             if reply.grant is not None:
                 try:
                     await keep(reply.grant)
@@ -331,8 +426,8 @@ class Meeting:
         agent_of_seed: AgentOfSeed,
         entropy: Callable[[int], bytes],
         promise: Callable[[], None],
-    ) -> tuple[AgentPubKey, str]:
-        """Pair with a device that is near; (its agent key, its kind).
+    ) -> Paired:
+        """Pair with a device that is near, waiting for its button if it has one.
 
         `promise()` is called once the device has proved the code and before it gets the seed:
         from then on only a `PairingRefused` says that the device has not kept it.
@@ -352,17 +447,31 @@ class Meeting:
             finish = owner.finish(await ask(PAIRING_PROTOCOL, device, owner.start()))
             promise()
             paired = owner.enrolled(await ask(PAIRING_PROTOCOL, device, finish))
+            if paired is None:
+                paired = await self._pressed(owner, device)
         except Refused as refusal:
             raise PairingRefused(refusal.text) from None
         finally:
             self._claiming.discard(device)
+        self._presence.forget(device)
         self.nearby.forget(device)
         self.hearsay.forget(device)
         # Others go on naming the key under which it waited, until its card expires.
         self._claimed[device] = None
         if len(self._claimed) > CLAIMED_MAX:
             del self._claimed[next(iter(self._claimed))]
-        return paired.agent, paired.kind
+        return paired
+
+    async def _pressed(self, owner: PairingOwner, device: AgentPubKey) -> Paired:
+        """What the device has become once somebody has pressed its button."""
+        self._notify({"kind": "confirm", "agent": device, "text": PRESS})
+        with trio.move_on_after(CONFIRM_S + PAIRING_SESSION_S):
+            while True:
+                await trio.sleep(CONFIRM_POLL_S)
+                answer = await self._carrier.request(PAIRING_PROTOCOL, device, owner.again())
+                if (paired := owner.enrolled(answer)) is not None:
+                    return paired
+        raise TransportError("the device waits for its button for too long; claim it again")
 
 
 def _event(what: str, card: Announcement) -> dict[str, Any]:
@@ -374,3 +483,7 @@ def _event(what: str, card: Announcement) -> dict[str, Any]:
         "state": card.state,
         "name": card.name,
     }
+
+
+def _monotonic_us() -> int:
+    return round(trio.current_time() * SECOND_US)

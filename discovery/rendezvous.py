@@ -10,12 +10,8 @@ A namer can only spend its own share of our memory: so many cards, until they ex
 
 import msgspec
 
-from discovery.announcement import (
-    ANNOUNCEMENT_BYTES_MAX,
-    Announcement,
-    Heard,
-    Nearby,
-)
+from discovery.announcement import Announcement, Heard, Nearby
+from discovery.hidden import HIDDEN_BYTES
 from ioe_node.errors import Malformed
 from ioe_node.model.hashes import AgentPubKey
 
@@ -23,7 +19,7 @@ CARDS_PASSED_ON_MAX = 16
 NAMED_BY_ONE_MAX = 64
 TOLD_AGAIN_AFTER_US = 5 * 1_000_000
 TOLD_MAX = 1_024
-MEETING_BYTES_MAX = (1 + CARDS_PASSED_ON_MAX) * (ANNOUNCEMENT_BYTES_MAX + 8)
+MEETING_BYTES_MAX = (1 + CARDS_PASSED_ON_MAX) * (HIDDEN_BYTES + 8)
 
 
 class Met(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -83,9 +79,9 @@ class Hearsay:
 
     def expire(self, now_us: int) -> tuple[Announcement, ...]:
         """Drop and return the cards that have expired."""
-        gone = self.nearby.expire(now_us)
+        gone = self.nearby.expired(now_us)
         for card in gone:
-            self._namers.pop(card.agent, None)
+            self.forget(card.agent)
         return gone
 
 

@@ -7,9 +7,13 @@ network's name, so they hold for everyone in it.
 from dataclasses import dataclass
 
 import currency.coordinator
+import zomes.claims.coordinator
+import zomes.claims.credential
+import zomes.claims.profile
 import zomes.community.coordinator
 import zomes.identity.coordinator
 import zomes.metering.coordinator
+import zomes.reputation.coordinator
 from ioe_node.hdk import AgentPubKey, DnaDef, Zome
 
 SECOND_US = 1_000_000
@@ -19,13 +23,15 @@ SECOND_US = 1_000_000
 class Properties:
     """What a community fixes for all its members.
 
-    `stewards` may invite; `interval_us` is
-    the settlement period; `price_bp` is what a kWh costs, in basis points of a credit;
-    `credit_limit_micro` is how far below zero a member may go; `power_milli_w_max` is the
-    largest connection's rating.
+    `stewards` may invite; `approvers` (the stewards, if none are named) approve devices, by
+    `approval_quorum` of their voices; `interval_us` is the settlement period; `price_bp` is what
+    a kWh costs, in basis points of a credit; `credit_limit_micro` is how far below zero a member
+    may go; `power_milli_w_max` is the largest connection's rating.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()
+    approvers: tuple[AgentPubKey, ...] = ()
+    approval_quorum: int = 1
     interval_us: int = 15 * 60 * 1_000_000
     price_bp: int = 10_000
     credit_limit_micro: int = 100_000_000
@@ -37,6 +43,8 @@ class Properties:
             raise ValueError("interval_us is a whole number of seconds, in microseconds")
         if min(self.price_bp, self.credit_limit_micro, self.power_milli_w_max) < 0:
             raise ValueError("price_bp, credit_limit_micro and power_milli_w_max are not negative")
+        if not 1 <= self.approval_quorum <= max(1, len(set(self.approvers or self.stewards))):
+            raise ValueError("approval_quorum is at least 1, and at most as many as may approve")
 
 
 def _zome(module: object) -> Zome:
@@ -51,6 +59,8 @@ DNA = DnaDef(
         _zome(zomes.identity.coordinator),
         _zome(zomes.metering.coordinator),
         _zome(currency.coordinator),
+        _zome(zomes.claims.coordinator),
+        _zome(zomes.reputation.coordinator),
     ),
     properties=Properties(),
 )

@@ -16,6 +16,7 @@ from ioe_node.errors import ConfigError
 Kind = Literal["consumer", "generator", "storage", "monitor"]
 Role = Literal["owner", "device"]
 Arc = Literal["full", "zero"]
+Visibility = Literal["public", "private"]
 Port = Annotated[int, Meta(ge=0, le=65_535)]
 PositiveMs = Annotated[int, Meta(ge=10, le=86_400_000)]
 
@@ -31,14 +32,16 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Device(Struct, frozen=True, forbid_unknown_fields=True):
-    """What machine this node speaks for, and how it is read."""
+    """What machine this node speaks for, how it is read, and whether neighbours hear of it."""
 
     kind: Kind
     name: Annotated[str, Meta(min_length=1, max_length=48)]
     driver: str
+    visibility: Visibility = "public"
     method: Literal["device", "meter", "substation"] = "device"
     poll_ms: PositiveMs = 10_000
     code: str = ""
+    confirm: Literal["none", "button"] = "none"
     options: dict[str, Any] = {}
 
 
@@ -53,12 +56,32 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     disk_mb_max: Annotated[int, Meta(ge=64, le=1_000_000_000)] = 8_192
 
 
+class Alerting(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where alerts are sent on."""
+
+    command: tuple[str, ...] = ()
+    webhook: str = ""
+
+
 class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
     """A zome function to call again and again."""
 
     zome: str
     function: str
     every_ms: PositiveMs
+
+
+Points = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
+
+
+class Reputation(Struct, frozen=True, forbid_unknown_fields=True):
+    """What this owner holds for good and bad in others, in points; `issuers` by key."""
+
+    uptime: Points = 100
+    settlement: Points = 1
+    credential: Points = 50
+    warrant: Points = -1_000
+    issuers: Annotated[dict[str, Points], Meta(max_length=256)] = {}
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -68,6 +91,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     arc: Arc = "full"
     network: Network = Network()
     limits: Limits = Limits()
+    reputation: Reputation = Reputation()
+    alerts: Alerting = Alerting()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
     dnas: tuple[str, ...] = ("dna.neighbourhood:DNA",)
@@ -122,11 +147,14 @@ dnas = ["dna.neighbourhood:DNA"]
 synchronous = "FULL"
 
 [network]
-# Addresses to listen on.  Write concrete ones, not 0.0.0.0.
+# Addresses to listen on: "/ip4/192.0.2.7/tcp/4001" for TCP, the same with "/ws" behind it for
+# WebSocket, on a port of its own.  Write concrete ones, not 0.0.0.0.
 listen = ["{listen}"]
-# Peers to meet first: "/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo..." (see: ioe status).
-bootstrap = []
-# Interfaces, by their IPv4 address, on which to announce and look for devices by mDNS.
+# Peers to meet first: "/ip4/192.0.2.7/tcp/4001/p2p/12D3Koo..." (see: ioe status).  A maker may
+# have written some here (ioe init --peer); a network without multicast needs one.
+bootstrap = [{bootstrap}]
+# Interfaces, by their IPv4 address, on which to announce and look for devices by mDNS: those of
+# IoE and, as one libp2p node to another, those of libp2p.
 mdns = ["{mdns}"]
 # Whether others that cannot be dialled, being behind a router, may be reached through this node.
 relay = true
@@ -149,6 +177,30 @@ requests_mb_max = 128
 # Disk, in MB, for what is held in each community.  At the limit the node holds nothing more for
 # others, and says so, until what it may let go of has made room; its own writes go on.
 disk_mb_max = 8192
+
+# What counts for and against others in your own view of them, in points; nobody else sees it.
+# See: ioe reputation show, ioe reputation explain AGENT.
+[reputation]
+# A meter that by its own word missed nothing of late; one that missed half gets half.
+uptime = 100
+# Each settlement completed with this node, the first hundred.
+settlement = 1
+# A device that the community's approvers approved.
+credential = 50
+# Each proof of misbehaviour.
+warrant = -1000
+
+# Whose claims about others count, and for how much; anybody else's count for nothing.
+[reputation.issuers]
+# "uhCAk..." = 50
+
+# Where alerts are sent on, besides 'ioe alerts': a device appeared, left or changed hands, somebody
+# guesses codes, a fault.
+[alerts]
+# A program and its arguments, run for each alert with the alert as JSON on its standard input.
+command = []
+# An address to which each alert is POSTed as JSON: "https://...".
+webhook = ""
 """
 
 DEVICE_TEMPLATE = """
@@ -156,12 +208,21 @@ DEVICE_TEMPLATE = """
 # consumer, generator, storage or monitor.
 kind = "{kind}"
 name = {name}
+# "public": everyone on the local network hears of this device: its kind, name, key and address.
+# "private": once it has an owner, nobody but its owner does.  It then announces itself under names
+# and keys that are new each time, and listens on a new port after each start, whatever
+# `listen` says.  What the network itself tells stays: the machine's hardware and IP addresses.
+# Members of its community see it either way.
+visibility = "public"
 # "package.module:NAME"; ioe_node.drivers lists those that come with the node.
 driver = {driver}
 # Who vouches for the figures: device, meter or substation.
 method = "device"
 # How often the device is read, in milliseconds.
 poll_ms = 10000
+# "button": whoever has the code must also press the device's button (or run 'ioe device confirm'
+# on it) before the device takes an owner.
+confirm = "none"
 
 [device.options]
 {options}

@@ -65,6 +65,10 @@ class Unauthorised(CallError):
     """The caller holds no capability for this function."""
 
 
+class AgainstPolicy(CallError):
+    """The policy of a device's owner does not allow it."""
+
+
 class KeystoreLocked(LocalError):
     """The passphrase does not open the key store."""
 

@@ -55,6 +55,7 @@ __all__ = [
     "CallError",
     "CapClaim",
     "CapGrant",
+    "Conviction",
     "CoordinatorZome",
     "DnaDef",
     "DnaHash",
@@ -89,6 +90,16 @@ class LinkFound:
     author: AgentPubKey
     target: bytes
     tag: bytes
+
+
+@dataclass(frozen=True)
+class Conviction:
+    """A warrant: its hash, what it proves (`model.warrant`), who accused, and when it came."""
+
+    hash: bytes
+    kind: str
+    accuser: AgentPubKey
+    kept_at_us: int
 
 
 class Host(Protocol):
@@ -144,6 +155,15 @@ class Host(Protocol):
 
         `from_seq` is 0 or one past the last record read before; empty when there are no more.
         """
+
+    async def newest(self, agent: AgentPubKey, limit: int) -> list[Found]:
+        """The newest records of a chain, newest first, without a reading of the rest.
+
+        At most `limit`; empty when nobody who holds the chain can be reached.
+        """
+
+    async def convictions(self, agent: AgentPubKey) -> list[Conviction]:
+        """The warrants kept here that convict an agent, in the order in which they came."""
 
     async def agents(self) -> list[AgentPubKey]:
         """Every agent of this network that is known here: all, in one of some dozens."""

@@ -83,7 +83,7 @@ def enrolment(offender: Home, name: str) -> list[Record]:
         entry_hash=entry_hash(entry),
     )
     hash_, data = hash_of(action)
-    return seal([Draft(hash_, action, data, entry)], offender.signer.sign)
+    return seal([Draft(hash_, action, data, entry)], offender.cell.space.dna, offender.signer.sign)
 
 
 async def fork(swarm: Swarm, offender: Home, rng: Random) -> None:
@@ -131,7 +131,7 @@ async def false_warrant(swarm: Swarm, offender: Home, rng: Random) -> None:
     accusation = InvalidRecord(
         victim, offender.agent, space.clock.now_us(), wire, "I do not like it"
     )
-    told = Warrants((seal_warrant(accusation, offender.signer.sign),))
+    told = Warrants((seal_warrant(accusation, space.dna, offender.signer.sign),))
     peers = [home.agent for home in swarm.running() if home is not offender]
     await _tell(offender, rng.sample(peers, min(len(peers), 3)), told)
 
@@ -198,7 +198,7 @@ def _false_receipt(offender: Home, request: Publish) -> Held:
     hashes = [hash_ for parcel in request.parcels for hash_ in hashes_of(parcel)]
     verdicts = tuple((bytes(hash_), VALID) for hash_ in hashes)
     receipt = Receipt(offender.agent, offender.clock.now_us(), verdicts)
-    return Held(seal_receipt(receipt, offender.signer.sign))
+    return Held(seal_receipt(receipt, offender.cell.space.dna, offender.signer.sign))
 
 
 async def lies(swarm: Swarm, offender: Home, rng: Random) -> None:

@@ -44,7 +44,7 @@ from ioe_node.model.finality import (
     vote_message,
     witness_message,
 )
-from ioe_node.model.hashes import entry_hash, key_of
+from ioe_node.model.hashes import DnaHash, entry_hash, key_of
 from ioe_node.model.record import Record, WireRecord, open_record
 from ioe_node.model.signing import SEED_BYTES, Signer
 from ioe_node.net.messages import (
@@ -191,7 +191,7 @@ class Witnessing:
         dna, sign = self.space.dna, self.signer.sign
         view = views_of(dna, request.lineage, partial(admits, self.space))[-1]
         if isinstance(request, Witness):
-            hash_, action = hash_of_wire(request)
+            hash_, action = hash_of_wire(request, dna)
             return Witnessed(sign(witness_message(dna, view, action.action_seq, hash_)))
         if not request.retire:
             return Witnessed(sign(vote_message(dna, view, request.ballot, request.heirs)))
@@ -204,9 +204,9 @@ class Witnessing:
         return Retired(Retirement(index, seq, hash_, at_us, bare(record), sign(message)))
 
 
-def hash_of_wire(request: Witness) -> tuple[bytes, AnyAction]:
+def hash_of_wire(request: Witness, dna: DnaHash) -> tuple[bytes, AnyAction]:
     """(hash, action) that a request wants signed."""
-    record = open_record(request.target)
+    record = open_record(request.target, dna)
     return record.hash, record.action
 
 
@@ -239,13 +239,13 @@ class Trial:
             signer = self._steward if not number else self._member(number, ground)
             since_us = EPOCH_US - DAY_US + number * 60_000_000
             chain = self._genesis(signer, since_us)
-            standing = open_standing(bare(chain[1]))
+            standing = open_standing(bare(chain[1]), self.rules.hash)
             path = directory / f"{number}.db"
             shutil.copy(template, path)
             self.standings[signer.agent] = standing
             self.nodes.append(Witnessing(self, signer, standing, path))
         trunk = self._genesis(self.attacker, EPOCH_US - ADMITTED_BEFORE_US)
-        self.standing = open_standing(bare(trunk[1]))
+        self.standing = open_standing(bare(trunk[1]), self.rules.hash)
         founders = founders_of(self.standing, self.standings.values())
         self.founders = [node for node in self.nodes if node.signer.agent in founders]
         self.standings[self.attacker.agent] = self.standing
@@ -288,7 +288,7 @@ class Trial:
                     self.attacker.sign,
                 )
                 chain = self._genesis(signer, EPOCH_US - DAY_US, proof)
-                standings.append((open_standing(bare(chain[1])), signer))
+                standings.append((open_standing(bare(chain[1]), self.rules.hash), signer))
             standing, signer = min(standings, key=lambda pair: pair[0].place ^ self.standing.place)
             path = directory / f"device {number}.db"
             shutil.copy(template, path)
@@ -317,7 +317,11 @@ class Trial:
             prev_action=hash_of(dna)[0],
             membrane_proof=proof,
         )
-        return [*_seal(signer, dna), *_seal(signer, admission)]
+        return [*self._seal(signer, dna), *self._seal(signer, admission)]
+
+    def _seal(self, signer: Signer, action: AnyAction) -> list[Record]:
+        hash_, data = hash_of(action)
+        return seal([Draft(hash_, action, data, None)], self.rules.hash, signer.sign)
 
     def _pay(self, trunk: list[Record], name: str) -> list[Record]:
         """A branch: so many actions, the last of them the payment."""
@@ -332,7 +336,7 @@ class Trial:
                 entry_type="currency.Settlement",
                 entry_hash=entry_hash(f"{name} {number}".encode()),
             )
-            chain += _seal(self.attacker, action)
+            chain += self._seal(self.attacker, action)
         return chain
 
     async def run(self) -> Outcome:
@@ -422,11 +426,6 @@ class Trial:
                 apart = sides[id(one)] < sides[id(other)]
                 if apart and not one.colludes and not other.colludes:
                     self.network.cut(one.signer.agent, other.signer.agent)
-
-
-def _seal(signer: Signer, action: AnyAction) -> list[Record]:
-    hash_, data = hash_of(action)
-    return seal([Draft(hash_, action, data, None)], signer.sign)
 
 
 def run_trial(seed: int, attack: bool, template: Path) -> Outcome:

@@ -95,6 +95,9 @@ class MemoryTransport:
     def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
         """Agents are found by their keys here."""
 
+    def hint(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
+        """Nor is a rumour needed."""
+
     def offer(self, protocol: str, service: Service) -> None:
         assert protocol not in self._services, f"{protocol} is already offered"
         self._services[protocol] = service

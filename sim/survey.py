@@ -128,7 +128,7 @@ class Survey:
             leaves = [record.hash[CORE] for record in bundle]
             root = root_of(leaves[0], proof) if alone else tree_of(leaves)[-1][0]
             if self._seals.get(proof.signature) != root:
-                if not verify(author[CORE], seal_message(root), proof.signature):
+                if not verify(author[CORE], seal_message(self._rules.hash, root), proof.signature):
                     return False
                 if any(self._rules.seal_fault(record) is not None for record in bundle):
                     return False

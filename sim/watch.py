@@ -140,7 +140,7 @@ class Watch:
             return
         answer = answers.decode(body)
         assert isinstance(answer, Held)
-        for hash_, verdict in open_receipt(answer.receipt, agent).verdicts:
+        for hash_, verdict in open_receipt(answer.receipt, home.cell.space.dna, agent).verdicts:
             if verdict == VALID and not home.store.has(ActionHash(hash_)):
                 self._unkept.append(f"home {home.number} gave a receipt for what it has not kept")
 

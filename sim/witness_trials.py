@@ -82,7 +82,7 @@ def sealed(signer: Signer, actions: list[AnyAction]) -> list[Record]:
     records = []
     for action in actions:
         hash_, data = hash_of(action)
-        records += seal([Draft(hash_, action, data, None)], signer.sign)
+        records += seal([Draft(hash_, action, data, None)], DNA, signer.sign)
     return records
 
 
@@ -153,7 +153,7 @@ class Trial:
         self.author = self._signer("author")
         self.now_us = JOINED_US + DAY_US
         trunk = genesis(self.author, self.now_us)
-        self.standing = open_standing(trunk[1].wire())
+        self.standing = open_standing(trunk[1].wire(), DNA)
         self.targets: list[tuple[Record, list[Record]]] = []
         shared = grow(self.author, trunk, rng.randrange(3), "shared")
         names = ("left", "right") if attack else ("only",)
@@ -187,7 +187,7 @@ class Trial:
             signers += [self._signer(f"{name} {number}") for number in range(GRIND_KEYS)]
         key = key_of(self.author.agent)
         signer = min(signers, key=lambda each: key_of(each.agent) ^ key)
-        standing = open_standing(genesis(signer, since_us)[1].wire())
+        standing = open_standing(genesis(signer, since_us)[1].wire(), DNA)
         member = Member(signer, standing, honest)
         self.members[signer.agent] = member
         return member
@@ -275,9 +275,9 @@ class Trial:
     def _ask(self, member: Member, line: Line) -> Ask:
         views = views_of(DNA, line.lineage, admits)
         for wire in line.lineage.founders:
-            standing = open_standing(wire)
+            standing = open_standing(wire, DNA)
             member.known.setdefault(standing.agent, standing)
-        likely = plausible(line.lineage, member.known.values())
+        likely = plausible(DNA, line.lineage, member.known.values())
         agent = member.signer.agent
         return Ask(DNA, agent, line.lineage, views, likely, self.now_us, member.lost_us)
 
@@ -313,7 +313,7 @@ class Trial:
         verdict: Verdict = Declines(BEHIND)
         for shown in ((), branch[1:seq]):
             links = [each.action_bytes for each in shown]
-            target = open_target(record.wire(), links, self.author.agent)
+            target = open_target(record.wire(), links, DNA, self.author.agent)
             verdict = witness(member.duty, ask, target)
             if verdict != Declines(BEHIND):
                 break

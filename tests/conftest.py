@@ -65,7 +65,7 @@ class Author:
 
     def seal(self) -> list[Record]:
         """Seal what is staged as one bundle."""
-        records = seal(self._staged, self.signer.sign)
+        records = seal(self._staged, self.dna, self.signer.sign)
         self._staged = []
         self.chain += records
         return records
@@ -172,7 +172,9 @@ def countersigned(entry: Any, entry_type: str, authors: list[Author]) -> list[Re
         for party in entry.parties
     ]
     levels = tree_of([hash_[CORE] for hash_, _ in drafts])
-    signatures = [author.signer.sign(seal_message(levels[-1][0])) for author in authors]
+    signatures = [
+        author.signer.sign(seal_message(authors[0].dna, levels[-1][0])) for author in authors
+    ]
     records = []
     for place, (hash_, action_bytes) in enumerate(drafts):
         others = tuple(s for at, s in enumerate(signatures) if at != place)

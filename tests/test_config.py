@@ -35,7 +35,11 @@ def refusal(text: str) -> str:
 
 def test_the_templates_are_good_as_they_are_written() -> None:
     text = TEMPLATE.format(
-        role="device", arc="full", listen="/ip4/127.0.0.1/tcp/4001", mdns="127.0.0.1"
+        role="device",
+        arc="full",
+        listen="/ip4/127.0.0.1/tcp/4001/ws",
+        bootstrap=f'"{BOOTSTRAP}"',
+        mdns="127.0.0.1",
     )
     text += DEVICE_TEMPLATE.format(
         kind="generator",
@@ -46,7 +50,8 @@ def test_the_templates_are_good_as_they_are_written() -> None:
     config = parse_config(text, "config.toml")
     check(config)
     assert config.device is not None
-    assert config.device.name == "roof"
+    assert (config.device.name, config.device.visibility) == ("roof", "public")
+    assert config.network.bootstrap == (BOOTSTRAP,)
     assert config.schedule[0].every_ms == 60_000
 
 
@@ -54,7 +59,10 @@ def test_every_key_that_may_be_set_is_in_a_template() -> None:
     """Those that are not are for tests and unusual machines; naming them here keeps count."""
     shown = TEMPLATE + DEVICE_TEMPLATE
     hidden = {"discovery", "control_port", "code"}
-    for shape in (Config, *(Config.__annotations__[name] for name in ("network", "limits"))):
+    for shape in (
+        Config,
+        *(Config.__annotations__[name] for name in ("network", "limits", "reputation")),
+    ):
         for name in shape.__struct_fields__:
             assert name in hidden or name in shown, name
 
@@ -62,6 +70,9 @@ def test_every_key_that_may_be_set_is_in_a_template() -> None:
 def test_the_smallest_owner_and_a_full_one_are_good() -> None:
     check(parse_config(OWNER, "config.toml"))
     full = OWNER + f'control_port = 7000\n[network]\nbootstrap = ["{BOOTSTRAP}"]\n'
+    full += (
+        '[alerts]\ncommand = ["true", "x"]\nwebhook = "https://host.example:8443/alerts?who=me"\n'
+    )
     check(parse_config(full, "config.toml"))
 
 
@@ -93,6 +104,11 @@ def test_the_smallest_owner_and_a_full_one_are_good() -> None:
         (DEVICE.replace('"roof"', '"a\\nb"'), "device.name"),
         (DEVICE.replace("[device.options]", "poll_ms = 1\n[device.options]"), "$.device.poll_ms"),
         (DEVICE.replace("[device.options]", 'code = "12"\n[device.options]'), "device.code"),
+        (DEVICE.replace("[device.options]", 'confirm = "x"\n[device.options]'), "device.confirm"),
+        (OWNER + '[alerts]\ncommand = "true"', "$.alerts.command"),
+        (OWNER + '[alerts]\ncommand = ["no-such-program"]', "alerts.command"),
+        (OWNER + '[alerts]\nwebhook = "ftp://host"', "alerts.webhook"),
+        (OWNER + '[alerts]\nwebhook = "https://"', "alerts.webhook"),
         (DEVICE.replace("profile:Profile", "profil:Profile"), "device.driver"),
         (DEVICE.replace("profile:Profile", "profile:Source"), "device.driver"),
         (DEVICE.replace("sources", "source"), "source"),

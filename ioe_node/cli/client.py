@@ -2,7 +2,7 @@
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,12 @@ def zome(home: Path, community: str | None, zome: str, function: str, /, **paylo
     )
 
 
-def follow(home: Path) -> Iterator[dict[str, Any]]:
-    """The node's signals, as they come."""
+def follow(home: Path, begun: Callable[[], None] = lambda: None) -> Iterator[dict[str, Any]]:
+    """The node's signals, as they come; `begun()` is called once none is missed any more."""
     with _connect(home) as (connection, token):
         connection.sendall(encode_frame({"token": token, "call": "follow"}))
         _ok(_receive(connection))
         connection.settimeout(None)
+        begun()
         while True:
             yield _receive(connection)["signal"]

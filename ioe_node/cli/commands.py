@@ -4,7 +4,23 @@ from pathlib import Path
 
 import click
 
-from ioe_node.cli import chain, community, credit, data, device, meter, node, peers, warrant
+from ioe_node.cli import (
+    alerts,
+    chain,
+    claim,
+    community,
+    credential,
+    credit,
+    data,
+    device,
+    meter,
+    node,
+    peers,
+    policy,
+    profile,
+    reputation,
+    warrant,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -40,11 +56,17 @@ cli.add_command(node.init)
 cli.add_command(node.run)
 cli.add_command(node.status)
 cli.add_command(node.signals)
+cli.add_command(alerts.alerts)
 cli.add_command(device.device)
+cli.add_command(policy.policy)
 cli.add_command(meter.meter)
 cli.add_command(credit.credit)
 cli.add_command(chain.chain)
 cli.add_command(community.community)
 cli.add_command(peers.peers)
 cli.add_command(warrant.warrant)
+cli.add_command(claim.claim)
+cli.add_command(credential.credential)
+cli.add_command(profile.profile)
+cli.add_command(reputation.reputation)
 cli.add_command(data.data)

@@ -1,6 +1,7 @@
 """`ioe community`: found, invite, join."""
 
 import sys
+from typing import Any
 
 import click
 
@@ -27,7 +28,7 @@ def community() -> None:
 @click.argument("name")
 @click.option("--dna", default="neighbourhood", show_default=True, help="Which rules.")
 @click.option(
-    "--set", "amend", multiple=True, metavar="PROPERTY=NUMBER", help="Set a property of the rules."
+    "--set", "amend", multiple=True, metavar="PROPERTY=VALUE", help="Set a property of the rules."
 )
 @click.pass_context
 def create(context: click.Context, name: str, dna: str, amend: tuple[str, ...]) -> None:
@@ -36,14 +37,18 @@ def create(context: click.Context, name: str, dna: str, amend: tuple[str, ...]) 
     \b
       ioe community create street
       ioe community create street --set price_bp=8000 --set interval_us=900000000
+      ioe community create street --set approvers=uhCAk...,uhCAk... --set approval_quorum=2
     """
-    values = {}
+    values: dict[str, Any] = {}
     for pair in amend:
         key, _, value = pair.partition("=")
         try:
-            values[key] = int(value)
+            agents = value.startswith("uhCAk")
+            values[key] = [*map(parse_agent, value.split(","))] if agents else int(value)
         except ValueError:
-            raise LocalError(f"--set '{pair}': write PROPERTY=NUMBER") from None
+            raise LocalError(
+                f"--set '{pair}': write PROPERTY=NUMBER, or keys with commas"
+            ) from None
     made = client.call(home_of(context), "community_create", name=name, amend=values, dna=dna)
     console.print(f"founded {made['community']}: {plain(made['dna'])}")
 

@@ -1,5 +1,7 @@
 """`ioe device`: who is near, what is ours, and the claim."""
 
+from pathlib import Path
+
 import click
 
 from ioe_node.cli import client
@@ -14,6 +16,7 @@ from ioe_node.cli.output import (
     table,
     when,
 )
+from ioe_node.cli.qr import qr_png, qr_text
 
 
 @click.group()
@@ -42,20 +45,22 @@ def list_(context: click.Context, as_json: bool) -> None:
 
 @device.command()
 @click.argument("which")
-@click.argument("code")
+@click.argument("code", required=False)
 @click.option("--name", help="What to call it.  [default: the name that it shows]")
 @community_option
 @click.pass_context
 def claim(
-    context: click.Context, which: str, code: str, name: str | None, community: str | None
+    context: click.Context, which: str, code: str | None, name: str | None, community: str | None
 ) -> None:
     """Claim the device WHICH (its name or agent key) with the pairing CODE that it shows.
 
     \b
       ioe device claim roof 1234-5678 --name "south roof"
+      ioe device claim "ioe:claim?device=uhCAk...&code=1234-5678"
 
-    The device gets its keys inside the paired channel, joins our community and acknowledges
-    us as its owner.
+    The second form is the line of its QR code.  The device gets its keys inside the paired channel,
+    joins our community and acknowledges us as its owner.  If it is set to ask for its button, press
+    that within 60 seconds.
     """
     target: str | bytes = which
     if which.startswith("uhCAk"):
@@ -64,3 +69,64 @@ def claim(
         home_of(context), "device_claim", device=target, code=code, name=name, community=community
     )
     console.print(f"claimed {made['kind']} '{made['name']}': {plain(made['device'])}")
+    if made["failed"]:
+        console.print(f"{made['failed']} attempts to pair with it had failed before")
+
+
+@device.command("code")
+@click.option(
+    "--png", type=click.Path(path_type=Path, dir_okay=False), help="Write the QR code there."
+)
+@json_option
+@click.pass_context
+def code_(context: click.Context, png: Path | None, as_json: bool) -> None:
+    """The pairing code of this device, as digits and as a QR code.
+
+    \b
+      ioe --home plug device code --png sticker.png
+    """
+    found = client.call(home_of(context), "device_code")
+    if png is not None:
+        qr_png(found["uri"], png)
+
+    def people() -> None:
+        console.print(f"pairing code: {found['code']}")
+        console.print(f"{qr_text(found['uri'])}\n{found['uri']}")
+        if found["failed"]:
+            console.print(f"{found['failed']} attempts have failed; see 'ioe alerts'")
+        if found["locked_s"]:
+            console.print(f"locked for {found['locked_s']} s; 'ioe device unlock' opens it once")
+        if found["proven"]:
+            console.print(f"waits for 'ioe device confirm' to take {plain(found['proven'])}")
+
+    show(found, as_json, people)
+
+
+@device.command()
+@click.pass_context
+def confirm(context: click.Context) -> None:
+    """Press this device's button: take the owner who has proved its code.
+
+    \b
+      ioe device code                    shows who that is
+      ioe --home plug device confirm
+    """
+    made = client.call(home_of(context), "device_confirm")
+    console.print(f"confirmed: this device takes {plain(made['owner'])} as its owner")
+
+
+@device.command()
+@click.argument("owner", required=False)
+@click.pass_context
+def unlock(context: click.Context, owner: str | None) -> None:
+    """Let one attempt to pair in, although others have guessed and pairing is locked.
+
+    \b
+      ioe --home plug device unlock uhCAk...
+
+    With OWNER, the agent key that 'ioe status' shows on the owner's node, nobody else can take that
+    one attempt.
+    """
+    whose = None if owner is None else parse_agent(owner)
+    made = client.call(home_of(context), "device_unlock", owner=whose)
+    console.print(f"open for one attempt within {made['seconds']} s")

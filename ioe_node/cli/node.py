@@ -18,7 +18,7 @@ import ifaddr
 import trio
 from click.core import ParameterSource
 
-from ioe_node.cli import client
+from ioe_node.cli import alerts, client
 from ioe_node.cli.output import (
     console,
     home_of,
@@ -27,17 +27,16 @@ from ioe_node.cli.output import (
     short,
     show,
     table,
-    when,
 )
+from ioe_node.cli.qr import qr_text
 from ioe_node.clock import SystemClock
 from ioe_node.conductor import keytree
 from ioe_node.conductor.check import check
 from ioe_node.conductor.home import Home
+from ioe_node.conductor.hooks import PASSPHRASE_VARIABLE
 from ioe_node.conductor.keystore import INTERACTIVE, MINIMAL, Keystore
 from ioe_node.config import DEVICE_TEMPLATE, TEMPLATE, Config, load_config, parse_config
 from ioe_node.errors import ConfigError, LocalError
-
-PASSPHRASE_VARIABLE = "IOE_PASSPHRASE"
 
 
 def _addresses() -> list[str]:
@@ -120,6 +119,13 @@ def _options(pairs: tuple[str, ...]) -> Mapping[str, str]:
 @click.option("--address", help="IPv4 address to listen on.  [default: this machine's]")
 @click.option("--port", type=click.IntRange(0, 65_535), default=0, help="0 picks a free one.")
 @click.option(
+    "--peer",
+    "peers",
+    multiple=True,
+    metavar="MULTIADDR",
+    help="A peer to meet first, as 'ioe status' there shows it; may be given again.",
+)
+@click.option(
     "--kind",
     type=click.Choice(["consumer", "generator", "storage", "monitor"]),
     help="A device's kind.",
@@ -140,6 +146,7 @@ def init(
     arc: str,
     address: str | None,
     port: int,
+    peers: tuple[str, ...],
     kind: str | None,
     name: str | None,
     driver: str,
@@ -162,7 +169,8 @@ def init(
         raise LocalError(f"{home.path} holds a node already; choose another --home")
     listen = address or _addresses()[0]
     fields = {"role": role, "arc": arc, "listen": f"/ip4/{listen}/tcp/{port or _free_port(listen)}"}
-    text = TEMPLATE.format(mdns=listen, **fields)
+    bootstrap = ", ".join(_toml_text(peer.strip()) for peer in peers)
+    text = TEMPLATE.format(mdns=listen, bootstrap=bootstrap, **fields)
     if role == "device":
         if kind is None or name is None or recover:
             raise ConfigError("a device needs --kind and --name, and gets its keys from its owner")
@@ -258,14 +266,17 @@ def run(context: click.Context, check_config: bool, verbose: bool) -> None:
 
 async def _run(home: Home, config: Config, keystore: Keystore) -> None:
     from ioe_node.conductor.conductor import Conductor
+    from ioe_node.conductor.unowned import device_code
 
     conductor = Conductor(home, config, keystore, SystemClock(), SystemRandom())
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, nursery.cancel_scope)
         await nursery.start(conductor.run)
         console.print(f"ready: {conductor.role} {short(conductor.signer().agent)}")
-        if conductor.code:
-            console.print(f"pairing code: {conductor.code}")
+        if conductor.unowned:
+            shown = await device_code(conductor)
+            console.print(f"pairing code: {shown['code']}")
+            console.print(f"{qr_text(shown['uri'])}\n{shown['uri']}")
     console.print("stopped")
 
 
@@ -342,9 +353,7 @@ def _people(found: dict[str, Any]) -> None:
     if rows:
         columns = ("community", "peers", "our actions", "unpublished", "ops held", "refused")
         table("", columns, rows)
-    for alert in found["alerts"][-5:]:
-        text = ", ".join(f"{key} {plain(alert[key])}" for key in sorted(alert) if key != "at_us")
-        console.print(f"  {when(alert['at_us'])} {text}")
+    alerts.people(found["alerts"])
 
 
 @click.command()

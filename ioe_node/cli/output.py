@@ -20,6 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 # What peers write (names, memos) is text and never markup.
 console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
 TABLE_CHARS_MAX = 1_000
+NUMBERS = ("kWh in", "kWh out", "credits", "balance", "seq", "kWh", "points", "weight")
 AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?")
 
 
@@ -46,7 +47,16 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     """One table, as wide as it is: a key that is folded cannot be copied; numbers stand right."""
     made = Table(title=title, title_justify="left")
     for column in columns:
-        numbers = column in ("kWh in", "kWh out", "credits", "balance", "seq", "kWh")
+        numbers = column in (
+            "kWh in",
+            "kWh out",
+            "credits",
+            "balance",
+            "points",
+            "weight",
+            "seq",
+            "kWh",
+        )
         made.add_column(column, justify="right" if numbers else "left", no_wrap=True)
     for row in rows:
         made.add_row(*(printable(str(cell)) for cell in row))

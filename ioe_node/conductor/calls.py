@@ -8,12 +8,15 @@ from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.conductor import Conductor
 from ioe_node.conductor.invitation import parse_invitation
 from ioe_node.conductor.peer_calls import peers_list, warrant_list, warrant_show
+from ioe_node.conductor.policy_calls import policy_set, policy_show
+from ioe_node.conductor.unowned import device_code, device_confirm, device_unlock
 from ioe_node.errors import CallError, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import Create, Update
 from ioe_node.model.hashes import ACTION, AGENT, check_hash
 from ioe_node.model.record import Record
 from ioe_node.net.peer_id import join_address
+from ioe_node.plugins import load
 from ioe_node.workflows.cascade import retrieve_record
 from ioe_node.workflows.finality import NeverFinal, finalise
 from ioe_node.workflows.finality import status as finality_of
@@ -23,6 +26,7 @@ from ioe_node.workflows.space import Space, log
 
 CHAIN_PAGE_MAX = 1_000
 FINAL_WAIT_MAX_S = 100
+ALERTS_SHOWN = 5
 
 Call = Callable[..., Awaitable[Any]]
 CALLS: dict[str, Call] = {}
@@ -33,7 +37,11 @@ def _call(function: Call) -> Call:
     return function
 
 
-for _each in (peers_list, warrant_list, warrant_show):
+for _each in (
+    *(peers_list, warrant_list, warrant_show),
+    *(device_code, device_confirm, device_unlock),
+    *(policy_show, policy_set),
+):
     _call(_each)
 
 
@@ -95,7 +103,7 @@ async def status(conductor: Conductor) -> dict[str, Any]:
         "agent": agent,
         "role": conductor.role,
         "addresses": [join_address(agent, each) for each in conductor.transport.addresses()],
-        "code": conductor.code,
+        "code": conductor.unowned.code if conductor.unowned else None,
         "owner": conductor.keystore.secrets.get("owner"),
         "driver": None if poller is None else {"state": poller.state, "why": poller.why},
         "reading": None
@@ -108,8 +116,14 @@ async def status(conductor: Conductor) -> dict[str, Any]:
         },
         "communities": [await _community(cell) for cell in _cells(conductor)],
         "faults": sorted(conductor.faults.values()),
-        "alerts": conductor.alerts,
+        "alerts": conductor.alerts.since(limit=ALERTS_SHOWN),
     }
+
+
+@_call
+async def alerts(conductor: Conductor, since: int = 0) -> list[dict[str, Any]]:
+    """The alerts kept after number `since`, oldest first."""
+    return conductor.alerts.since(since)
 
 
 @_call
@@ -130,13 +144,17 @@ async def device_list(conductor: Conductor) -> dict[str, Any]:
 async def device_claim(
     conductor: Conductor,
     device: str | bytes,
-    code: str,
+    code: str | None = None,
     name: str | None = None,
     community: str | None = None,
 ) -> Any:
-    """Claim a device that is near, by key or by the name that it shows."""
+    """Claim a device that is near, by key or by the name that it shows; without a code `device`
+    is the line of its QR code.
+    """
     if conductor.role != "owner":
         raise CallError("only an owner's node claims devices")
+    if code is None:
+        device, code = load("discovery.pairing_code:parse_uri")(device)
     cards = [
         card
         for card in conductor.meeting.cards()

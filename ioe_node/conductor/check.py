@@ -1,17 +1,19 @@
 """Whatever a config names must be there and fit, before anything is started with it."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import AddressValueError, IPv4Address
 
-from ioe_node.config import Config, Device
+from ioe_node.config import Alerting, Config, Device
 from ioe_node.errors import ConfigError, IoeError
 from ioe_node.hdk import DnaDef
 from ioe_node.net.peer_id import split_address
 from ioe_node.plugins import load
 
-LISTEN = re.compile(r"/ip[46]/[0-9a-fA-F.:]+/tcp/\d{1,5}")
+LISTEN = re.compile(r"/ip[46]/[0-9a-fA-F.:]+/tcp/\d{1,5}(/ws)?")
+WEBHOOK = re.compile(r"https?://[^\s/?#]+\S*")
 
 
 def check(config: Config) -> None:
@@ -27,6 +29,7 @@ def check(config: Config) -> None:
     for text in config.network.bootstrap:
         with _naming("network.bootstrap"):
             split_address(text)
+    _check_alerts(config.alerts)
     with _naming("discovery"):
         load(config.discovery)
     functions = set()
@@ -46,10 +49,17 @@ def check(config: Config) -> None:
         _check_device(config.device)
 
 
+def _check_alerts(alerts: Alerting) -> None:
+    if alerts.command and shutil.which(alerts.command[0]) is None:
+        raise ConfigError(f"alerts.command: there is no program '{alerts.command[0]}'")
+    if alerts.webhook and not WEBHOOK.fullmatch(alerts.webhook):
+        raise ConfigError(f"alerts.webhook: '{alerts.webhook}' is no address like https://host/x")
+
+
 def _check_device(device: Device) -> None:
     if device.code:
         with _naming("device.code"):
-            load("discovery.pairing:parse_code")(device.code)
+            load("discovery.pairing_code:parse_code")(device.code)
     with _naming("device.driver"):
         driver = load(device.driver)
     if not hasattr(driver, "from_options"):

@@ -6,7 +6,6 @@ identity is closed and opened again; the control socket stays.
 """
 
 import logging
-import os
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from random import Random
@@ -17,13 +16,19 @@ import trio
 from msgspec.structs import replace
 
 from ioe_node.clock import Clock
-from ioe_node.conductor import devices, keytree
+from ioe_node.conductor import devices, keytree, visibility
+from ioe_node.conductor.alerts import Alerts
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home, State
+from ioe_node.conductor.hooks import Hook, command_hook, webhook
 from ioe_node.conductor.invitation import Invitation, decode_invitation, known_dnas
 from ioe_node.conductor.keystore import Keystore
+from ioe_node.conductor.policy import open_policy, runs_by_itself
+from ioe_node.conductor.policy_in_force import DevicePermits, PolicyInForce
 from ioe_node.conductor.signals import Signals
+from ioe_node.conductor.unowned import Unowned
+from ioe_node.conductor.unowned import now_us as pairing_now_us
 from ioe_node.conductor.verify import verify_stored
 from ioe_node.config import Config, Schedule
 from ioe_node.core.quota import Limits
@@ -41,7 +46,6 @@ from ioe_node.workflows.bell import run_in_thread
 
 log = logging.getLogger("ioe")
 
-ALERTS_MAX = 100
 REBIRTH_AFTER_S = 0.5
 CELL_RETRY_S = 10.0
 COMMUNITY_NAME_CHARS_MAX = 48
@@ -91,9 +95,10 @@ class Conductor:
         self.signals = Signals()
         self.cells: dict[bytes, Cell] = {}
         self.faults: dict[bytes, str] = {}
-        self.alerts: list[dict[str, Any]] = []
+        self.alerts = Alerts(home, clock, self.signals.emit, _hooks(config))
+        self.policy = PolicyInForce(self)
         self.poller: Poller | None = None
-        self.code: str | None = None
+        self.unowned: Unowned | None = None
         self.meeting: Any = None
         self.transport: Transport
         self._open_transport = open_transport or open_libp2p(config, lambda: self.role == "unowned")
@@ -120,9 +125,16 @@ class Conductor:
         return Signer(secrets["enrolment"])
 
     def alert(self, event: dict[str, Any]) -> None:
-        """Remember an event for the owner and signal it."""
-        self.alerts = [*self.alerts[1 - ALERTS_MAX :], {"at_us": self.clock.now_us(), **event}]
-        self.signals.emit(event)
+        """Tell the owner; see `conductor.alerts` for what an event holds."""
+        self.alerts.tell(event)
+
+    def policy_received(self, policy: bytes) -> None:
+        """Live by the rules that our owner has signed for us; raises `PeerError` for others."""
+        self.policy.replace(policy)
+
+    def rebirth(self) -> None:
+        """Live on as who our keys, our state and our policy say that we are now."""
+        self._reborn.set()
 
     # -- running ------------------------------------------------------------------------------
 
@@ -131,6 +143,7 @@ class Conductor:
         with self.home.lock():
             try:
                 async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self.alerts.run)
                     await nursery.start(self._live)
                     await nursery.start(serve_control, self)
                     task_status.started()
@@ -141,7 +154,7 @@ class Conductor:
         while True:
             self._reborn = trio.Event()
             signer = self.signer()
-            async with self._open_transport(signer.seed, self.config.network.listen) as transport:
+            async with self._open_transport(signer.seed, visibility.listen(self)) as transport:
                 self.transport = transport
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
@@ -170,6 +183,7 @@ class Conductor:
             device.kind if device else "owner",
             "unowned" if self.role == "unowned" else "owned",
             device.name if device else "owner",
+            visibility.hiding_key(self),
         )
         self.meeting = load(config.discovery)(
             me,
@@ -183,36 +197,39 @@ class Conductor:
             AgentPubKey(self.keystore.secrets["owner"]) if self.role == "device" else None,
             lambda peer: any(peer in cell.space.admitted for cell in self.cells.values()),
         )
+        visibility.recognise(self)
         await nursery.start(self.meeting.run)
-        offer("/ioe/pairing/1", _no_pairing) if self.role != "unowned" else self._await_owner()
+        if self.role == "unowned":
+            self._await_owner(nursery)
+        else:
+            offer("/ioe/pairing/1", _no_pairing)
 
-    def _await_owner(self) -> None:
+    def _await_owner(self, nursery: trio.Nursery) -> None:
         assert self.config.device is not None
-        pairing = load("discovery.pairing:PairingDevice")
-        self.code = self.config.device.code or load("discovery.pairing:new_code")(os.urandom)
-        machine = pairing(
-            self.code,
-            self.signer().agent,
-            self.config.device.kind,
-            keytree.device_agent,
-            os.urandom,
+        self.unowned = Unowned(self, self.config.device)
+        self.meeting.await_owner(
+            self.unowned.machine, self._take_owner, self.unowned.heard, pairing_now_us
         )
-        self.meeting.await_owner(machine, self._take_owner)
+        nursery.start_soon(self.unowned.watch_button)
+        nursery.start_soon(self.unowned.watch_guesses)
 
     async def _take_owner(self, grant: Any) -> None:
         """Store what an owner gave, then live on under the new key."""
         invitation = decode_invitation(grant.invitation)
         invitation.definition(self.known)
         self.home.keep(State((invitation.encoded(),)))
+        if grant.policy:
+            open_policy(grant.policy, grant.owner)
+        self.policy.keep(grant.policy, grant.name)
         secrets = {
             **self.keystore.secrets,
             "device": grant.device_seed,
             "owner": bytes(grant.owner),
         }
         await trio.to_thread.run_sync(self.keystore.replace, secrets)
-        self.code = None
+        self.unowned = None
         self.alert({"kind": "owned", "owner": grant.owner, "name": grant.name})
-        self._reborn.set()
+        self.rebirth()
 
     # -- cells --------------------------------------------------------------------------------
 
@@ -292,8 +309,10 @@ class Conductor:
                 limits.limbo_rows,
                 limits.disk_mb_max * 1_000_000,
             ),
-            self.config.arc == "full",
+            self.config.arc == "full" and self.policy.rules.automatic.hold,
         )
+        if self.role == "device":
+            cell.space.permits = DevicePermits(self, cell)
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(cell.run)
@@ -344,6 +363,8 @@ class Conductor:
     async def _repeat(self, cell: Cell, schedule: Schedule) -> None:
         while True:
             await trio.sleep(schedule.every_ms / 1000)
+            if not runs_by_itself(self.policy.rules, schedule.zome, schedule.function):
+                continue
             try:
                 await cell.call(schedule.zome, schedule.function, {})
             except IoeError as error:
@@ -414,6 +435,12 @@ class Conductor:
             join_address(space.agent, address) for address in self.transport.addresses()
         )
         return self._invitation(definition, proof, bootstrap)
+
+
+def _hooks(config: Config) -> list[Hook]:
+    """Where the config has alerts sent."""
+    found = [command_hook(config.alerts.command)] if config.alerts.command else []
+    return [*found, webhook(config.alerts.webhook)] if config.alerts.webhook else found
 
 
 def _plain(properties: Any) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec.structs import replace
 
-from ioe_node.conductor import keytree
+from ioe_node.conductor import keytree, visibility
 from ioe_node.conductor.home import Pending
+from ioe_node.conductor.unowned import FAILED_TOLD
 from ioe_node.config import Device
 from ioe_node.drivers.poller import Poller
 from ioe_node.drivers.slicer import Interval, Slicer
@@ -44,26 +45,36 @@ async def claim(
     # After a recovery from the words the count begins anew; the portfolio still knows.
     number = max(state.next_device, len(await cell.call("identity", "portfolio", {})))
     home.keep(replace(state, next_device=number + 1))
+    visibility.recognise(conductor)
     seed = keytree.device_seed(conductor.keystore.secrets["root"], number)
     agent = keytree.device_agent(seed)
     invitation = conductor.invite(cell, agent, "device")
     space = cell.space
     pending = Pending(space.dna, agent, card.kind, name)
     pairing = load("discovery.pairing:Grant")
-    grant = pairing(device_seed=seed, owner=space.agent, invitation=invitation.encoded(), name=name)
+    grant = pairing(
+        device_seed=seed,
+        owner=space.agent,
+        invitation=invitation.encoded(),
+        name=name,
+        policy=conductor.policy.sealed(),
+    )
 
     def promise() -> None:
         state = home.state()
         home.keep(replace(state, pending=(*state.pending, pending)))
 
     try:
-        await conductor.meeting.claim(
+        paired = await conductor.meeting.claim(
             device, code, grant, keytree.device_agent, os.urandom, promise
         )
     except PairingRefused:
         _forget(conductor, pending)
         raise
-    return {"device": agent, "kind": card.kind, "name": name}
+    if paired.failed >= FAILED_TOLD:
+        text = f"{paired.failed} attempts to pair with '{name}' had failed before we claimed it"
+        conductor.alert({"kind": "guesses", "text": text, "device": agent})
+    return {"device": agent, "kind": card.kind, "name": name, "failed": paired.failed}
 
 
 def _forget(conductor: "Conductor", pending: Pending) -> None:

@@ -4,6 +4,7 @@
              ├── authorisation
              ├── owner agent
              └── device seed n ── device agent
+                              ├── hiding key
                               └── app key m
 
 The words are the root seed itself, in BIP-39's spelling (256 bits and an 8-bit checksum), not
@@ -34,12 +35,14 @@ MNEMONIC_WORDS = 24
 OWNER_CONTEXT = b"ioeowner"
 DEVICE_CONTEXT = b"ioedevic"
 DEVICE_AGENT_CONTEXT = b"ioeagent"
+HIDING_CONTEXT = b"ioehide_"
 APP_CONTEXT = b"ioeapp__"
 
 REVOCATION_NUMBER = 1
 AUTHORISATION_NUMBER = 2
 OWNER_AGENT_NUMBER = 3
 DEVICE_AGENT_NUMBER = 1
+HIDING_NUMBER = 1
 
 
 class MnemonicError(LocalError):
@@ -90,6 +93,11 @@ def device_agent_seed(device: bytes) -> bytes:
 def device_agent(device: bytes) -> AgentPubKey:
     """The agent key of the device that holds this device seed."""
     return Signer(device_agent_seed(device)).agent
+
+
+def hiding_key(device: bytes) -> bytes:
+    """The key that a private device and its owner share, under which its cards are hidden."""
+    return derive(device, HIDING_CONTEXT, HIDING_NUMBER)
 
 
 def app_seed(device: bytes, number: int) -> bytes:

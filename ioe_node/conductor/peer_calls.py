@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING, Any
 from ioe_node.errors import CallError, Malformed
 from ioe_node.hdi import AgentPubKey, Missing
 from ioe_node.model.action import AgentValidationPkg, EntryAction, decode_action
-from ioe_node.model.codec import Codec
 from ioe_node.model.hashes import action_hash, to_text
 from ioe_node.model.record import Proof, Record, open_record
 from ioe_node.model.warrant import (
-    WARRANT_BYTES_MAX,
     ChainFork,
     DoubleSeal,
     InvalidRecord,
@@ -20,13 +18,12 @@ from ioe_node.model.warrant import (
     open_warrant,
 )
 from ioe_node.plugins import load
+from ioe_node.workflows.evidence import signed_warrants
 from ioe_node.workflows.integration import breaks_a_rule
 from ioe_node.workflows.space import Space
 
 if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
-
-signed_warrants: Codec[SignedWarrant] = Codec(SignedWarrant, "signed warrant", WARRANT_BYTES_MAX)
 
 
 async def peers_list(conductor: "Conductor", community: str | None = None) -> list[dict[str, Any]]:
@@ -123,7 +120,7 @@ async def warrant_show(
     shown = _summary(*rows[0])
     shown["stands"], shown["finding"], lacks = await space.run(_again, space, signed)
     space.want(lacks.hashes, lacks.chains)
-    shown["actions"], shown["bundle_actions"] = _evidence(decode_warrant(signed))
+    shown["actions"], shown["bundle_actions"] = _evidence(space, decode_warrant(signed))
     return shown
 
 
@@ -133,7 +130,7 @@ def _again(space: Space, signed: SignedWarrant) -> tuple[bool | None, str, Missi
     """
     nothing = Missing(())
     try:
-        _, warrant = open_warrant(signed)
+        _, warrant = open_warrant(signed, space.dna)
         if not isinstance(warrant, InvalidRecord):
             return True, "both signatures are the accused's own; nothing else is needed", nothing
         guilty = breaks_a_rule(space, warrant)
@@ -146,17 +143,17 @@ def _again(space: Space, signed: SignedWarrant) -> tuple[bool | None, str, Missi
     return False, "the rules of this community, run again on the evidence, find it valid", nothing
 
 
-def _evidence(warrant: Warrant) -> tuple[list[dict[str, Any]], int]:
+def _evidence(space: Space, warrant: Warrant) -> tuple[list[dict[str, Any]], int]:
     """The actions that are accused, and how many the evidence shows."""
     match warrant:
         case ChainFork():
-            both = [open_record(wire) for wire in (warrant.first, warrant.second)]
+            both = [open_record(wire, space.dna) for wire in (warrant.first, warrant.second)]
             return [_action(record) for record in both], 2
         case DoubleSeal():
             wires = [_sealed(warrant.action, proof) for proof in (warrant.first, warrant.second)]
             return wires, 2
         case InvalidRecord():
-            records = open_evidence(warrant)
+            records = open_evidence(warrant, space.dna)
             return [_action(records[-1])], len(records)
 
 

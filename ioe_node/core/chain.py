@@ -61,14 +61,14 @@ class Draft(Struct, frozen=True, gc=False):
     entry: bytes | None
 
 
-def seal(drafts: Sequence[Draft], sign: Callable[[bytes], bytes]) -> list[Record]:
-    """Seal consecutive drafts of one author as one bundle, by one signature.
+def seal(drafts: Sequence[Draft], dna: DnaHash, sign: Callable[[bytes], bytes]) -> list[Record]:
+    """Seal consecutive drafts of one author in one network as one bundle, by one signature.
 
     The records of a bundle of several carry no paths: they are stored together, and whoever
     sends one alone computes its path (`store.Store.record`).
     """
     levels = tree_of([draft.hash[CORE] for draft in drafts])
-    signature = sign(seal_message(levels[-1][0]))
+    signature = sign(seal_message(dna, levels[-1][0]))
     size = len(drafts)
     return [
         Record(d.hash, d.action, d.action_bytes, Proof(signature, place, size), d.entry)
@@ -164,7 +164,7 @@ class _Reading:
         if len(leaves) != (1 if alone else proof.size):
             raise ChainBroken(f"{first}: its bundle of {proof.size} is not complete")
         root = root_of(leaves[0], proof) if alone else tree_of(leaves)[-1][0]
-        if not verify(self._author[CORE], seal_message(root), proof.signature):
+        if not verify(self._author[CORE], seal_message(self._dna, root), proof.signature):
             raise ChainBroken(f"{first}: its bundle's signature does not fit")
 
 

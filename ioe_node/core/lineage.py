@@ -133,7 +133,7 @@ def next_view(dna: DnaHash, view: View, step: Handover) -> View:
         if not _fits(key_of_witness(view, each.signer), message, each.signature):
             raise Malformed("a retirement whose signature does not fit")
         if each.record is not None:
-            record = open_sealed(each.record, view.author)
+            record = open_sealed(each.record, dna, view.author)
             if (record.action.action_seq, record.hash) != (each.seq, each.hash):
                 raise Malformed("a retirement that shows another action than it names")
     return View(view.author, view.number + 1, heirs)
@@ -141,8 +141,8 @@ def next_view(dna: DnaHash, view: View, step: Handover) -> View:
 
 @lru_cache(maxsize=LINEAGES_CHECKED_MAX)
 def _views(dna: DnaHash, lineage: Lineage) -> tuple[View, ...]:
-    author = open_standing(lineage.standing)
-    founders = [open_standing(wire) for wire in lineage.founders]
+    author = open_standing(lineage.standing, dna)
+    founders = [open_standing(wire, dna) for wire in lineage.founders]
     if not all(precedes(each, author) for each in founders):
         raise Malformed("a founding witness who came after its author")
     views = [first_view(author, [each.agent for each in founders])]
@@ -157,20 +157,20 @@ def views_of(dna: DnaHash, lineage: Lineage, admits: Admits) -> tuple[View, ...]
     Whether its founders are the right ones depends on who else there is: `plausible`.
     """
     for place, wire in enumerate((lineage.standing, *lineage.founders)):
-        standing = open_standing(wire)
+        standing = open_standing(wire, dna)
         if not admits(standing.agent, standing.proof, place > 0):
             raise Malformed("a lineage that names one whom the membrane does not admit")
     return _views(dna, lineage)
 
 
-def plausible(lineage: Lineage, known: Iterable[Standing]) -> bool:
+def plausible(dna: DnaHash, lineage: Lineage, known: Iterable[Standing]) -> bool:
     """Whether its founders are the closest among them and all older members known here.
 
     A verifier may have come long after a founder was forgotten, so whom it does not know it
     takes by their standing; whom it does know cannot be left out.
     """
-    author = open_standing(lineage.standing)
-    named = [open_standing(wire) for wire in lineage.founders]
+    author = open_standing(lineage.standing, dna)
+    named = [open_standing(wire, dna) for wire in lineage.founders]
     among = {each.agent: each for each in (*known, *named)}
     return founders_of(author, among.values()) == tuple(each.agent for each in named)
 
@@ -184,7 +184,7 @@ def check_certificate(
     nobody's word.
     """
     lineage = certificate.lineage
-    if not plausible(lineage, known):
+    if not plausible(dna, lineage, known):
         raise Malformed("a certificate whose founding witnesses are not the closest to its author")
     view = views_of(dna, lineage, admits)[-1]
     message = witness_message(dna, view, certificate.seq, certificate.hash)
@@ -192,18 +192,18 @@ def check_certificate(
     return view
 
 
-def begun_us(lineage: Lineage) -> int:
+def begun_us(dna: DnaHash, lineage: Lineage) -> int:
     """Since when its last view can have been in force: since the earliest that its author, or
     one of those who retired in its favour, says."""
     if not lineage.steps:
-        return open_standing(lineage.standing).since_us
+        return open_standing(lineage.standing, dna).since_us
     return min(each.at_us for each in lineage.steps[-1].retirements)
 
 
-def newest_us(lineage: Lineage) -> int:
+def newest_us(dna: DnaHash, lineage: Lineage) -> int:
     """The latest time that anybody in a lineage names."""
     said = (each.at_us for step in lineage.steps for each in step.retirements)
-    return max((open_standing(lineage.standing).since_us, *said))
+    return max((open_standing(lineage.standing, dna).since_us, *said))
 
 
 def extend(lineage: Lineage, step: Handover) -> Lineage:
@@ -242,13 +242,15 @@ class Target:
         return self.record.hash
 
 
-def open_target(wire: WireRecord, links: Sequence[bytes], author: AgentPubKey) -> Target:
+def open_target(
+    wire: WireRecord, links: Sequence[bytes], dna: DnaHash, author: AgentPubKey
+) -> Target:
     """Check a sealed action and the `links` before it, each one's hash in the next.
 
     Links carry no seals: whoever sealed the last has sealed all that it rests on.  Raises
     `Malformed`.
     """
-    record = open_sealed(wire, author)
+    record = open_sealed(wire, dna, author)
     places = {record.action.action_seq: record.hash}
     before, seq = record.action.prev_action, record.action.action_seq
     for data in reversed(links):

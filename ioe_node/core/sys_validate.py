@@ -186,7 +186,7 @@ class Rules:
         declared = self.entry_types.get(action.entry_type)
         if declared is None or not declared.countersigned:
             return FOREIGN_SEAL if record.proof.cosignatures else None
-        return countersign_fault(record, declared.decode(record.entry).parties)
+        return countersign_fault(record, self.hash, declared.decode(record.entry).parties)
 
     def _run(self, record: Record, held: Held, sealed: bool) -> Verdict:
         action = record.action
@@ -217,7 +217,7 @@ class Rules:
             return Invalid("a public entry that was not sent")
         entry = declared.decode(record.entry)
         if declared.countersigned:
-            wrong = countersign_fault(record, entry.parties) if sealed else None
+            wrong = countersign_fault(record, self.hash, entry.parties) if sealed else None
             wrong = wrong or _parties_fault(entry.parties, held)
         else:
             foreign = bool(record.proof.cosignatures)
@@ -326,7 +326,7 @@ def party_actions(
     ]
 
 
-def countersign_fault(record: Record, parties: Sequence[Party]) -> str | None:
+def countersign_fault(record: Record, network: DnaHash, parties: Sequence[Party]) -> str | None:
     """Why a countersigned record is not what every party signed, or None.
 
     The entry fixes each party's action to the byte, so the root that all must have signed is
@@ -347,7 +347,7 @@ def countersign_fault(record: Record, parties: Sequence[Party]) -> str | None:
     others = [agent for agent in agents if agent != action.author]
     if len(proof.cosignatures) != len(others):
         return "a countersigned record that lacks a party's signature"
-    message = seal_message(root)
+    message = seal_message(network, root)
     for agent, signature in zip(others, proof.cosignatures, strict=True):
         if not verify(agent[CORE], message, signature):
             return "a countersigned record with a party's signature that does not fit"

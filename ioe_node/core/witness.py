@@ -150,7 +150,7 @@ class Ask:
     @property
     def author(self) -> Standing:
         """Whom it is about."""
-        return open_standing(self.lineage.standing)
+        return open_standing(self.lineage.standing, self.dna)
 
 
 def witness(duty: Duty | None, ask: Ask, target: Target) -> Verdict:
@@ -172,11 +172,11 @@ def _enters(duty: Duty | None, ask: Ask) -> Declines | Forked | None:
     """Whether the witness may sign under this view at all."""
     if ask.us not in ask.view.members:
         return Declines(NOT_OURS)
-    if duty is None and not begun_after(begun_us(ask.lineage), ask.lost_us):
+    if duty is None and not begun_after(begun_us(ask.dna, ask.lineage), ask.lost_us):
         return Declines(FORGOT)
     if duty is None:
         return _founds(ask) if ask.view.number == 0 else _inherits(ask)
-    if open_standing(duty.lineage.standing).hash != ask.author.hash:
+    if open_standing(duty.lineage.standing, ask.dna).hash != ask.author.hash:
         return Forked(duty.lineage.standing, ask.lineage.standing)
     if ask.view.number < duty.number:
         return Declines(OLD)
@@ -197,7 +197,7 @@ def begun_after(view_us: int, lost_us: int | None) -> bool:
 def _inherits(ask: Ask) -> Declines | None:
     """A later view is taken up with what the elders signed, and the seals of all that."""
     shown = all(each.record is not None for each in ask.lineage.steps[-1].retirements)
-    past = newest_us(ask.lineage) <= ask.now_us + CLOCK_SKEW_US_MAX
+    past = newest_us(ask.dna, ask.lineage) <= ask.now_us + CLOCK_SKEW_US_MAX
     return None if ask.likely and shown and past else Declines(UNLIKE)
 
 
@@ -309,7 +309,7 @@ def _holds(duty: Duty | None, ask: Ask) -> Declines | None:
         return Declines(NOT_OURS)
     if duty.number > ask.view.number:
         return Declines(OLD)
-    if open_standing(duty.lineage.standing).hash != ask.author.hash:
+    if open_standing(duty.lineage.standing, ask.dna).hash != ask.author.hash:
         return Declines(CONFLICT)
     return None if _same_members(duty, ask) else Declines(UNLIKE)
 
@@ -317,6 +317,6 @@ def _holds(duty: Duty | None, ask: Ask) -> Declines | None:
 def _same_members(duty: Duty, ask: Ask) -> bool:
     if ask.view.number:
         return duty.lineage.steps[-1].heirs == ask.view.members
-    return [open_standing(each).agent for each in duty.lineage.founders] == [
-        open_standing(each).agent for each in ask.lineage.founders
+    return [open_standing(each, ask.dna).agent for each in duty.lineage.founders] == [
+        open_standing(each, ask.dna).agent for each in ask.lineage.founders
     ]

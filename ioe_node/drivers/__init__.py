@@ -36,7 +36,8 @@ To write one (`brand.py`; `shelly.py` is a complete example):
     Connect per request or keep the connection, as the device likes it; nothing needs closing.
     Cancellation may strike at any await: leave nothing half done.
 6.  Abilities beyond reading are small protocols in `driver.py`, satisfied by having the method
-    (`async def set_on(self, on: bool) -> None` makes a `Switch`); there is no class to inherit.
+    (`async def set_on(self, on: bool) -> None` makes a `Switch`, `async def pressed(self) -> None`
+    a `Button`); there is no class to inherit.
 7.  Name it in the configuration by its dotted name, `ioe_node.drivers.brand:Brand`; a driver of
     your own lives in your own package under the same rules.
 

@@ -43,6 +43,17 @@ class Switch(Protocol):
         """Switch the load; returns when the device has confirmed it."""
 
 
+@runtime_checkable
+class Button(Protocol):
+    """A device with a button; pressing it confirms an owner, or opens pairing once.
+
+    Raises as `Meter` does.
+    """
+
+    async def pressed(self) -> None:
+        """Return when the button has been pressed."""
+
+
 class ReadingRefused(LocalError):
     """The registers cannot be those of the meter that was read before."""
 

@@ -139,12 +139,12 @@ class View:
 
 
 @lru_cache(maxsize=STANDINGS_OPENED_MAX)
-def open_standing(wire: WireRecord) -> Standing:
+def open_standing(wire: WireRecord, dna: DnaHash) -> Standing:
     """Check a member's sealed standing; raises `Malformed`.
 
     Whether its proof admits it is for the DNA's membrane to say.
     """
-    record = open_record(wire)
+    record = open_record(wire, dna)
     action = record.action
     if (
         not isinstance(action, AgentValidationPkg)
@@ -157,9 +157,9 @@ def open_standing(wire: WireRecord) -> Standing:
     return Standing(action.author, place, action.timestamp_us, record.hash, proof, wire)
 
 
-def open_sealed(wire: WireRecord, author: AgentPubKey) -> Record:
+def open_sealed(wire: WireRecord, dna: DnaHash, author: AgentPubKey) -> Record:
     """A record of `author`'s, without its entry; raises `Malformed`."""
-    record = open_record(wire)
+    record = open_record(wire, dna)
     if record.action.author != author or wire.entry is not None:
         raise Malformed("an action of another author, or with its entry")
     return record

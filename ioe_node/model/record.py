@@ -5,7 +5,8 @@ root of a Merkle tree whose leaves are the cores of their action hashes.  Nodes 
 a blake2b personalisation that no leaf has, and an odd node is carried up unchanged, so a
 bundle of one has its action's core as root and an empty path.  A record that travels alone
 carries its path.  A countersigned bundle has one action of each party, and every party's
-signature over the one root.
+signature over the one root.  What is signed names the network too, so that nothing that is
+sealed in one can be shown in another.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +24,7 @@ from ioe_node.model.action import (
     decode_action,
 )
 from ioe_node.model.codec import Codec
-from ioe_node.model.hashes import CORE, ActionHash, action_hash, entry_hash
+from ioe_node.model.hashes import CORE, ActionHash, DnaHash, action_hash, entry_hash
 from ioe_node.model.signing import verify
 
 ENTRY_BYTES_MAX = 4_000_000
@@ -163,9 +164,9 @@ def root_of(leaf: bytes, proof: Proof) -> bytes:
     return node
 
 
-def seal_message(root: bytes) -> bytes:
-    """What the authors of a bundle sign: a domain tag and the root."""
-    return b"ioe/bundle/1" + root
+def seal_message(network: DnaHash, root: bytes) -> bytes:
+    """What the authors of a bundle sign: a domain tag, the network and the root."""
+    return b"ioe/bundle/1" + network + root
 
 
 def check_entry(action: AnyAction, entry: bytes | None) -> None:
@@ -180,8 +181,8 @@ def check_entry(action: AnyAction, entry: bytes | None) -> None:
         raise Malformed("an entry that does not hash to what its action names")
 
 
-def open_record(wire: WireRecord) -> Record:
-    """Decode one travelling record and check its own author's seal; raises `Malformed`.
+def open_record(wire: WireRecord, network: DnaHash) -> Record:
+    """Decode one travelling record and check its author's seal in `network`; raises `Malformed`.
 
     Cosignatures are checked where the parties are known: `core.countersign`.
     """
@@ -189,21 +190,22 @@ def open_record(wire: WireRecord) -> Record:
     hash_ = action_hash(wire.action, action.author)
     check_entry(action, wire.entry)
     root = root_of(hash_[CORE], wire.proof)
-    if not verify(action.author[CORE], seal_message(root), wire.proof.signature):
+    if not verify(action.author[CORE], seal_message(network, root), wire.proof.signature):
         raise Malformed("a record whose signature does not fit its author")
     return Record(hash_, action, wire.action, wire.proof, wire.entry)
 
 
-def open_bundle(bundle: WireBundle) -> list[Record]:
+def open_bundle(bundle: WireBundle, network: DnaHash) -> list[Record]:
     """Decode a whole bundle with one signature check; raises `Malformed`.
 
     The actions must be consecutive links of one author's chain.  The records carry no paths:
     they are kept and sent together, and one that travels alone gets its path then.
     """
-    return open_prefix(WirePrefix(bundle.actions, bundle.entries, (), bundle.signature))
+    whole = WirePrefix(bundle.actions, bundle.entries, (), bundle.signature)
+    return open_prefix(whole, network)
 
 
-def open_prefix(bundle: WirePrefix) -> list[Record]:
+def open_prefix(bundle: WirePrefix, network: DnaHash) -> list[Record]:
     """As `open_bundle`, for the beginning of a bundle."""
     if len(bundle.entries) != len(bundle.actions):
         raise Malformed("a bundle whose entries do not match its actions")
@@ -222,7 +224,7 @@ def open_prefix(bundle: WirePrefix) -> list[Record]:
         ):
             raise Malformed("a bundle whose actions do not follow each other")
     levels = tree_of([*(hash_[CORE] for hash_ in hashes), *bundle.rest])
-    if not verify(author[CORE], seal_message(levels[-1][0]), bundle.signature):
+    if not verify(author[CORE], seal_message(network, levels[-1][0]), bundle.signature):
         raise Malformed("a bundle whose signature does not fit its author")
     size = len(levels[0])
     return [
@@ -248,13 +250,15 @@ def prefix_of(bundle: Sequence[Record], count: int) -> WirePrefix:
     )
 
 
-def open_parcel(parcel: Parcel) -> list[Record]:
+def open_parcel(parcel: Parcel, network: DnaHash) -> list[Record]:
     """The records of a parcel, sealed as it says; raises `Malformed`.
 
     One record alone is a bundle of one, a party's half of a countersigned bundle, or a part
     (`is_part`), which can stand on no chain.
     """
-    return open_bundle(parcel) if isinstance(parcel, WireBundle) else [open_record(parcel)]
+    if isinstance(parcel, WireBundle):
+        return open_bundle(parcel, network)
+    return [open_record(parcel, network)]
 
 
 def is_part(parcel: Parcel) -> bool:

@@ -4,7 +4,8 @@ A *receipt* says which of an author's records this validator holds as valid.  A 
 names an offender with the evidence in it, so that anyone can check it again: an invalid
 record, a fork (two distinct actions of one author at one sequence number; the same action
 twice is no fork), or a double seal (one action in two bundles).  A warrant whose evidence does
-not stand convicts its own author.
+not stand convicts its own author.  Both signatures name the network, and so does the evidence: a
+warrant of another network is no warrant here, and convicts nobody.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from ioe_node.model.hashes import (
     AGENT,
     CORE,
     AgentPubKey,
+    DnaHash,
     WarrantHash,
     action_hash,
     check_hash,
@@ -118,10 +120,20 @@ _warrant: Codec[Warrant] = Codec(Warrant, "warrant", WARRANT_BYTES_MAX)
 _receipt: Codec[Receipt] = Codec(Receipt, "receipt", RECEIPT_BYTES_MAX)
 
 
-def seal_warrant(warrant: Warrant, sign: Callable[[bytes], bytes]) -> SignedWarrant:
+def _warrant_message(network: DnaHash, body: bytes) -> bytes:
+    return b"ioe/warrant/1" + network + body
+
+
+def _receipt_message(network: DnaHash, body: bytes) -> bytes:
+    return b"ioe/receipt/1" + network + body
+
+
+def seal_warrant(
+    warrant: Warrant, network: DnaHash, sign: Callable[[bytes], bytes]
+) -> SignedWarrant:
     """Sign a warrant as its accuser."""
     body = encode(warrant)
-    return SignedWarrant(body, sign(b"ioe/warrant/1" + body))
+    return SignedWarrant(body, sign(_warrant_message(network, body)))
 
 
 def decode_warrant(signed: SignedWarrant) -> Warrant:
@@ -129,7 +141,7 @@ def decode_warrant(signed: SignedWarrant) -> Warrant:
     return _warrant.decode(signed.body)
 
 
-def open_warrant(signed: SignedWarrant) -> tuple[WarrantHash, Warrant]:
+def open_warrant(signed: SignedWarrant, network: DnaHash) -> tuple[WarrantHash, Warrant]:
     """Check the accuser's signature, and that a fork or a double seal is one; raises `Malformed`.
 
     Whether an InvalidRecord really breaks a rule is for the DNA's rules to say.
@@ -137,32 +149,33 @@ def open_warrant(signed: SignedWarrant) -> tuple[WarrantHash, Warrant]:
     warrant = decode_warrant(signed)
     check_hash(warrant.accuser, AGENT)
     check_hash(warrant.warrantee, AGENT)
-    if not verify(warrant.accuser[CORE], b"ioe/warrant/1" + signed.body, signed.signature):
+    message = _warrant_message(network, signed.body)
+    if not verify(warrant.accuser[CORE], message, signed.signature):
         raise Malformed("a warrant whose signature does not fit its accuser")
     if isinstance(warrant, ChainFork):
-        first, second = open_record(warrant.first), open_record(warrant.second)
+        first, second = open_record(warrant.first, network), open_record(warrant.second, network)
         same_place = first.action.action_seq == second.action.action_seq
         authors = {first.action.author, second.action.author}
         if first.hash == second.hash or not same_place or authors != {warrant.warrantee}:
             raise Malformed("a warrant of a fork whose two actions are no fork")
     elif isinstance(warrant, DoubleSeal):
-        _check_double_seal(warrant)
-    elif open_evidence(warrant)[-1].action.author != warrant.warrantee:
+        _check_double_seal(warrant, network)
+    elif open_evidence(warrant, network)[-1].action.author != warrant.warrantee:
         raise Malformed("a warrant whose record has another author")
     return warrant_hash(signed.body), warrant
 
 
-def open_evidence(warrant: InvalidRecord) -> list[Record]:
+def open_evidence(warrant: InvalidRecord, network: DnaHash) -> list[Record]:
     """The records up to the one that is said to be invalid; raises `Malformed`."""
     if isinstance(warrant.record, WirePrefix):
-        return open_prefix(warrant.record)
+        return open_prefix(warrant.record, network)
     proof = warrant.record.proof
     if proof.size > 1 and not proof.cosignatures:
         raise Malformed("a warrant of a part of a bundle without what comes before it")
-    return [open_record(warrant.record)]
+    return [open_record(warrant.record, network)]
 
 
-def _check_double_seal(warrant: DoubleSeal) -> None:
+def _check_double_seal(warrant: DoubleSeal, network: DnaHash) -> None:
     """Raise `Malformed` unless both proofs are the author's, of one action, in two bundles.
 
     What is signed is the root, so two roots are two bundles, whatever else differs in the proofs.
@@ -173,21 +186,23 @@ def _check_double_seal(warrant: DoubleSeal) -> None:
     if author != warrant.warrantee or roots[0] == roots[1]:
         raise Malformed("a warrant of a double seal whose two seals are no offence")
     for root, proof in zip(roots, (warrant.first, warrant.second), strict=True):
-        if not verify(author[CORE], seal_message(root), proof.signature):
+        if not verify(author[CORE], seal_message(network, root), proof.signature):
             raise Malformed("a warrant of a double seal that the author did not sign")
 
 
-def seal_receipt(receipt: Receipt, sign: Callable[[bytes], bytes]) -> SignedReceipt:
+def seal_receipt(
+    receipt: Receipt, network: DnaHash, sign: Callable[[bytes], bytes]
+) -> SignedReceipt:
     """Sign a batch of verdicts."""
     body = encode(receipt)
-    return SignedReceipt(body, sign(b"ioe/receipt/1" + body))
+    return SignedReceipt(body, sign(_receipt_message(network, body)))
 
 
-def open_receipt(signed: SignedReceipt, validator: AgentPubKey) -> Receipt:
+def open_receipt(signed: SignedReceipt, network: DnaHash, validator: AgentPubKey) -> Receipt:
     """Check and decode `validator`'s receipt; raises `Malformed`."""
     receipt = _receipt.decode(signed.body)
     if receipt.validator != validator:
         raise Malformed("a receipt in another validator's name")
-    if not verify(validator[CORE], b"ioe/receipt/1" + signed.body, signed.signature):
+    if not verify(validator[CORE], _receipt_message(network, signed.body), signed.signature):
         raise Malformed("a receipt whose signature does not fit")
     return receipt

@@ -20,6 +20,7 @@ from ioe_node.net.libp2p_host import STREAM_DEADLINE_S
 from ioe_node.net.peer_id import peer_id_of, relay_of
 
 ADDRESSES_PER_PEER_MAX = 8
+HINTS_MAX = 256
 DIAL_DEADLINE_S = 3.0
 CIRCUIT_DEADLINE_S = DIAL_DEADLINE_S + STREAM_DEADLINE_S
 CIRCUITS_AFTER_S = 0.5
@@ -47,6 +48,7 @@ class Dialling:
 
     def __init__(self, swarm: Any, circuits: Circuits) -> None:
         self.known: dict[AgentPubKey, tuple[str, ...]] = {}
+        self._hints: dict[AgentPubKey, tuple[str, ...]] = {}
         self._swarm = swarm
         self._circuits = circuits
         self._backoff: dict[AgentPubKey, _Backoff] = {}
@@ -56,6 +58,13 @@ class Dialling:
         """Remember where `peer` can be dialled, and forget that it could not be."""
         self.known[peer] = addresses[:ADDRESSES_PER_PEER_MAX]
         self._backoff.pop(peer, None)
+
+    def hint(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
+        """Remember where `peer` may be, for when nothing better is known; the oldest makes room."""
+        self._hints.pop(peer, None)
+        self._hints[peer] = addresses[:ADDRESSES_PER_PEER_MAX]
+        if len(self._hints) > HINTS_MAX:
+            del self._hints[next(iter(self._hints))]
 
     def connections(self, peer: AgentPubKey) -> list[Any]:
         """The connections with `peer` that are up."""
@@ -78,7 +87,8 @@ class Dialling:
         if backoff is not None and trio.current_time() < backoff.until:
             raise TransportError(f"{name} could not be reached a moment ago; try again later")
         known = self.known.get(peer, ())
-        tried = (*known, hint) if hint and hint not in known else known
+        tried = known or self._hints.get(peer, ())
+        tried = (*tried, hint) if hint and hint not in tried else tried
         good = await self._first_good(peer, tried, relays)
         unchanged = self.known.get(peer, ()) == known
         if good is not None:

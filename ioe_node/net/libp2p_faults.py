@@ -1,4 +1,4 @@
-"""Mends for four faults of the py-libp2p 0.8.1 host, found by running it.
+"""Mends for six faults of the py-libp2p 0.8.1 host, found by running it.
 
 1. *Deaf*: every inbound connection keeps its slot until the host stops, however long ago it
    closed; when as many have come as there are slots, the host accepts no more.
@@ -8,6 +8,9 @@
    the whole host.
 4. *Stale identities*: a peer that was identified once is not asked again while its record lasts
    (two hours), so that one that comes back at another address is remembered at the old one.
+5. *Open sockets*: a WebSocket that the peer has closed keeps its socket when it is closed here.
+6. *Fatal strangers*: what is no WebSocket, sent by who dials us or by whom we dial, ends the
+   program.
 
 Each `mend_` function replaces one method of a libp2p class in this process; calling it again
 changes nothing.  Pin and mends go together: review this module with every new version.
@@ -21,6 +24,8 @@ from libp2p.host.basic_host import BasicHost
 from libp2p.network.connection.raw_connection import RawConnection
 from libp2p.network.swarm import Swarm
 from libp2p.stream_muxer.yamux.yamux import Yamux
+from libp2p.transport.websocket.connection import P2PWebSocketConnection
+from trio_websocket import WebSocketConnection, WebSocketServer
 
 WRITE_DEADLINE_S = 10.0
 CLOSE_DEADLINE_S = 1.0
@@ -30,6 +35,9 @@ AS_SHIPPED = {
     (Yamux, "_write_frame"): Yamux._write_frame,
     (BasicHost, "_swarm_stream_handler"): BasicHost._swarm_stream_handler,
     (BasicHost, "_on_notifee_connected"): BasicHost._on_notifee_connected,
+    (P2PWebSocketConnection, "close"): P2PWebSocketConnection.close,
+    (WebSocketServer, "_handle_connection"): WebSocketServer._handle_connection,
+    (WebSocketConnection, "_reader_task"): WebSocketConnection._reader_task,
 }
 
 log = logging.getLogger("ioe.net")
@@ -98,8 +106,47 @@ def mend_stale_identities() -> None:
     BasicHost._on_notifee_connected = identify_anew
 
 
+def mend_open_sockets() -> None:
+    """Closing a WebSocket closes what carries it, also when the peer was first."""
+    say_goodbye = AS_SHIPPED[P2PWebSocketConnection, "close"]
+
+    async def close_all_of_it(self: P2PWebSocketConnection) -> None:
+        try:
+            await say_goodbye(self)
+        finally:
+            await trio.aclose_forcefully(self._ws_connection._stream)
+
+    P2PWebSocketConnection.close = close_all_of_it
+
+
+def mend_fatal_strangers() -> None:
+    """Whoever breaks WebSocket's protocol breaks that connection only."""
+    serve = AS_SHIPPED[WebSocketServer, "_handle_connection"]
+    read = AS_SHIPPED[WebSocketConnection, "_reader_task"]
+
+    async def serve_safely(self: WebSocketServer, stream: Any) -> None:
+        try:
+            await serve(self, stream)
+        except Exception as error:
+            log.debug("a WebSocket failed: %r", error)
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async def read_safely(self: WebSocketConnection) -> None:
+        try:
+            await read(self)
+        except Exception as error:
+            log.debug("a WebSocket broke: %r", error)
+            await self._abort_web_socket()
+
+    WebSocketServer._handle_connection = serve_safely  # type: ignore[method-assign]
+    WebSocketConnection._reader_task = read_safely  # type: ignore[method-assign]
+
+
 def mend_host() -> None:
-    """Apply all four."""
+    """Apply all six."""
+    mend_fatal_strangers()
+    mend_open_sockets()
     mend_inbound_slots()
     mend_cancelled_writes()
     mend_escaping_exceptions()

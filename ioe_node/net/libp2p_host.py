@@ -1,4 +1,7 @@
-"""Making a py-libp2p host: TCP, Noise and Yamux, and none of what it would do by itself."""
+"""Making a py-libp2p host: TCP or WebSocket, Noise and Yamux, and nothing of its own accord.
+
+Which of the two carries a connection is in its address: `/ip4/../tcp/N` or `/ip4/../tcp/N/ws`.
+"""
 
 import logging
 from typing import Any
@@ -52,6 +55,7 @@ def build_host(seed32: bytes, connections_max: int) -> Any:
         # Noise only: the default would also accept peers that speak plaintext.
         sec_opt={noise.PROTOCOL_ID: noise.Transport(key_pair, noise_privkey=session_key)},
         muxer_preference="YAMUX",
+        enable_websocket=True,
         connection_config=_connection_config(connections_max),
         resource_manager=new_resource_manager(
             enable_circuit_breaker=False, enable_graceful_degradation=False

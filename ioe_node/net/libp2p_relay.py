@@ -20,6 +20,13 @@ from libp2p.peer.id import ID
 from libp2p.relay.circuit_v2.pb import circuit_pb2 as pb
 from multiaddr import Multiaddr
 
+from ioe_node.core.relaying import (
+    CIRCUIT_BYTES_MAX,
+    CIRCUIT_BYTES_PER_S,
+    CIRCUIT_DURATION_S,
+    RESERVED_FOR_US,
+    Ledger,
+)
 from ioe_node.errors import IoeError, Malformed, TransportError
 from ioe_node.model.hashes import AgentPubKey, to_text
 from ioe_node.net.libp2p_stream import Libp2pStream
@@ -29,13 +36,6 @@ from ioe_node.net.peer_id import (
     join_address,
     peer_id_bytes,
     peer_id_of,
-)
-from ioe_node.net.relaying import (
-    CIRCUIT_BYTES_MAX,
-    CIRCUIT_BYTES_PER_S,
-    CIRCUIT_DURATION_S,
-    RESERVED_FOR_S,
-    Ledger,
 )
 from ioe_node.net.room import Openings
 
@@ -113,7 +113,7 @@ class Relay:
         stream = Libp2pStream(net_stream)
         try:
             asker = agent_of_peer_id(str(net_stream.muxed_conn.peer_id))
-            if not self._openings.allow(asker, round(trio.current_time() * 1_000_000)):
+            if not self._openings.allow(asker, _now_us()):
                 raise TransportError("the peer asks for circuits too fast")
             request = await receive(stream, pb.HopMessage)
             if request.type == pb.HopMessage.CONNECT:
@@ -138,10 +138,10 @@ class Relay:
         """A place is kept only for who keeps a connection of its own to us."""
         if relayed:
             return _status(pb.PERMISSION_DENIED)
-        if not self.ledger.reserve(asker, trio.current_time()):
+        if not self.ledger.reserve(asker, _now_us()):
             return _status(pb.RESERVATION_REFUSED)
         reply = _status(pb.OK)
-        reply.reservation.expire = int(time.time()) + RESERVED_FOR_S
+        reply.reservation.expire = int(time.time()) + RESERVED_FOR_US // 1_000_000
         us = agent_of_peer_id(str(self._host.get_id()))
         reply.reservation.addrs.extend(
             Multiaddr(join_address(us, each)).to_bytes() for each in self._addresses()
@@ -153,7 +153,7 @@ class Relay:
         target = agent_of_peer_id_bytes(target_id)
         id_ = ID.from_base58(peer_id_of(target))
         there = [one for one in self._swarm.get_connections(id_) if not one.is_closed]
-        if not self.ledger.holds(target, trio.current_time()) or all(map(is_relayed, there)):
+        if not self.ledger.holds(target, _now_us()) or all(map(is_relayed, there)):
             await self._say(stream, _status(pb.NO_RESERVATION))
             return
         if not self.ledger.has_room(asker, target):
@@ -227,3 +227,7 @@ def _status(status: Any) -> Any:
     if status == pb.OK:
         message.limit.CopyFrom(_limit())
     return message
+
+
+def _now_us() -> int:
+    return round(trio.current_time() * 1_000_000)

@@ -1,4 +1,6 @@
-"""The transport over a py-libp2p host: TCP, Noise, Yamux; one long-lived stream per direction.
+"""The transport over a py-libp2p host: Noise and Yamux over TCP or WebSocket.
+
+One long-lived stream per direction.
 
 Only this module and its `libp2p_` neighbours import libp2p.  The host's key is the agent's, so the
 handshake that proves a peer id proves an agent key.  libp2p carries streams and answers identify
@@ -19,7 +21,6 @@ from functools import partial
 from typing import Any
 
 import trio
-from libp2p.utils.address_validation import expand_wildcard_address
 
 from ioe_node.errors import (
     ConfigError,
@@ -35,7 +36,7 @@ from ioe_node.net.libp2p_circuit import Circuits
 from ioe_node.net.libp2p_dialling import ADDRESSES_PER_PEER_MAX, Dialling, id_of
 from ioe_node.net.libp2p_faults import mend_host
 from ioe_node.net.libp2p_host import STREAM_DEADLINE_S, build_host, quiet_libp2p
-from ioe_node.net.libp2p_listening import check_free, parse_listen
+from ioe_node.net.libp2p_listening import check_free, concrete, parse_listen
 from ioe_node.net.libp2p_punch import Punch
 from ioe_node.net.libp2p_reach import Mode, Reach
 from ioe_node.net.libp2p_relay import HOP_PROTOCOL, STOP_PROTOCOL, Relay, is_relayed
@@ -121,11 +122,15 @@ class Libp2pTransport:
     def _direct(self) -> tuple[str, ...]:
         """Where we listen; a wildcard becomes the interfaces'."""
         bound = self._host.get_transport_addrs()
-        return tuple(str(one) for each in bound for one in expand_wildcard_address(each))
+        return tuple(one for each in bound for one in concrete(each))
 
     def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
         """Remember where `peer` can be dialled, and forget that it could not be."""
         self._dialling.learn(peer, addresses)
+
+    def hint(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
+        """Remember where `peer` may be, for when nothing better is known; the oldest makes room."""
+        self._dialling.hint(peer, addresses)
 
     def offer(self, protocol: str, service: Service) -> None:
         """Answer `protocol` from now on."""
@@ -445,8 +450,8 @@ async def open_transport(
             )
             nursery.start_soon(transport.run)
             try:
-                if not transport.addresses():
-                    raise ConfigError(f"cannot listen on {listen}; is the port taken?")
+                if len(host.get_transport_addrs()) < len(addresses):
+                    raise ConfigError(f"cannot listen on {listen}; is a port taken?")
                 yield transport
             except Exception as error:
                 failure = error

@@ -63,6 +63,9 @@ class Transport(Protocol):
     def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
         """Remember where `peer` can be dialled; replaces what was known."""
 
+    def hint(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
+        """Remember where `peer` may be, on nobody's signature: dialled if nothing else is known."""
+
     def offer(self, protocol: str, service: Service) -> None:
         """Answer `protocol` from now on."""
 

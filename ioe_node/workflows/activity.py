@@ -25,18 +25,18 @@ async def read_chain(space: Space, author: AgentPubKey, from_seq: int) -> list[R
         return await space.run(run_of, space.store, author, from_seq)
     order = space.rng.sample(authorities, len(authorities))
     ask = Activity(author, from_seq)
-    found = await space.ask_first(order, ask, lambda answer: _open(answer, author, from_seq))
+    found = await space.ask_first(order, ask, lambda answer: _open(space, answer, author, from_seq))
     return found or []
 
 
-def _open(answer: Answer, author: AgentPubKey, from_seq: int) -> list[Record] | None:
+def _open(space: Space, answer: Answer, author: AgentPubKey, from_seq: int) -> list[Record] | None:
     """The records of an answer: of this chain, from this place on, each following the last.
 
     None for a whole chain of nothing: whoever holds it shows its genesis.
     """
     if not isinstance(answer, Chain):
         raise Malformed("a chain asked for, something else answered")
-    records = [record for parcel in answer.parcels for record in open_parcel(parcel)]
+    records = [record for parcel in answer.parcels for record in open_parcel(parcel, space.dna)]
     for place, record in enumerate(records):
         action = record.action
         if action.author != author or action.action_seq != from_seq + place:

@@ -12,7 +12,14 @@ from typing import Any
 from ioe_node.core.chain import Draft, Head, head_after, seal
 from ioe_node.errors import Busy, CallError, RuleBroken, TransportError, Unauthorised
 from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash, Found, Missing
-from ioe_node.hdk import FINAL_TIMEOUT_S, AgentInfo, DnaDef, LinkFound, arguments
+from ioe_node.hdk import (
+    FINAL_TIMEOUT_S,
+    AgentInfo,
+    Conviction,
+    DnaDef,
+    LinkFound,
+    arguments,
+)
 from ioe_node.model import capability
 from ioe_node.model.action import (
     CAP_CLAIM_ENTRY,
@@ -37,6 +44,7 @@ from ioe_node.model.record import (
 from ioe_node.net.messages import CALL_DEPTH_MAX, Call
 from ioe_node.workflows import cascade
 from ioe_node.workflows.activity import read_chain, read_whole_chain
+from ioe_node.workflows.evidence import convictions_of, newest_of_chain
 from ioe_node.workflows.finality import certificate_of, finalise
 from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.overlay import Overlay, judge
@@ -219,6 +227,13 @@ class CallHost:
         records = await read_chain(self.space, agent, from_seq)
         return [self.space.rules.found(record) for record in records]
 
+    async def newest(self, agent: AgentPubKey, limit: int) -> list[Found]:
+        records = await newest_of_chain(self.space, agent, limit)
+        return [self.space.rules.found(record) for record in records]
+
+    async def convictions(self, agent: AgentPubKey) -> list[Conviction]:
+        return await convictions_of(self.space, agent)
+
     async def _of_type(self, author: AgentPubKey, name: str) -> Iterable[Record]:
         """Records of a type, newest first: from here if the chain is ours to hold."""
         space = self.space
@@ -357,6 +372,7 @@ def runner_for_peers(space: Space, settlements: Settlements) -> Run:
     """How a peer's `Call` is run here: as that caller, with the secret that it shows."""
 
     async def run(caller: AgentPubKey, call: Call, payload: Mapping[str, Any]) -> Any:
+        await space.permits.call(caller, call.zome, call.function)
         return await call_zome(
             space, settlements, call.zome, call.function, payload, caller, call.secret, call.depth
         )
@@ -372,7 +388,7 @@ async def commit(space: Space, drafts: Sequence[Draft]) -> list[Record]:
     size = sum(len(draft.action_bytes) + len(draft.entry or b"") for draft in drafts)
     if size > BUNDLE_BYTES_MAX:
         raise CallError(f"a bundle of {size} bytes, at most {BUNDLE_BYTES_MAX}")
-    records = seal(drafts, space.sign)
+    records = seal(drafts, space.dna, space.sign)
     fault = judge(space.rules, Overlay(space.store), records)
     if fault is not None:
         verdict = fault[1]

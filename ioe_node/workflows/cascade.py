@@ -40,7 +40,7 @@ async def find_record(
     def take(answer: Answer) -> Record | None:
         if not isinstance(answer, Records) or not answer.records:
             return None
-        record = open_record(answer.records[0])
+        record = open_record(answer.records[0], space.dna)
         if record.hash != hash_:
             raise Malformed("another record than was asked for")
         return record
@@ -80,7 +80,7 @@ async def retrieve_admission(space: Space, agent: AgentPubKey) -> None:
     Raises `PeerError` when it is not.
     """
     found = await retrieve_chain(space, agent, 0, await authorities_of(space, agent))
-    for record in [] if found is None else open_parcel(found[1].parcels[0]):
+    for record in [] if found is None else open_parcel(found[1].parcels[0], space.dna):
         if isinstance(record.action, AgentValidationPkg):
             verdict = space.rules.definition.admits(agent, record.action.membrane_proof)
             if isinstance(verdict, Invalid):

@@ -88,7 +88,8 @@ class Errand:
         views = views_of(space.dna, lineage, partial(admits, space))
         if views[0].author != self.author.agent:
             raise Malformed("a lineage of another author")
-        if views[-1].number > self.view.number and plausible(lineage, space.seats.values()):
+        later = views[-1].number > self.view.number
+        if later and plausible(space.dna, lineage, space.seats.values()):
             self.lineage, self.view, self.news = lineage, views[-1], True
             self.locks, self.ballot = [], 0
 
@@ -122,7 +123,7 @@ def errand_for(space: Space, target: Record) -> Errand:
         raise TransportError("its author's standing is not here yet; try again")
     newest, duty = space.witness_rows.newest(author), space.witness_rows.duty(author)
     lineages = [each.lineage for each in (newest, duty) if each is not None]
-    standing = open_standing(wire)
+    standing = open_standing(wire, space.dna)
     founded = Lineage(wire, own_founders(space, standing))
     lineage = max(lineages, key=lambda each: len(each.steps), default=founded)
     if not lineage.steps and not newest:
@@ -229,7 +230,7 @@ async def _compare(errand: Errand, answer: Unwitnessed) -> int | None:
     """The sequence of a witness' highest action; notes one past ours, accuses for a fork."""
     if answer.record is None:
         return None
-    shown = open_sealed(answer.record, errand.author.agent)
+    shown = open_sealed(answer.record, errand.space.dna, errand.author.agent)
     seq = shown.action.action_seq
     if seq > errand.target.action.action_seq:
         errand.passed.append(shown)

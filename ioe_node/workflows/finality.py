@@ -200,7 +200,7 @@ async def _catch_up(errand: Errand) -> None:
     """The witnesses have signed a later action: have that one certified, if it rests on ours."""
     space, author = errand.space, errand.author.agent
     elders = [
-        open_sealed(each.record, author)
+        open_sealed(each.record, space.dna, author)
         for step in errand.lineage.steps[-1:]
         for each in step.retirements
         if each.record is not None

@@ -42,7 +42,7 @@ def genesis_records(space: Space) -> list[Record]:
         ),
         key,
     )
-    return seal(drafts, space.sign)
+    return seal(drafts, space.dna, space.sign)
 
 
 async def genesis(space: Space) -> None:

@@ -225,4 +225,4 @@ async def receive(
             verdict = INVALID if verdicts.refused(bundle[0]) else PENDING
         items += [(hash_, verdict) for hash_ in bundle]
     receipt = Receipt(space.agent, space.clock.now_us(), tuple(items))
-    return Held(seal_receipt(receipt, space.sign))
+    return Held(seal_receipt(receipt, space.dna, space.sign))

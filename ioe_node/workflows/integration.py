@@ -112,7 +112,7 @@ async def _keep_own(space: Space, warrant: Warrant | None) -> None:
     """Sign and keep what a pass has found, if it has; that is nothing against ourselves."""
     if warrant is not None and warrant.warrantee != space.agent:
         try:
-            await keep(space, seal_warrant(warrant, space.sign))
+            await keep(space, seal_warrant(warrant, space.dna, space.sign))
         except IoeError as error:
             log.warning("a warrant that we cannot keep: %s", error)
 
@@ -161,7 +161,7 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
     Raises `PeerError` for one that does not even stand by itself.  False for one that cannot be
     judged yet: what came before its record is not here, and is fetched; it must be told again.
     """
-    hash_, warrant = await space.run(open_warrant, signed)
+    hash_, warrant = await space.run(open_warrant, signed, space.dna)
     convicted = AgentPubKey(warrant.warrantee)
     if convicted in space.blocked:
         return True
@@ -201,7 +201,7 @@ def breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | Missing:
     The evidence is judged where it stands, on what precedes it, whatever else of that chain is
     held here; anything in it that is invalid convicts its author, the last or not.
     """
-    records = open_evidence(warrant)
+    records = open_evidence(warrant, space.dna)
     for record in records:
         if _spoilt(space, record):
             return False  # evidence that its author did not sign as it is shown

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ioe_node.core.chain import Head
 from ioe_node.errors import Malformed
+from ioe_node.model.hashes import DnaHash
 from ioe_node.model.record import Record, decode_parcel, open_parcel
 from ioe_node.store.limbo import Parked
 from ioe_node.store.store import Store
@@ -30,10 +31,10 @@ Opened = list[Record] | str
 """A parcel's records, or why its bytes are none."""
 
 
-def open_wire(wire: bytes) -> Opened:
+def open_wire(wire: bytes, network: DnaHash) -> Opened:
     """Decode a parked parcel and check its seal: one signature."""
     try:
-        return open_parcel(decode_parcel(wire))
+        return open_parcel(decode_parcel(wire), network)
     except Malformed as error:
         return str(error)
 

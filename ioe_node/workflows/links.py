@@ -69,7 +69,7 @@ async def _page(
     answer = await space.ask(peer, Links(base, after))
     if not isinstance(answer, LinkPage):
         raise Malformed("links answered by something else")
-    return [open_record(wire) for wire in answer.records], answer.more
+    return [open_record(wire, space.dna) for wire in answer.records], answer.more
 
 
 async def _first_pages(space: Space, peers: Sequence[AgentPubKey], base: bytes) -> list[FirstPage]:

@@ -104,11 +104,11 @@ async def _accuse(space: Space, peer: AgentPubKey, ours: Unplaced, theirs: Actio
         raise Malformed("a record asked for, something else answered")
     if not answer.records:
         raise PeerError("an action that is named and not shown")  # or let go of just now
-    record = open_record(answer.records[0])
+    record = open_record(answer.records[0], space.dna)
     place = (record.action.author, record.action.action_seq)
     if record.hash != theirs or place != (ours.author, ours.action_seq):
         raise Malformed("another record than was asked for")
     known = space.store.record(ours.hash)
     if known is not None:
         fork = fork_of(space, space.store.alone(known), record.wire())
-        await keep(space, seal_warrant(fork, space.sign))
+        await keep(space, seal_warrant(fork, space.dna, space.sign))

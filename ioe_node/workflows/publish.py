@@ -108,7 +108,7 @@ async def deliver(space: Space, peer: AgentPubKey, parcels: Sequence[Parcel]) ->
     answer = await space.ask(peer, Publish(tuple(parcels)), PUBLISH_TIMEOUT_S)
     if not isinstance(answer, Held):
         raise Malformed("a publish answered by something else than a receipt")
-    receipt = open_receipt(answer.receipt, peer)
+    receipt = open_receipt(answer.receipt, space.dna, peer)
     return {bytes(hash_): verdict for hash_, verdict in receipt.verdicts}
 
 

@@ -88,7 +88,7 @@ async def _retire(errand: Errand, prepared: Prepared) -> bool:
             last = answer.retirement
             if last.signer != index or last.record is None:
                 raise Malformed("a retirement in another's name, or without its action")
-            record = open_sealed(last.record, view.author)
+            record = open_sealed(last.record, space.dna, view.author)
             message = retirement_message(
                 space.dna, view, ballot, heirs, last.seq, last.hash, last.at_us
             )

@@ -193,7 +193,7 @@ class Inquiry:
         """
         if not isinstance(answer, Chain):
             raise Malformed("our chain asked for, something else answered")
-        bundles = [open_parcel(parcel) for parcel in answer.parcels]
+        bundles = [open_parcel(parcel, self.space.dna) for parcel in answer.parcels]
         if any(bundle[0].action.author != self.space.agent for bundle in bundles):
             raise Malformed("another chain than ours")
         if bundles:

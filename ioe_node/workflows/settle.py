@@ -23,7 +23,16 @@ import trio
 
 from ioe_node.core.chain import Head
 from ioe_node.core.sys_validate import party_actions
-from ioe_node.errors import Busy, CallError, IoeError, Malformed, PeerError, RuleBroken
+from ioe_node.errors import (
+    AgainstPolicy,
+    Busy,
+    CallError,
+    IoeError,
+    Malformed,
+    PeerError,
+    Refused,
+    RuleBroken,
+)
 from ioe_node.hdi import ActionHash, AgentPubKey, EntryType, Missing, Party, Timestamp
 from ioe_node.hdk import Host, arguments
 from ioe_node.model.action import Create, decode_action
@@ -31,7 +40,8 @@ from ioe_node.model.codec import encode, pack, unpack
 from ioe_node.model.hashes import CORE, EntryHash, entry_hash, to_text
 from ioe_node.model.record import Parcel, Proof, Record, path_of, seal_message, tree_of
 from ioe_node.model.signing import verify
-from ioe_node.net.messages import Drafted, Never, Outcome, Propose, Sign, Signed
+from ioe_node.net.link import code_of
+from ioe_node.net.messages import Drafted, Failed, Never, Outcome, Propose, Sign, Signed
 from ioe_node.workflows.bell import Bell
 from ioe_node.workflows.incoming_ops import park
 from ioe_node.workflows.overlay import Overlay, judge
@@ -100,7 +110,8 @@ class Shared:
         if len(self.agents) != 2 or space.agent not in self.agents:
             raise Malformed("a shared entry of other parties")
         self.actions = party_actions(self.parties, self.declared.name, self.hash)
-        self.message = seal_message(tree_of([hash_[CORE] for hash_, _ in self.actions])[-1][0])
+        root = tree_of([hash_[CORE] for hash_, _ in self.actions])[-1][0]
+        self.message = seal_message(space.dna, root)
         self.place = self.agents.index(space.agent)
 
     @property
@@ -217,6 +228,7 @@ class Settlements:
     ) -> ActionHash:
         """Settle with `counterparty`; the caller holds our chain, whose head is `head`."""
         space = self._space
+        await space.permits.deal(counterparty, name, True)
         if not space.head_confirmed.is_set():
             raise Busy("nobody has told yet what others hold of our chain; try again")
         zome, _, function = name.partition(".")
@@ -228,6 +240,8 @@ class Settlements:
             raise CallError(f"terms that cannot be sent: {error}") from None
         proposal = Propose(zome, function, packed, ours.action_seq, head.hash, now)
         answer = await space.ask(counterparty, proposal)
+        if isinstance(answer, Failed):
+            raise Refused(answer.code, answer.text)
         if not isinstance(answer, Drafted):
             raise Malformed("a proposal answered by something else than a draft")
         shared = Shared(space, zome, answer.entry)
@@ -295,9 +309,18 @@ class Settlements:
 
     # -- the counterparty ---------------------------------------------------------------------
 
-    async def on_propose(self, host: DraftHost, proposer: AgentPubKey, ask: Propose) -> Drafted:
-        """Draft the entry at both places; nothing is held and nothing is signed."""
+    async def on_propose(
+        self, host: DraftHost, proposer: AgentPubKey, ask: Propose
+    ) -> Drafted | Failed:
+        """Draft the entry at both places; nothing is held and nothing is signed.
+
+        What our policy declines is an answer: the proposer could not know, and is not charged.
+        """
         space = self._space
+        try:
+            await space.permits.deal(proposer, f"{ask.zome}.{ask.function}", False)
+        except AgainstPolicy as error:
+            return Failed(code_of(error), f"declined: {error}")
         head = space.store.head(space.agent)
         if head is None or head.closed or space.store.promised() is not None:
             raise Busy("this chain is in the middle of another settlement; try again")

@@ -34,6 +34,7 @@ from ioe_node.store.witness import WitnessRows
 from ioe_node.workflows.bell import Bell, StoreRunner
 from ioe_node.workflows.chains_read import ChainsRead
 from ioe_node.workflows.limbo import LimboMemory
+from ioe_node.workflows.permits import AllPermitted, Permits
 
 T = TypeVar("T")
 log = logging.getLogger("ioe")
@@ -83,6 +84,7 @@ class Space:
     membrane_proof: bytes | None
     signal: Callable[[dict[str, Any]], None]
     holds: bool = True
+    permits: Permits = field(default_factory=AllPermitted)
     peers: PeerBook = field(init=False)
     membership: Membership = field(init=False)
     chain_lock: trio.Lock = field(default_factory=trio.Lock)

@@ -55,7 +55,8 @@ def _news(space: Space, wires: Iterable[WireRecord]) -> list[tuple[Standing, boo
     Raises `Malformed` for what is no standing, or not admitted.  In a worker thread.
     """
     news: dict[AgentPubKey, tuple[Standing, bool]] = {}
-    for standing in map(open_standing, wires):
+    for wire in wires:
+        standing = open_standing(wire, space.dna)
         agent = standing.agent
         if agent not in space.standings:
             if not admits(space, agent, standing.proof):
@@ -115,7 +116,7 @@ def _make_room(space: Space, news: Sequence[Standing]) -> set[AgentPubKey]:
 def recall_standings(space: Space) -> None:
     """Take up standings from the disk: those kept, and those of the chains that we hold."""
     for wire in space.witness_rows.standings():
-        seat(space, open_standing(wire))
+        seat(space, open_standing(wire, space.dna))
     for author in space.store.authors():
         if author not in space.standings and len(space.standings) < STANDINGS_MAX:
             try:
@@ -134,7 +135,7 @@ async def on_standings(space: Space, peer: AgentPubKey, request: Standings) -> S
     if not request.standings or own is None:
         return Standings(())
     _note_told(space, peer)
-    place = open_standing(request.standings[0]).place
+    place = open_standing(request.standings[0], space.dna).place
     others = (each for each in space.standings.values() if each.agent not in (peer, space.agent))
     count = max(0, min(NEAR, request.count) - 1)
     near = nsmallest(count, others, key=lambda each: (each.place ^ place, each.agent))
@@ -165,7 +166,7 @@ async def there(
     space: Space, lineage: Lineage, agents: Iterable[AgentPubKey]
 ) -> dict[AgentPubKey, bool]:
     """Which of these answer us now, or did a moment ago, and can go on witnessing in a lineage."""
-    question = Knock(open_standing(lineage.standing).agent, begun_us(lineage))
+    question = Knock(open_standing(lineage.standing, space.dna).agent, begun_us(space.dna, lineage))
     answers: dict[AgentPubKey, bool] = {}
 
     async def knock(agent: AgentPubKey) -> None:
@@ -212,7 +213,7 @@ async def own_heirs(space: Space, lineage: Lineage, view: View) -> tuple[AgentPu
     the view has, the closest others fill it up, those first that answer: in a new view even the
     forgetful can serve.  Nobody while the same witnesses would only follow themselves.
     """
-    author = open_standing(lineage.standing)
+    author = open_standing(lineage.standing, space.dna)
     near = [
         each
         for each in space.members_by_place(author.place, KNOCKED_MAX + 1)

@@ -15,7 +15,7 @@ from ioe_node.core.chain import with_path
 from ioe_node.core.quota import Fault
 from ioe_node.errors import Malformed
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
-from ioe_node.model.hashes import CORE
+from ioe_node.model.hashes import CORE, DnaHash
 from ioe_node.model.record import Record, WirePrefix, WireRecord, prefix_of, root_of
 from ioe_node.model.warrant import (
     REASON_CHARS_MAX,
@@ -169,7 +169,7 @@ async def _open_all(space: Space, page: _Page) -> dict[int, Opened]:
     chunks = min(VERIFIERS, -(-len(page.wires) // PARCELS_PER_VERIFIER_MIN))
 
     async def one(wires: list[tuple[Parked, bytes]]) -> None:
-        opened.update(await space.run(_open_chunk, wires))
+        opened.update(await space.run(_open_chunk, space.dna, wires))
 
     if chunks == 1:
         await one(page.wires)
@@ -188,8 +188,8 @@ def _is_met(space: Space, lack: Lack) -> bool:
     return space.store.has(ActionHash(hash_))
 
 
-def _open_chunk(wires: list[tuple[Parked, bytes]]) -> dict[int, Opened]:
-    return {parked.row: open_wire(wire) for parked, wire in wires}
+def _open_chunk(network: DnaHash, wires: list[tuple[Parked, bytes]]) -> dict[int, Opened]:
+    return {parked.row: open_wire(wire, network) for parked, wire in wires}
 
 
 def _judge_page(space: Space, page: _Page, opened: dict[int, Opened]) -> Pass:

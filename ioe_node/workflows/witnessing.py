@@ -36,7 +36,7 @@ async def _open_ask(space: Space, lineage: Lineage) -> Ask:
     """Check a lineage in full; raises `Malformed`."""
     views = await space.run(views_of, space.dna, lineage, partial(admits, space))
     await take_standings(space, (lineage.standing, *lineage.founders))
-    likely = await space.run(plausible, lineage, tuple(space.seats.values()))
+    likely = await space.run(plausible, space.dna, lineage, tuple(space.seats.values()))
     now_us, lost_us = space.clock.now_us(), space.witness_rows.lost_us()
     return Ask(space.dna, space.agent, lineage, views, likely, now_us, lost_us)
 
@@ -45,7 +45,7 @@ async def on_witness(space: Space, request: Witness) -> Witnessed | Unwitnessed:
     """Sign an action as a witness, or say why not."""
     ask = await _open_ask(space, request.lineage)
     author = ask.author.agent
-    target = await space.run(open_target, request.target, request.links, author)
+    target = await space.run(open_target, request.target, request.links, space.dna, author)
     barred = _barred(space, ask)
     if barred is not None:
         return await _decline(space, ask, barred, None)
@@ -122,7 +122,7 @@ async def _decline(
 async def accuse(space: Space, author: AgentPubKey, first: WireRecord, second: WireRecord) -> None:
     """Warrant an author for two actions at one place."""
     fork = ChainFork(author, space.agent, space.clock.now_us(), first, second)
-    await keep(space, seal_warrant(fork, space.sign))
+    await keep(space, seal_warrant(fork, space.dna, space.sign))
 
 
 async def _unwitnessed(

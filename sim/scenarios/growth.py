@@ -19,6 +19,8 @@ from sim.scenarios.readings import enrol, read_within
 
 PATIENCE_S = 60.0
 POLL_S = 0.02
+LOOKED_AT = 40
+"""Among so many records one is looked for that the reader does not hold."""
 SLOWER_PER_CENT_MAX = 10
 
 
@@ -69,7 +71,9 @@ async def unresponsive(run: Run, every_s: float = 6.0) -> None:
     """The same load twice, the second time with one peer that takes requests and never answers.
 
     Laid side by side is everything that a client may do: calls at home and at another's, writes
-    until another can read them, reads by hash and of a whole chain, payments.
+    until another can read them, reads of what the reader does not hold, reads of a whole chain,
+    payments.  Each home pays one other, its neighbour: whom everybody pays is soon held by all,
+    and there would be nothing left to read from afar.
     """
     swarm = run.swarm
     await acquainted(run)
@@ -113,6 +117,7 @@ async def _read_at_last(reader: Home, hash_: ActionHash) -> None:
 async def _load(run: Run, homes: list[Home], every_s: float) -> dict[str, list[float]]:
     """Half of the time; the same lots each time that it is called."""
     took: dict[str, list[float]] = {}
+    written: list[ActionHash] = []
     until_s = trio.current_time() + run.options.virtual_s / 2
 
     async def note(name: str, call: Awaitable[Any]) -> Any:
@@ -121,17 +126,20 @@ async def _load(run: Run, homes: list[Home], every_s: float) -> dict[str, list[f
         return returned
 
     async def one(home: Home, rng: Random) -> None:
-        made: list[ActionHash] = []
+        payee = homes[homes.index(home) - 1].agent
         while trio.current_time() < until_s:
             await trio.sleep(every_s * (0.5 + rng.random()))
             reader = rng.choice([each for each in homes if each is not home])
-            made.append(await note("write", load(home, "write", value=len(made))))
-            await note("written to readable", _read_at_last(reader, made[-1]))
-            await note("read", load(reader, "read", hash=rng.choice(made)))
+            written.append(await note("write", load(home, "write", value=len(written))))
+            await note("written to readable", _read_at_last(reader, written[-1]))
+            some = rng.sample(written, min(LOOKED_AT, len(written)))
+            afar = [each for each in some if reader.store.record(each) is None]
+            if afar:
+                await note("read from afar", load(reader, "read", hash=afar[0]))
             await note("whole chain", load(reader, "activity", agent=home.agent))
             await note("remote call", load(home, "echo_at", agent=reader.agent, value=1))
             with suppress(IoeError):
-                payment = {"payee": reader.agent, "amount_micro": 1}
+                payment = {"payee": payee, "amount_micro": 1}
                 await note("payment", home.call("currency", "pay", payment))
 
     async with trio.open_nursery() as nursery:

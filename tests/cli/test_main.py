@@ -15,7 +15,10 @@ from ioe_node.model.hashes import AgentPubKey, action_hash, from_text, to_text
 
 READING = {
     "status",
+    "alerts",
     "device list",
+    "device code",
+    "policy show",
     "meter read",
     "meter history",
     "credit balance",
@@ -29,16 +32,35 @@ READING = {
     "peers",
     "warrant list",
     "warrant show",
+    "claim show",
+    "claim verify",
+    "credential show",
+    "profile show",
+    "reputation show",
+    "reputation explain",
 }
 ACTING = {
     "init",
     "run",
     "device claim",
+    "device confirm",
+    "device unlock",
+    "policy set",
     "credit pay",
     "community create",
     "community invite",
     "community join",
     "data fetch",
+    "claim issue",
+    "claim keep",
+    "claim reveal",
+    "claim revoke",
+    "claim link",
+    "claim apply",
+    "claim approve",
+    "credential update",
+    "profile set",
+    "profile delegate",
 }
 # It is JSON lines and nothing else.
 STREAMING = {"signals"}
@@ -79,7 +101,7 @@ def test_help_teaches(ioe: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "group", ["device", "meter", "credit", "chain", "community", "data", "warrant"]
+    "group", ["device", "meter", "credit", "chain", "community", "data", "warrant", "policy"]
 )
 def test_a_group_lists_its_verbs(ioe: Any, group: str) -> None:
     shown = ioe(group, "--help").out
@@ -124,6 +146,12 @@ ACTION = to_text(action_hash(b"an action", AgentPubKey(from_text(AGENT, AGENT_PR
         ("status",),
         ("device", "list"),
         ("device", "claim", "roof", "1234-5678"),
+        ("device", "code"),
+        ("device", "confirm"),
+        ("device", "unlock", AGENT),
+        ("alerts",),
+        ("alerts", "--follow"),
+        ("policy", "show"),
         ("meter", "read"),
         ("meter", "history"),
         ("credit", "balance"),

@@ -15,7 +15,10 @@ from ioe_node.cli.node import PASSPHRASE_VARIABLE
 from ioe_node.conductor import keytree
 from ioe_node.conductor.home import Home
 from ioe_node.conductor.keystore import Keystore
+from ioe_node.config import load_config
 from ioe_node.errors import DiskFull
+from ioe_node.model.signing import Signer
+from ioe_node.net.peer_id import peer_id_of
 
 DEVICE = ("init", "--role", "device", "--kind", "generator", "--address", "127.0.0.1")
 STEADY = ("--driver", "steady_meter:Steady", "--option", "power_milli_w=-1000")
@@ -64,6 +67,14 @@ def test_a_device_seals_its_own(ioe: Any, tmp_path: Path, monkeypatch: pytest.Mo
     assert {each.stat().st_mode & 0o777 for each in home.iterdir() if each.is_file()} == {0o600}
 
 
+def test_a_maker_s_peers_are_the_device_s_bootstrap(ioe: Any, tmp_path: Path) -> None:
+    """I-040: whom it meets first, on a network without multicast."""
+    ids = [peer_id_of(Signer(bytes([each]) * 32).agent) for each in range(2)]
+    peers = [f"/ip4/192.0.2.{place}/tcp/4001/p2p/{id_}" for place, id_ in enumerate(ids)]
+    ioe(*DEVICE, "--name", "roof", *STEADY, "--peer", peers[0], "--peer", peers[1], home="roof")
+    assert load_config(tmp_path / "roof" / "config.toml").network.bootstrap == tuple(peers)
+
+
 @pytest.mark.parametrize("name", ['a "b" \\c', "Dach süd 🏠", "'''", "{kind}"])
 def test_a_name_and_options_come_through_as_typed(ioe: Any, name: str) -> None:
     ioe(*DEVICE, "--name", name, *STEADY, home="roof")
@@ -106,6 +117,8 @@ def test_an_option_is_a_number_a_list_or_text(text: str, value: object) -> None:
         ((*DEVICE, "--name", "roof", "--option", "x"), "KEY=VALUE"),
         ((*DEVICE, "--name", "roof", "--option", "a b=1"), "KEY=VALUE"),
         (("init", "--address", "192.0.2.7"), "no address of this machine"),
+        (("init", "--peer", "/ip4/192.0.2.7/tcp/4001"), "network.bootstrap"),
+        (("init", "--peer", 'a"b'), "network.bootstrap"),
         ((*DEVICE, "--name", "roof"), "sources"),
         ((*DEVICE, "--name", "roof", "--driver", "steady_meter:Steady"), "power_milli_w"),
         ((*DEVICE, "--name", "roof", "--driver", "steady_meter:Stedy"), "Stedy"),

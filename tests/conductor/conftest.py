@@ -33,6 +33,7 @@ kind = "{kind}"
 name = "{name}"
 driver = "{driver}"
 code = "1234-5678"
+visibility = "{visibility}"
 poll_ms = 200
 [device.options]
 power_milli_w = -36000000
@@ -129,11 +130,15 @@ class Street:
         return await node.start()
 
     async def device(
-        self, name: str = "roof", folder: str = "", driver: str = "steady_meter:Steady"
+        self,
+        name: str = "roof",
+        folder: str = "",
+        driver: str = "steady_meter:Steady",
+        visibility: str = "public",
     ) -> Node:
         folder = folder or name
         home = self._home(folder, {"enrolment": folder.encode().ljust(32, b".")})
-        table = DEVICE.format(kind="generator", name=name, driver=driver)
+        table = DEVICE.format(kind="generator", name=name, driver=driver, visibility=visibility)
         return await Node(self, home, f'role = "device"\n{self._network_table()}{table}').start()
 
 

@@ -43,6 +43,7 @@ def test_the_tree_never_changes() -> None:
     assert keytree.device_seed(root, 7).hex() == tree["device_7"]
     assert keytree.device_agent_seed(device).hex() == tree["device_0_agent"]
     assert keytree.device_agent(device).hex() == tree["device_0_agent_key"]
+    assert keytree.hiding_key(device) == keytree.derive(device, b"ioehide_", 1)
     assert keytree.app_seed(device, 0).hex() == tree["device_0_app_0"]
     assert keytree.app_seed(device, 1).hex() == tree["device_0_app_1"]
 
@@ -53,7 +54,7 @@ def test_no_two_keys_of_a_tree_are_equal(root: bytes) -> None:
     keys = [root, keytree.revocation_seed(root), keytree.authorisation_seed(root)]
     keys += [keytree.owner_agent_seed(root), *devices]
     for device in devices:
-        keys.append(keytree.device_agent_seed(device))
+        keys += [keytree.device_agent_seed(device), keytree.hiding_key(device)]
         keys += [keytree.app_seed(device, number) for number in range(4)]
     assert len({*keys}) == len(keys)
 

@@ -31,7 +31,7 @@ def next_record(node: Any, space: Any, entry: bytes) -> Record:
         entry_hash=entry_hash(entry),
     )
     hash_, data = hash_of(action)
-    return seal([Draft(hash_, action, data, entry)], signer.sign)[0]
+    return seal([Draft(hash_, action, data, entry)], space.dna, signer.sign)[0]
 
 
 def bare(record: Record) -> WireRecord:
@@ -72,7 +72,7 @@ async def test_a_warrant_is_explained_and_judged_again(
     await roof.stop()
     now_us = space.clock.now_us()
     accused = InvalidRecord(roof.agent, owner.agent, now_us, lie.wire(), "it is none")
-    await keep(space, seal_warrant(accused, space.sign))
+    await keep(space, seal_warrant(accused, space.dna, space.sign))
     (listed,) = await owner.call("warrant_list")
     assert (listed["kind"], listed["agent"], listed["reason"]) == (
         "InvalidRecord",
@@ -101,7 +101,7 @@ async def test_a_fork_shows_both_actions(
     await owner.until(lambda found: found and found[0]["role"] == "device", "peers_list")
     both = [bare(next_record(roof, space, entry)) for entry in (b"one", b"two")]
     fork = ChainFork(roof.agent, owner.agent, space.clock.now_us(), *both)
-    await keep(space, seal_warrant(fork, space.sign))
+    await keep(space, seal_warrant(fork, space.dna, space.sign))
     shown = await owner.call("warrant_show", which=to_text(roof.agent))
     assert (shown["kind"], shown["stands"]) == ("ChainFork", True)
     assert len({action["hash"] for action in shown["actions"]}) == 2

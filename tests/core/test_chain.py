@@ -53,7 +53,7 @@ def test_bundles_are_one_signature(author: Any) -> None:
     assert [signatures.index(each) for each in signatures] == [0, 0, 0, 3, 3, 3, 3, 3, 8, 9, 9]
     leaves = [record.hash[CORE] for record in author.chain[3:8]]
     for record in author.chain[3:8]:
-        assert open_record(with_path(record, leaves).wire()).hash == record.hash
+        assert open_record(with_path(record, leaves).wire(), author.dna).hash == record.hash
 
 
 def test_a_lost_row_is_noticed_wherever_it_was(author: Any) -> None:

@@ -84,7 +84,7 @@ class Bench:
 
     def ask(self, member: Member, lineage: Lineage | None = None) -> Ask:
         chosen = lineage or self.lineage
-        likely = plausible(chosen, member.known.values())
+        likely = plausible(DNA, chosen, member.known.values())
         views = views_of(DNA, chosen, admits)
         agent = member.signer.agent
         return Ask(DNA, agent, chosen, views, likely, self.now_us, member.lost_us)
@@ -94,7 +94,7 @@ class Bench:
     ) -> object:
         """A mark's signature, or why there is none."""
         links = [each.action_bytes for each in branch[1 : record.action.action_seq]]
-        target = open_target(record.wire(), links, self.trial.author.agent)
+        target = open_target(record.wire(), links, DNA, self.trial.author.agent)
         verdict = witness(member.duty, self.ask(member, lineage), target)
         if not isinstance(verdict, Signs):
             return verdict
@@ -169,8 +169,8 @@ def replace_marks(certificate: Certificate, marks: tuple[Mark, ...]) -> Certific
 def test_founders_left_out_are_noticed(bench: Bench) -> None:
     known = [member.standing for member in bench.trial.members.values()]
     wires = bench.lineage.founders[1:]
-    assert not plausible(Lineage(bench.lineage.standing, wires), known)
-    assert plausible(bench.lineage, known[:3])
+    assert not plausible(DNA, Lineage(bench.lineage.standing, wires), known)
+    assert plausible(DNA, bench.lineage, known[:3])
 
 
 def test_who_comes_later_never_founds(bench: Bench) -> None:
@@ -199,7 +199,7 @@ def test_view_0_is_taken_up_early_or_never(bench: Bench) -> None:
 def test_one_line_is_signed_and_shown(bench: Bench) -> None:
     member = bench.members()[0]
     left, right = bench.left[-1], bench.right[-1]
-    alone = open_target(left.wire(), (), bench.trial.author.agent)
+    alone = open_target(left.wire(), (), DNA, bench.trial.author.agent)
     if left.action.action_seq > 2:
         assert witness(None, bench.ask(member), alone) == Declines(BEHIND)
     assert isinstance(bench.sign(member, left, bench.left), bytes)
@@ -257,7 +257,7 @@ def test_an_heir_need_not_be_shown_what_its_elders_have_seen(bench: Bench) -> No
     bench.certify(bench.left)
     later = bench.hand_over(bench.others())
     heir = bench.members(later)[0]
-    alone = open_target(bench.left[-1].wire(), (), bench.trial.author.agent)
+    alone = open_target(bench.left[-1].wire(), (), DNA, bench.trial.author.agent)
     assert isinstance(witness(heir.duty, bench.ask(heir, later), alone), Signs)
 
 

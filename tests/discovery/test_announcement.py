@@ -199,10 +199,11 @@ def test_nearby_tells_who_is_gone() -> None:
     first, second = card(), card(Signer(b"2" * 32), NOW_US + 5)
     nearby.hear(first, NOW_US)
     nearby.hear(second, NOW_US)
-    assert nearby.expire(NOW_US + LIFE_US - 1) == ()
+    assert nearby.expired(NOW_US + LIFE_US - 1) == ()
     assert nearby.get(first.agent, NOW_US + LIFE_US) is None
     assert nearby.cards(NOW_US + LIFE_US) == (second,)
-    assert nearby.expire(NOW_US + LIFE_US) == (first,)
+    assert nearby.expired(NOW_US + LIFE_US) == (first,)
+    assert nearby.forget(first.agent) == first
     assert nearby.forget(second.agent) == second
     assert nearby.forget(second.agent) is None
     assert len(nearby) == 0
@@ -216,7 +217,8 @@ def test_nearby_is_bounded_and_a_flood_pushes_nobody_out(monkeypatch: pytest.Mon
     cards = [card(Signer(bytes([place]) * 32), NOW_US + place) for place in range(5)]
     assert [nearby.hear(each, NOW_US) for each in cards] == ["new"] * 3 + ["full"] * 2
     assert nearby.cards(NOW_US) == tuple(sorted(cards[:3], key=lambda each: each.agent))
-    nearby.expire(cards[0].expires_us)
+    for gone in nearby.expired(cards[0].expires_us):
+        nearby.forget(gone.agent)
     assert nearby.hear(cards[4], cards[0].expires_us) == "new"
 
 

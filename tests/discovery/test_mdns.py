@@ -1,5 +1,6 @@
 """mDNS over real multicast on loopback, between two instances and between two processes."""
 
+import os
 import subprocess
 import sys
 import time
@@ -9,11 +10,15 @@ from pathlib import Path
 
 import pytest
 import trio
-from zeroconf import ServiceInfo
+from zeroconf import DNSOutgoing
+from zeroconf._dns import DNSPointer
+from zeroconf.const import _CLASS_IN, _FLAGS_AA, _FLAGS_QR_RESPONSE, _TYPE_PTR
 
 from discovery import mdns as subject
-from discovery.announcement import ADDRESSES_MAX, Announcement, seal
-from discovery.mdns import Departed, Mdns, MdnsUnavailable, announcement_bytes, service_of
+from discovery.announcement import Announcement, seal
+from discovery.hidden import NONCE_BYTES, hide
+from discovery.mdns import Departed, Found, Mdns, MdnsUnavailable
+from discovery.mdns_services import SERVICE_TYPE, Libp2pPeer, hidden_service, open_service
 from ioe_node.clock import SystemClock
 from ioe_node.errors import TransportError
 from ioe_node.model.signing import Signer
@@ -66,7 +71,7 @@ def signers() -> Iterator[Signer]:
     return (Signer(time.time_ns().to_bytes(31, "big") + bytes([place])) for place in range(9))
 
 
-async def heard(mdns: Mdns, wanted: Announcement | Departed) -> None:
+async def heard(mdns: Mdns, wanted: Found) -> None:
     """Wait until `wanted` is found; other runs on this machine may be heard as well."""
     with trio.fail_after(PATIENCE_S):
         async for item in mdns.found:
@@ -74,25 +79,15 @@ async def heard(mdns: Mdns, wanted: Announcement | Departed) -> None:
                 return
 
 
-def test_a_service_carries_the_whole_announcement(signers: Iterator[Signer]) -> None:
-    long = seal(
-        next(signers),
-        kind="monitor",
-        state="owned",
-        name="\N{ELECTRIC PLUG}" * 48,
-        addresses=tuple(f"/dns4/{'a' * 60}{n}/tcp/{n}" for n in range(ADDRESSES_MAX)),
-        now_us=CLOCK.now_us(),
-    )
-    info = service_of(long)
-    received = ServiceInfo(info.type, info.name, properties=info.text)
-    assert announcement_bytes(received) == long.encoded()
-    assert len(info.name.split(".")[0]) <= 63
-
-
-def test_port_and_addresses_stand_beside_it(signers: Iterator[Signer]) -> None:
-    info = service_of(card(next(signers), "x"))
-    assert info.port == 4001
-    assert info.parsed_addresses() == ["127.0.0.1"]
+async def all_until(mdns: Mdns, last: Announcement) -> list[object]:
+    """All that is found before `last`."""
+    found: list[object] = []
+    with trio.fail_after(PATIENCE_S):
+        async for item in mdns.found:
+            if item == last:
+                return found
+            found.append(item)
+    return found
 
 
 @needs_multicast
@@ -115,6 +110,49 @@ async def test_tell_change_rename_and_leave(signers: Iterator[Signer]) -> None:
         await heard(ear, Departed(agent.agent))
     own = (first, changed, owned, Departed(enrolment.agent), Departed(agent.agent))
     assert [item async for item in overheard if item in own] == []
+
+
+@needs_multicast
+async def test_libp2p_nodes_hear_of_a_public_card_and_of_no_hidden_one(
+    signers: Iterator[Signer],
+) -> None:
+    signer, other, key = next(signers), next(signers), b"k" * 32
+    public, mine, at_last = card(signer, "plug"), card(signer, "plug, hidden"), card(other, "end")
+    async with (
+        Mdns(LOOPBACK, CLOCK, lambda: [key]) as owner,
+        Mdns(LOOPBACK, CLOCK) as ear,
+        Mdns(LOOPBACK, CLOCK) as mouth,
+    ):
+        await mouth.update(public)
+        await heard(ear, Libp2pPeer(signer.agent, public.addresses))
+        for place in range(2):
+            hidden = hide(mine.encoded(), key, bytes([place]) * NONCE_BYTES)
+            await mouth.update(hidden)
+            await heard(owner, mine)
+        await heard(ear, Departed(signer.agent))
+        assert mouth._told.keys() == {hidden_service(hidden).name}
+        await mouth.update(at_last)
+        before = await all_until(ear, at_last)
+        assert mine not in before
+        assert ear.malformed == 0
+        await heard(owner, Departed(signer.agent))
+
+
+@needs_multicast
+async def test_one_that_hides_has_not_left_when_it_changes_its_name(
+    signers: Iterator[Signer],
+) -> None:
+    signer, other, key = next(signers), next(signers), b"k" * 32
+    cards = [card(signer, f"hidden {place}") for place in range(3)]
+    async with Mdns(LOOPBACK, CLOCK, lambda: [key]) as owner, Mdns(LOOPBACK, CLOCK) as mouth:
+        for place, each in enumerate(cards):
+            await mouth.update(hide(each.encoded(), key, bytes([place + 9]) * NONCE_BYTES))
+        async with Mdns(LOOPBACK, CLOCK) as last:
+            end = card(other, "end")
+            await last.update(end)
+            before = await all_until(owner, end)
+    assert set(cards) <= set(before)
+    assert Departed(signer.agent) not in before
 
 
 @needs_multicast
@@ -169,7 +207,7 @@ async def test_a_record_that_is_no_announcement_is_counted(
     junk, good = card(next(signers), "junk"), card(next(signers), "good")
     with monkeypatch.context() as patched:
         patched.setattr(Announcement, "encoded", lambda self: b"no announcement")
-        forged = service_of(junk)
+        forged = open_service(junk)
     async with Mdns(LOOPBACK, CLOCK) as ear, Mdns(LOOPBACK, CLOCK) as mouth:
         await trio.to_thread.run_sync(
             lambda: mouth._zeroconf.register_service(forged, cooperating_responders=True)
@@ -177,6 +215,21 @@ async def test_a_record_that_is_no_announcement_is_counted(
         await mouth.update(good)
         await heard(ear, good)
         assert ear.malformed >= 1
+
+
+@needs_multicast
+async def test_a_flood_of_names_without_a_card_delays_nobody(signers: Iterator[Signer]) -> None:
+    good = card(next(signers), "good")
+    flood = DNSOutgoing(_FLAGS_QR_RESPONSE | _FLAGS_AA)
+    for _ in range(40):
+        name = f"{os.urandom(8).hex()}.{SERVICE_TYPE}"
+        flood.add_answer_at_time(DNSPointer(SERVICE_TYPE, _TYPE_PTR, _CLASS_IN, 60, name), 0)
+    async with Mdns(LOOPBACK, CLOCK) as ear, Mdns(LOOPBACK, CLOCK) as mouth:
+        mouth._zeroconf.send(flood)
+        await trio.sleep(0.1)
+        with trio.fail_after(5):
+            await mouth.update(good)
+            await heard(ear, good)
 
 
 async def test_a_slow_reader_loses_the_oldest(

@@ -9,7 +9,9 @@ import trio
 
 from discovery import meeting as meeting_module
 from discovery.announcement import ADDRESSES_MAX, LIFE_US, Announcement
-from discovery.mdns import MdnsUnavailable
+from discovery.hidden import is_hidden
+from discovery.mdns import Departed, MdnsUnavailable
+from discovery.mdns_services import Libp2pPeer
 from discovery.meeting import (
     ANNOUNCE_EVERY_S,
     BOOTSTRAP_WAIT_MAX_S,
@@ -17,8 +19,8 @@ from discovery.meeting import (
     Me,
     Meeting,
 )
-from discovery.pairing import PAIRING_PROTOCOL, Grant, PairingDevice
-from discovery.rendezvous import Met
+from discovery.pairing import PAIRING_PROTOCOL, Grant, Paired, PairingDevice
+from discovery.rendezvous import Met, open_meeting
 from ioe_node.errors import (
     DiskFull,
     LocalError,
@@ -56,6 +58,7 @@ class Carrier:
         self.air = air
         self.agent = agent
         self.known: dict[AgentPubKey, tuple[str, ...]] = {}
+        self.hinted: dict[AgentPubKey, tuple[str, ...]] = {}
         self.places: tuple[str, ...] = ("/ip4/127.0.0.1/tcp/1",)
 
     def addresses(self) -> tuple[str, ...]:
@@ -63,6 +66,9 @@ class Carrier:
 
     def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
         self.known[peer] = addresses
+
+    def hint(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
+        self.hinted[peer] = addresses
 
     def offer(self, protocol: str, handler: Handler) -> None:
         self.air.handlers[protocol, self.agent] = handler
@@ -95,12 +101,17 @@ Made = Callable[..., Meeting]
 @pytest.fixture
 def make(air: Air) -> Made:
     def make(
-        signer: Signer, state: str = "unowned", name: str = "roof", bootstrap: Any = (), **more: Any
+        signer: Signer,
+        state: str = "unowned",
+        name: str = "roof",
+        bootstrap: Any = (),
+        hiding_key: bytes | None = None,
+        **more: Any,
     ) -> Meeting:
         carrier = Carrier(air, signer.agent)
         kind = "owner" if signer is OWNER else "generator"
         heard: list[dict[str, Any]] = []
-        me = Me(signer, kind, state, name)  # type: ignore[arg-type]
+        me = Me(signer, kind, state, name, hiding_key)  # type: ignore[arg-type]
         made = Meeting(
             me, carrier, carrier.offer, air, Random(1), heard.append,
             bootstrap=bootstrap, **more,
@@ -116,6 +127,10 @@ def agent_of_seed(seed: bytes) -> AgentPubKey:
     return Signer(seed).agent
 
 
+def air_now_us() -> int:
+    return round(trio.current_time() * 1_000_000)
+
+
 class Pair:
     """An owner and a device that has told it its card."""
 
@@ -124,6 +139,7 @@ class Pair:
         self.device = make(DEVICE, bootstrap=[OWNER.agent])
         self.kept: list[Grant] = []
         self.promises = 0
+        self.counted: list[AgentPubKey] = []
         self.fault: Exception | None = None
         self.machine = PairingDevice(
             CODE, DEVICE.agent, "generator", agent_of_seed, Random(2).randbytes
@@ -133,7 +149,7 @@ class Pair:
     async def begin(self) -> "Pair":
         await self._nursery.start(self.owner.run)
         await self._nursery.start(self.device.run)
-        self.device.await_owner(self.machine, self._keep)
+        self.device.await_owner(self.machine, self._keep, self.counted.append, air_now_us)
         await trio.sleep(1)
         return self
 
@@ -146,7 +162,7 @@ class Pair:
     def _promise(self) -> None:
         self.promises += 1
 
-    async def claim(self, code: str = CODE) -> tuple[AgentPubKey, str]:
+    async def claim(self, code: str = CODE) -> Paired:
         return await self.owner.claim(
             DEVICE.agent, code, GRANT, agent_of_seed, Random(3).randbytes, self._promise
         )
@@ -188,12 +204,155 @@ async def test_a_card_is_renewed_before_it_expires_and_leaves_when_it_does(
 ) -> None:
     await trio.sleep(2 * LIFE_US / 1_000_000)
     assert len(pair.owner.cards()) == 1
-    del air.handlers[MEET_PROTOCOL, OWNER.agent]
-    await trio.sleep(LIFE_US / 1_000_000 + 1)
-    assert pair.owner.cards() == []
-    await trio.sleep(ANNOUNCE_EVERY_S)
-    events = [each["event"] for each in pair.owner.heard]  # type: ignore[attr-defined]
+    del air.handlers[MEET_PROTOCOL, OWNER.agent], air.handlers[MEET_PROTOCOL, DEVICE.agent]
+    await trio.sleep(LIFE_US / 1_000_000 + 2)
+    assert pair.device.cards() == []
+    events = [each["event"] for each in pair.device.heard]  # type: ignore[attr-defined]
     assert events == ["appeared", "left"]
+
+
+async def test_who_is_cut_off_has_left_within_a_minute(
+    pair: Pair, air: Air, autojump_clock: Any
+) -> None:
+    """I-026: and appears again when it is back, once."""
+    await trio.sleep(60)
+    handler = air.handlers.pop((MEET_PROTOCOL, DEVICE.agent))
+    await trio.sleep(60)
+    assert pair.owner.cards() == []
+    air.handlers[MEET_PROTOCOL, DEVICE.agent] = handler
+    await trio.sleep(BOOTSTRAP_WAIT_MAX_S)
+    events = [each["event"] for each in pair.owner.heard]  # type: ignore[attr-defined]
+    assert events == ["appeared", "left", "appeared"]
+
+
+async def test_cards_that_expire_while_we_sleep_make_nobody_leave(
+    pair: Pair, air: Air, autojump_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await trio.sleep(60)
+    woken_us = air.now_us() + 10 * LIFE_US
+    began = trio.current_time()
+    monkeypatch.setattr(
+        Air, "now_us", lambda self: woken_us + round((trio.current_time() - began) * 1_000_000)
+    )
+    await trio.sleep(60)
+    assert [each.agent for each in pair.owner.cards()] == [DEVICE.agent]
+    assert [each["event"] for each in pair.owner.heard] == ["appeared"]  # type: ignore[attr-defined]
+
+
+class Rumours:
+    """mDNS, as the test would have it: what is put into it is what the meeting hears."""
+
+    def __init__(self) -> None:
+        self.told: list[Announcement | bytes] = []
+        self.say, self.found = trio.open_memory_channel[Any](100)
+
+    def __call__(self, *_: object) -> "Rumours":
+        return self
+
+    async def __aenter__(self) -> "Rumours":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.say.close()
+
+    async def update(self, card: Announcement | bytes) -> None:
+        self.told.append(card)
+
+
+@pytest.fixture
+def rumours(monkeypatch: pytest.MonkeyPatch) -> Rumours:
+    made = Rumours()
+    monkeypatch.setattr(meeting_module, "Mdns", made)
+    return made
+
+
+async def test_forged_goodbyes_are_checked_and_true_ones_soon_believed(
+    make: Made, nursery: trio.Nursery, air: Air, rumours: Rumours, autojump_clock: Any
+) -> None:
+    owner, device = make(OWNER, "owned", interfaces=["127.0.0.1"]), make(DEVICE)
+    await nursery.start(device.run)
+    await nursery.start(owner.run)
+    rumours.say.send_nowait(device.card())
+    await trio.sleep(5)
+    before = len(air.requests_at)
+    for _ in range(100):
+        rumours.say.send_nowait(Departed(DEVICE.agent))
+        rumours.say.send_nowait(Departed(THIRD.agent))
+        await trio.sleep(0.1)
+    assert len(owner.cards()) == 1
+    assert len(air.requests_at) - before <= 4
+    del air.handlers[MEET_PROTOCOL, DEVICE.agent]
+    rumours.say.send_nowait(Departed(DEVICE.agent))
+    await trio.sleep(15)
+    assert owner.cards() == []
+    assert [each["event"] for each in owner.heard] == ["appeared", "left"]  # type: ignore[attr-defined]
+
+
+async def test_a_device_asks_nobody_whether_they_are_here(
+    make: Made, nursery: trio.Nursery, air: Air, rumours: Rumours, autojump_clock: Any
+) -> None:
+    """Who asks shows itself; it is the owner's node that a person watches."""
+    device, third = make(DEVICE, interfaces=["127.0.0.1"]), make(THIRD)
+    await nursery.start(device.run)
+    rumours.say.send_nowait(third.card())
+    rumours.say.send_nowait(Departed(THIRD.agent))
+    await trio.sleep(LIFE_US / 2_000_000)
+    assert [each.agent for each in device.cards()] == [THIRD.agent]
+    await trio.sleep(LIFE_US / 2_000_000 + 2)
+    assert device.cards() == []
+    assert air.requests_at == []
+
+
+async def test_a_libp2p_peer_is_a_hint_and_no_more(
+    make: Made, nursery: trio.Nursery, rumours: Rumours, autojump_clock: Any
+) -> None:
+    owner = make(OWNER, "owned", interfaces=["127.0.0.1"])
+    await nursery.start(owner.run)
+    rumours.say.send_nowait(Libp2pPeer(THIRD.agent, ("/ip4/192.0.2.9/tcp/1",)))
+    await trio.sleep(1)
+    carrier = owner.carrier  # type: ignore[attr-defined]
+    assert (carrier.hinted, carrier.known) == ({THIRD.agent: ("/ip4/192.0.2.9/tcp/1",)}, {})
+    assert owner.cards() == []
+
+
+async def test_a_hidden_device_is_seen_by_its_owner_alone(
+    make: Made, nursery: trio.Nursery, air: Air, rumours: Rumours, autojump_clock: Any
+) -> None:
+    """I-029: by mDNS and by whoever is introduced, in a new form each time."""
+    key = b"k" * 32
+    owner, third = make(OWNER, "owned"), make(THIRD, "owned")
+    owner.recognise([b"x" * 32, key])
+    bootstrap = [OWNER.agent, THIRD.agent]
+    device = make(DEVICE, "owned", "secret", bootstrap, hiding_key=key, interfaces=["127.0.0.1"])
+    for each in (owner, third, device):
+        await nursery.start(each.run)
+    rumours.say.send_nowait(owner.card())
+    await trio.sleep(2 * ANNOUNCE_EVERY_S + 1)
+    assert [each.name for each in owner.cards()] == ["secret"]
+    assert third.cards() == []
+    assert OWNER.agent in [each.agent for each in device.cards()], "it hears as others do"
+    assert device.carrier.known == {}, "and has nobody dialled whom it knows from here alone"
+    said = Met(third.card().encoded()).encoded()
+    answer = open_meeting(await air.handlers[MEET_PROTOCOL, DEVICE.agent](THIRD.agent, said))
+    told = [*rumours.told, answer.card]
+    assert len(set(told)) == len(told) == 4
+    assert all(isinstance(each, bytes) and is_hidden(each) for each in told)
+
+
+async def test_a_hidden_card_in_another_peer_s_hands_is_not_believed(
+    make: Made, nursery: trio.Nursery, air: Air, autojump_clock: Any
+) -> None:
+    key = b"k" * 32
+    owner, device = make(OWNER, "owned"), make(DEVICE, "owned", hiding_key=key)
+    owner.recognise([key])
+    for each in (owner, device):
+        await nursery.start(each.run)
+    said = Met(make(THIRD)._told()).encoded()
+    hidden = await air.handlers[MEET_PROTOCOL, DEVICE.agent](THIRD.agent, said)
+    await air.handlers[MEET_PROTOCOL, OWNER.agent](THIRD.agent, hidden)
+    assert owner.cards() == []
+    await air.handlers[MEET_PROTOCOL, OWNER.agent](DEVICE.agent, hidden)
+    assert [each.agent for each in owner.cards()] == [DEVICE.agent]
 
 
 async def test_a_card_of_someone_else_is_not_believed(
@@ -232,7 +391,7 @@ async def test_multicast_that_fails_is_said_and_the_rest_goes_on(
     class Broken:
         """Opens, and cannot tell anything any more."""
 
-        def __init__(self, interfaces: Any, clock: Any) -> None:
+        def __init__(self, interfaces: Any, clock: Any, keys: Any) -> None:
             self._send, self.found = trio.open_memory_channel[Announcement](1)
             self.told = 0
 
@@ -265,8 +424,8 @@ async def test_no_multicast_at_all_is_said_once(
 
 
 async def test_a_claim_gives_the_seed_after_the_promise(pair: Pair, autojump_clock: Any) -> None:
-    agent, kind = await pair.claim()
-    assert (agent, kind) == (agent_of_seed(GRANT.device_seed), "generator")
+    paired = await pair.claim()
+    assert (paired.agent, paired.kind) == (agent_of_seed(GRANT.device_seed), "generator")
     assert pair.kept == [GRANT]
     assert pair.promises == 1
     assert pair.owner.cards() == [], "its first key is of no more use"

@@ -14,15 +14,12 @@ from discovery.pairing import (
     PAIRING_LOCK_S,
     PAIRING_LOCK_S_MAX,
     PAIRING_SESSION_S,
-    BadPairingCode,
-    Entropy,
     Grant,
     PairingDevice,
     PairingOwner,
     Reply,
-    new_code,
-    parse_code,
 )
+from discovery.pairing_code import Entropy
 from ioe_node.errors import LocalError, Malformed, PairingRefused
 from ioe_node.model.hashes import AgentPubKey
 from ioe_node.model.signing import Signer
@@ -348,30 +345,3 @@ def test_a_flipped_bit_in_the_last_message_is_malformed(bit: int) -> None:
     last = paired(device(), there).message
     with pytest.raises(Malformed):
         there.enrolled(flipped(last, bit))
-
-
-@given(st.binary(min_size=16, max_size=16))
-def test_a_new_code_parses(noise: bytes) -> None:
-    code = new_code(lambda size: noise[:size])
-    assert parse_code(code) == code
-    assert len(code) == 9
-
-
-@pytest.mark.parametrize("text", ["12345678", " 1234 5678\n", "12-34-56-78", "1234–5678", CODE])
-def test_a_code_is_read_however_it_is_typed(text: str) -> None:
-    assert parse_code(text) == CODE
-
-
-@pytest.mark.parametrize("text", ["", "1234567", "123456789", "1234-567a", "١٢٣٤٥٦٧٨", "²" * 8])
-def test_a_bad_code_is_named(text: str) -> None:
-    with pytest.raises(BadPairingCode, match="eight digits"):
-        parse_code(text)
-
-
-@given(st.text(max_size=40))
-def test_any_text_is_a_code_or_a_bad_code(text: str) -> None:
-    try:
-        code = parse_code(text)
-    except BadPairingCode:
-        return
-    assert parse_code(code) == code

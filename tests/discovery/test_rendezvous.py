@@ -53,6 +53,9 @@ class Carrier:
     def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
         self.known[peer] = addresses
 
+    def hint(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
+        raise AssertionError("there is no mDNS here")
+
     def offer(self, protocol: str, handler: Handler) -> None:
         assert protocol == MEET_PROTOCOL
         self.air.handlers[self.agent] = handler

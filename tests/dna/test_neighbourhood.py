@@ -1,16 +1,19 @@
 """The neighbourhood's name covers what makes its rules; a clone is another network."""
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from dna.neighbourhood import DNA, Properties
 from ioe_node.errors import LocalError
-from ioe_node.hdk import Modifiers
+from ioe_node.hdk import Modifiers, Zome
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import agent_key
 
 STEWARD = agent_key(bytes(32))
+ROOT = Path(__file__).parents[2]
 
 
 def test_its_zomes_and_types() -> None:
@@ -19,8 +22,19 @@ def test_its_zomes_and_types() -> None:
         "identity",
         "metering",
         "currency",
+        "claims",
+        "reputation",
     ]
     assert sorted(DNA.entry_types) == [
+        "claims.Application",
+        "claims.Approval",
+        "claims.Claim",
+        "claims.Delegation",
+        "claims.Kept",
+        "claims.Profile",
+        "claims.SignedElsewhere",
+        "claims.Status",
+        "claims.Withdrawal",
         "currency.Settlement",
         "identity.Acknowledgement",
         "identity.Enrolment",
@@ -30,17 +44,37 @@ def test_its_zomes_and_types() -> None:
     assert not DNA.entry_types["metering.IntervalReading"].by_hash
 
 
+def modules_imported(source: Path) -> set[Path]:
+    """The files of the zomes' own packages that a module imports, but for packages' docstrings."""
+    names = set()
+    for node in ast.walk(ast.parse(source.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    files = {ROOT.joinpath(*name.split(".")).with_suffix(".py") for name in names}
+    return {file for file in files if file.is_file() and not file.is_relative_to(ROOT / "ioe_node")}
+
+
+@pytest.mark.parametrize("zome", DNA.zomes, ids=lambda zome: str(zome.integrity.name))
+def test_a_zomes_digest_covers_every_module_that_its_rules_are_in(zome: Zome) -> None:
+    digested = {Path(source) for source in zome.integrity._sources}
+    assert set().union(*map(modules_imported, digested)) <= digested
+
+
 def test_every_property_and_the_seed_make_another_network() -> None:
     names = {DNA.hash, replace(DNA, seed="x").hash}
     for changed in (
         {"stewards": (STEWARD,)},
+        {"approvers": (STEWARD,)},
+        {"approvers": (STEWARD, STEWARD[:-1] + b"x"), "approval_quorum": 2},
         {"interval_us": 60_000_000},
         {"price_bp": 1},
         {"credit_limit_micro": 1},
         {"power_milli_w_max": 1},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 7
+    assert len(names) == 9
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 

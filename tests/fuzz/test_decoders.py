@@ -123,8 +123,8 @@ def draft(action: AnyAction) -> Draft:
 
 ACTIONS = chain_of_all_types()
 DRAFTS = [draft(action) for action in ACTIONS]
-SINGLE = seal(DRAFTS[4:5], ALICE.sign)
-BUNDLE = seal(DRAFTS, ALICE.sign)
+SINGLE = seal(DRAFTS[4:5], NETWORK, ALICE.sign)
+BUNDLE = seal(DRAFTS, NETWORK, ALICE.sign)
 
 
 def alone(records: list[Record]) -> list[WireRecord]:
@@ -136,7 +136,7 @@ def countersigned() -> WireRecord:
     """Alice's half of a bundle of two authors."""
     mine = DRAFTS[4]
     levels = tree_of([mine.hash[CORE], entry_hash(b"Bob's half")[CORE]])
-    message = seal_message(levels[-1][0])
+    message = seal_message(NETWORK, levels[-1][0])
     proof = Proof(ALICE.sign(message), 0, 2, (levels[0][1],), (BOB.sign(message),))
     return WireRecord(mine.action_bytes, proof, mine.entry)
 
@@ -158,6 +158,7 @@ FORKED = seal(
             )
         )
     ],
+    NETWORK,
     ALICE.sign,
 )[0].wire()
 INFO = seal_info(
@@ -165,7 +166,9 @@ INFO = seal_info(
 )
 WARRANTS = (
     seal_warrant(
-        InvalidRecord(ALICE.agent, BOB.agent, NOW_US, SINGLE[0].wire(), "too much"), BOB.sign
+        InvalidRecord(ALICE.agent, BOB.agent, NOW_US, SINGLE[0].wire(), "too much"),
+        NETWORK,
+        BOB.sign,
     ),
     seal_warrant(
         ChainFork(
@@ -175,10 +178,13 @@ WARRANTS = (
             WireRecord(SINGLE[0].action_bytes, SINGLE[0].proof),
             FORKED,
         ),
+        NETWORK,
         BOB.sign,
     ),
     seal_warrant(
-        InvalidRecord(ALICE.agent, BOB.agent, NOW_US, prefix_of(BUNDLE, 4), "too much"), BOB.sign
+        InvalidRecord(ALICE.agent, BOB.agent, NOW_US, prefix_of(BUNDLE, 4), "too much"),
+        NETWORK,
+        BOB.sign,
     ),
     seal_warrant(
         DoubleSeal(
@@ -189,18 +195,20 @@ WARRANTS = (
             SINGLE[0].proof,
             alone(BUNDLE)[4].proof,
         ),
+        NETWORK,
         BOB.sign,
     ),
 )
 RECEIPT = seal_receipt(
     Receipt(BOB.agent, NOW_US, tuple((one.hash, place % 3) for place, one in enumerate(DRAFTS))),
+    NETWORK,
     BOB.sign,
 )
 
 
 def open_known(parcel: Parcel) -> None:
     """A spoiled parcel may lose an entry or a cosignature, but no action may change."""
-    assert {bytes(record.hash) for record in open_parcel(parcel)} <= KNOWN_ACTIONS
+    assert {bytes(record.hash) for record in open_parcel(parcel, NETWORK)} <= KNOWN_ACTIONS
 
 
 def open_message(message: object) -> None:
@@ -208,16 +216,16 @@ def open_message(message: object) -> None:
     for parcel in getattr(message, "parcels", ()):
         open_known(parcel)
     for wire in getattr(message, "records", ()):
-        assert bytes(open_record(wire).hash) in KNOWN_ACTIONS
+        assert bytes(open_record(wire, NETWORK).hash) in KNOWN_ACTIONS
     for warrant in getattr(message, "warrants", ()):
-        open_warrant(warrant)
+        open_warrant(warrant, NETWORK)
         assert warrant in WARRANTS
     infos = getattr(message, "infos", ())
     for info in (*infos, message.info) if isinstance(message, messages.Hello) else infos:
         open_info(info, NETWORK, NOW_US)
         assert info == INFO
     if isinstance(message, messages.Held):
-        open_receipt(message.receipt, BOB.agent)
+        open_receipt(message.receipt, NETWORK, BOB.agent)
         assert message.receipt == RECEIPT
 
 
@@ -289,14 +297,16 @@ def test_warrants(fuzz: Fuzz) -> None:
     """The bytes inside, resealed: what a hostile accuser can write."""
 
     def judge(body: bytes) -> None:
-        open_warrant(type(WARRANTS[0])(body, BOB.sign(b"ioe/warrant/1" + body)))
+        open_warrant(type(WARRANTS[0])(body, BOB.sign(b"ioe/warrant/1" + NETWORK + body)), NETWORK)
 
     fuzz([one.body for one in WARRANTS], judge)
 
 
 def test_receipts(fuzz: Fuzz) -> None:
     def judge(body: bytes) -> None:
-        open_receipt(type(RECEIPT)(body, BOB.sign(b"ioe/receipt/1" + body)), BOB.agent)
+        open_receipt(
+            type(RECEIPT)(body, BOB.sign(b"ioe/receipt/1" + NETWORK + body)), NETWORK, BOB.agent
+        )
 
     fuzz([RECEIPT.body], judge)
 

@@ -16,10 +16,14 @@ import pytest
 import trio
 from trio.testing import memory_stream_pair
 
-from discovery.announcement import open_announcement, seal
-from discovery.pairing import Entropy, Grant, PairingDevice, PairingOwner, parse_code
+from discovery.announcement import ADDRESSES_MAX, open_announcement, seal
+from discovery.hidden import KEY_BYTES, NONCE_BYTES, hide, open_card
+from discovery.mdns_services import libp2p_peer, libp2p_service
+from discovery.pairing import Grant, PairingDevice, PairingOwner
+from discovery.pairing_code import Entropy, pairing_uri, parse_code, parse_uri
 from dna.neighbourhood import DNA
 from ioe_node.conductor.invitation import Invitation, parse_invitation
+from ioe_node.conductor.policy import TEMPLATE, open_policy, parse_policy, seal_policy
 from ioe_node.drivers import shelly
 from ioe_node.drivers.http_digest import Answer, Digest, exchange
 from ioe_node.errors import PeerError, TransportError
@@ -37,6 +41,7 @@ NOW_US = 1_767_225_600_000_000
 ALICE = Signer(b"a" * 32)
 BOB = Signer(b"b" * 32)
 DEVICE = Signer(b"d" * 32)
+KEY = b"k" * KEY_BYTES
 
 
 # --- zomes and DNA -----------------------------------------------------------------------------
@@ -155,6 +160,23 @@ def test_announcements(fuzz: Fuzz) -> None:
 
     fuzz(sealed, judge)
 
+    def unhidden(data: bytes) -> None:
+        card = open_card(data, [KEY], NOW_US)
+        assert card is None or data in hidden
+
+    hidden = [hide(data, KEY, bytes(NONCE_BYTES)) for data in sealed]
+    fuzz(hidden, unhidden)
+
+
+def test_libp2p_s_mdns(fuzz: Fuzz) -> None:
+    told = libp2p_service("x", DEVICE.agent, ("/ip4/127.0.0.1/tcp/4001", "/ip6/::1/tcp/1"))
+
+    def judge(data: bytes) -> None:
+        found = libp2p_peer([data])
+        assert found is None or 1 <= len(found.addresses) <= ADDRESSES_MAX
+
+    fuzz([told.text], judge)
+
 
 def repeatable(name: bytes) -> Entropy:
     """Entropy that is the same in every run."""
@@ -220,6 +242,57 @@ def test_pairing_at_the_owner(fuzz: Fuzz) -> None:
         assert data == enrolled
 
     fuzz([answer, enrolled], judge)
+
+
+def test_pairing_with_a_button(fuzz: Fuzz) -> None:
+    """Whatever comes, the device stays its maker's until its button is pressed."""
+    device, owner = pairing()
+    device._confirm = True
+    finish = owner.finish(device.handle(ALICE.agent, owner.start(), NOW_US).message)
+    asked = copy.copy(device)
+    waits = asked.handle(ALICE.agent, finish, NOW_US).message
+    assert owner.enrolled(waits) is None
+    again = owner.again()
+
+    def judge(data: bytes) -> None:
+        fresh, pressed = copy.copy(asked), copy.copy(asked)
+        assert pressed.confirm(NOW_US) == ALICE.agent
+        reply = fresh.handle(ALICE.agent, data, NOW_US)
+        assert reply.grant is None
+        assert not fresh.owned
+        assert pressed.handle(ALICE.agent, data, NOW_US).grant == (GRANT if data == again else None)
+
+    fuzz([again], judge)
+
+
+def test_pairing_lines(fuzz: Fuzz) -> None:
+    line = pairing_uri(DEVICE.agent, "1234-5678")
+
+    def judge(data: bytes) -> None:
+        text = data.decode("utf-8", "replace")
+        assert pairing_uri(*parse_uri(text)) == text.strip()
+
+    fuzz([line.encode()], judge, tokens=["٣".encode(), b"&code=", b"uhCAk", b"=", b"-"])
+
+
+def test_policies(fuzz: Fuzz) -> None:
+    """What still opens is what its owner has signed."""
+    sealed = seal_policy(ALICE, TEMPLATE)
+
+    def judge(data: bytes) -> None:
+        policy, text = open_policy(data, ALICE.agent)
+        assert (policy, text, data) == (parse_policy(TEMPLATE), TEMPLATE, sealed)
+
+    fuzz([sealed], judge)
+
+
+def test_policy_files(fuzz: Fuzz) -> None:
+    differs = b'[device."south roof".automatic]\nsell = false\n'
+    fuzz(
+        [TEMPLATE.encode(), TEMPLATE.encode() + differs],
+        lambda data: parse_policy(data.decode("utf-8", "replace")),
+        tokens=[b"[deals]", b"version", b"'nobody'", b"[device.x]", b"[[deals]]", b"nan", b"\n"],
+    )
 
 
 def test_typed_pairing_codes(fuzz: Fuzz) -> None:

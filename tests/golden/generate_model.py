@@ -95,13 +95,13 @@ def bundle_of_three() -> list[Record]:
         )
         prev, data = hash_of(action)
         drafts.append(Draft(prev, action, data, entry))
-    return seal(drafts, AUTHOR.sign)
+    return seal(drafts, NETWORK, AUTHOR.sign)
 
 
 def one_alone(action: AnyAction, entry: bytes | None) -> Record:
     """A bundle of one."""
     hash_, data = hash_of(action)
-    return seal([Draft(hash_, action, data, entry)], AUTHOR.sign)[0]
+    return seal([Draft(hash_, action, data, entry)], NETWORK, AUTHOR.sign)[0]
 
 
 def action_vector(action: AnyAction) -> dict[str, Any]:
@@ -141,7 +141,9 @@ def vectors() -> dict[str, Any]:
     fork = ChainFork(accused, accuser, NOW_US, create.wire(), delete.wire())
     prefix = InvalidRecord(accused, accuser, NOW_US, prefix_of(bundle, 2), "a reason")
     again = seal(
-        [Draft(bundle[0].hash, bundle[0].action, bundle[0].action_bytes, None)], AUTHOR.sign
+        [Draft(bundle[0].hash, bundle[0].action, bundle[0].action_bytes, None)],
+        NETWORK,
+        AUTHOR.sign,
     )
     whole = with_path(bundle[0], [record.hash[CORE] for record in bundle])
     twice = DoubleSeal(accused, accuser, NOW_US, whole.action_bytes, again[0].proof, whole.proof)
@@ -166,12 +168,12 @@ def vectors() -> dict[str, Any]:
         "actions": {name: action_vector(action) for name, action in made.items()},
         "bundle": bundle_vector(bundle),
         "record": encode(create.wire()).hex(),
-        "receipt": encode(seal_receipt(receipt, OTHER.sign)).hex(),
+        "receipt": encode(seal_receipt(receipt, NETWORK, OTHER.sign)).hex(),
         "warrants": {
-            "InvalidRecord": encode(seal_warrant(invalid, OTHER.sign)).hex(),
-            "InvalidRecord in a bundle": encode(seal_warrant(prefix, OTHER.sign)).hex(),
-            "ChainFork": encode(seal_warrant(fork, OTHER.sign)).hex(),
-            "DoubleSeal": encode(seal_warrant(twice, OTHER.sign)).hex(),
+            "InvalidRecord": encode(seal_warrant(invalid, NETWORK, OTHER.sign)).hex(),
+            "InvalidRecord in a bundle": encode(seal_warrant(prefix, NETWORK, OTHER.sign)).hex(),
+            "ChainFork": encode(seal_warrant(fork, NETWORK, OTHER.sign)).hex(),
+            "DoubleSeal": encode(seal_warrant(twice, NETWORK, OTHER.sign)).hex(),
         },
         "agent_info": encode(info).hex(),
     }

@@ -59,16 +59,17 @@ def test_values(golden: Any) -> None:
 
 
 def test_the_bundle_opens_whole_and_in_parts(golden: Any) -> None:
+    network = DnaHash(from_text(golden["hashes"]["network"], DNA))
     bundle = decode_parcel(bytes.fromhex(golden["bundle"]["wire"]))
     assert isinstance(bundle, WireBundle)
-    records = open_bundle(bundle)
+    records = open_bundle(bundle, network)
     leaves = [record.hash[CORE] for record in records]
     assert [to_text(record.hash) for record in records] == golden["bundle"]["hashes"]
     for place, record in enumerate(records):
         alone = with_path(record, leaves)
         assert [node.hex() for node in alone.proof.path] == golden["bundle"]["paths"][place]
         assert root_of(leaves[place], alone.proof).hex() == golden["bundle"]["root"]
-        assert open_record(alone.wire()) == alone
+        assert open_record(alone.wire(), network) == alone
 
 
 def test_the_rest_opens(golden: Any) -> None:
@@ -77,11 +78,11 @@ def test_the_rest_opens(golden: Any) -> None:
     network = DnaHash(from_text(golden["hashes"]["network"], DNA))
     parcel = decode_parcel(bytes.fromhex(golden["record"]))
     assert isinstance(parcel, WireRecord)
-    assert open_record(parcel).action.author == author
-    receipt = open_receipt(decoded(SignedReceipt, golden["receipt"]), other)
+    assert open_record(parcel, network).action.author == author
+    receipt = open_receipt(decoded(SignedReceipt, golden["receipt"]), network, other)
     assert [verdict for _, verdict in receipt.verdicts] == [VALID] * 3
     for name, text in golden["warrants"].items():
-        _, warrant = open_warrant(decoded(SignedWarrant, text))
+        _, warrant = open_warrant(decoded(SignedWarrant, text), network)
         assert type(warrant).__name__ == name.split()[0]
         assert warrant.warrantee == author
     info = open_info(decoded(SignedInfo, golden["agent_info"]), network, golden["now_us"])

@@ -41,13 +41,13 @@ def doors(golden: Any) -> dict[str, tuple[Callable[[bytes], Any], bytes]]:
         return open_info(_signed_info.decode(data), network, NOW_US)
 
     def warrant(data: bytes) -> Any:
-        return open_warrant(_signed_warrant.decode(data))
+        return open_warrant(_signed_warrant.decode(data), network)
 
     def receipt(data: bytes) -> Any:
-        return open_receipt(_signed_receipt.decode(data), AgentPubKey(OTHER.agent))
+        return open_receipt(_signed_receipt.decode(data), network, AgentPubKey(OTHER.agent))
 
     def parcel(data: bytes) -> Any:
-        return open_parcel(decode_parcel(data))
+        return open_parcel(decode_parcel(data), network)
 
     def of(text: str) -> bytes:
         return bytes.fromhex(text)

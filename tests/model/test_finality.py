@@ -46,7 +46,7 @@ def doors(certificate: Certificate) -> dict[str, tuple[Any, bytes]]:
 
     def standing(data: bytes) -> WireRecord:
         wire = standings.decode(data)
-        open_standing(wire)
+        open_standing(wire, DNA)
         return wire
 
     record = certificate.lineage.steps[-1].retirements[0].record

@@ -88,13 +88,13 @@ def test_a_bundle_opens_as_it_was_sealed(new_author: Any) -> None:
     author = new_author(1)
     author.genesis()
     records = author.bundle(5)
-    assert open_bundle(wire_of(records)) == records
+    assert open_bundle(wire_of(records), author.dna) == records
     assert parcels_of(author.chain, lambda _: False) == [
         wire_of(author.chain[:3]),
         wire_of(records),
     ]
     withheld = parcels_of(records, lambda record: record is records[2])[0]
-    assert [record.entry is None for record in open_bundle(withheld)] == [
+    assert [record.entry is None for record in open_bundle(withheld, author.dna)] == [
         number == 2 for number in range(5)
     ]
 
@@ -107,7 +107,7 @@ def test_a_bundle_with_a_hole_or_out_of_order_or_of_others_is_refused(new_author
     mixed = [*records[:3], foreign[3]]
     for bad in (hole, records[::-1], mixed, records[:3], records[1:], [*records, records[3]]):
         with pytest.raises(Malformed):
-            open_bundle(wire_of(bad))
+            open_bundle(wire_of(bad), author.dna)
     for changed in (
         {"entries": ()},
         {"entries": (b"x",) * 4},
@@ -115,7 +115,7 @@ def test_a_bundle_with_a_hole_or_out_of_order_or_of_others_is_refused(new_author
         {"signature": foreign[0].proof.signature},
     ):
         with pytest.raises(Malformed):
-            open_bundle(wire_of(records, **changed))
+            open_bundle(wire_of(records, **changed), author.dna)
 
 
 def test_a_part_of_a_bundle_travels_with_its_path_and_is_known_as_one(new_author: Any) -> None:
@@ -123,12 +123,12 @@ def test_a_part_of_a_bundle_travels_with_its_path_and_is_known_as_one(new_author
     author.genesis()
     records = author.bundle(3)
     alone = with_path(records[1], [record.hash[CORE] for record in records]).wire()
-    assert open_record(alone).hash == records[1].hash
-    assert open_parcel(alone) == [open_record(alone)]
+    assert open_record(alone, author.dna).hash == records[1].hash
+    assert open_parcel(alone, author.dna) == [open_record(alone, author.dna)]
     assert is_part(alone)
     assert not any(is_part(parcel) for parcel in parcels_of(records, lambda _: False))
     with pytest.raises(Malformed):
-        open_record(records[1].wire())
+        open_record(records[1].wire(), author.dna)
 
 
 def test_entries_belong_to_their_actions(new_author: Any) -> None:
@@ -137,11 +137,11 @@ def test_entries_belong_to_their_actions(new_author: Any) -> None:
     record = author.bundle(1)[0]
     for entry in (b"", b"another", record.entry + b"\0"):
         with pytest.raises(Malformed, match="hash"):
-            open_record(WireRecord(record.action_bytes, record.proof, entry))
+            open_record(WireRecord(record.action_bytes, record.proof, entry), author.dna)
     author.draft(Delete, deletes_action=record.hash, deletes_entry=entry_hash(record.entry))
     delete = author.seal()[0]
     with pytest.raises(Malformed, match="carries no entry"):
-        open_record(WireRecord(delete.action_bytes, delete.proof, b"x"))
+        open_record(WireRecord(delete.action_bytes, delete.proof, b"x"), author.dna)
     with pytest.raises(Malformed, match="at most"):
         check_entry(record.action, bytes(4_000_001))
 
@@ -151,7 +151,7 @@ def test_another_authors_seal_is_refused(new_author: Any) -> None:
     author.genesis(), other.genesis()
     mine, theirs = author.bundle(1)[0], other.bundle(1)[0]
     with pytest.raises(Malformed, match="signature"):
-        open_record(replace(mine.wire(), proof=theirs.proof))
+        open_record(replace(mine.wire(), proof=theirs.proof), author.dna)
 
 
 def test_an_authors_kinds_are_the_kinds_of_its_ops(golden: Any) -> None:

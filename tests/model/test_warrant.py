@@ -48,7 +48,7 @@ def test_the_beginning_of_a_bundle_opens_to_its_records(
     bundle = author.bundle(size)
     count = data.draw(st.integers(1, size))
     prefix = prefix_of(bundle, count)
-    assert open_prefix(prefix) == bundle[:count]
+    assert open_prefix(prefix, author.dna) == bundle[:count]
     whole_bytes = len(encode(prefix_of(bundle, size)))
     assert len(encode(prefix)) <= whole_bytes + 8
 
@@ -68,7 +68,7 @@ def test_what_was_changed_in_it_is_refused(new_author: Any, size: int, data: st.
     ]
     for each in spoilt:
         with pytest.raises(Malformed):
-            open_prefix(each)
+            open_prefix(each, author.dna)
 
 
 def test_a_part_of_a_bundle_without_its_beginning_is_no_evidence(new_author: Any) -> None:
@@ -78,9 +78,9 @@ def test_a_part_of_a_bundle_without_its_beginning_is_no_evidence(new_author: Any
     part = WireRecord(bundle[1].action_bytes, whole(bundle, 1), bundle[1].entry)
     warrant = InvalidRecord(author.agent, ACCUSER.agent, 1, part, "")
     with pytest.raises(Malformed, match="part of a bundle"):
-        open_evidence(warrant)
+        open_evidence(warrant, author.dna)
     with pytest.raises(Malformed, match="part of a bundle"):
-        open_warrant(seal_warrant(warrant, ACCUSER.sign))
+        open_warrant(seal_warrant(warrant, author.dna, ACCUSER.sign), author.dna)
 
 
 @given(first=st.integers(1, 6), second=st.integers(1, 6), place=st.integers(0, 5))
@@ -91,15 +91,17 @@ def test_one_action_in_two_bundles_convicts_and_in_one_does_not(
     author.genesis()
     longest = author.bundle(max(first, second, place + 1))
     sizes = [max(first, place + 1), max(second, place + 1)]
-    bundles = [seal(drafts_of(longest[:size]), author.signer.sign) for size in sizes]
+    bundles = [seal(drafts_of(longest[:size]), author.dna, author.signer.sign) for size in sizes]
     proofs = [whole(bundle, place) for bundle in bundles]
     action = longest[place].action_bytes
     warrant = DoubleSeal(author.agent, ACCUSER.agent, 1, action, *proofs)
     if sizes[0] == sizes[1]:
         with pytest.raises(Malformed, match="no offence"):
-            open_warrant(seal_warrant(warrant, ACCUSER.sign))
+            open_warrant(seal_warrant(warrant, author.dna, ACCUSER.sign), author.dna)
     else:
-        assert open_warrant(seal_warrant(warrant, ACCUSER.sign))[1] == warrant
+        assert (
+            open_warrant(seal_warrant(warrant, author.dna, ACCUSER.sign), author.dna)[1] == warrant
+        )
 
 
 def test_nobody_but_the_author_can_make_a_second_seal(new_author: Any) -> None:
@@ -107,7 +109,7 @@ def test_nobody_but_the_author_can_make_a_second_seal(new_author: Any) -> None:
     author.genesis()
     pair = author.bundle(2)
     good = whole(pair, 0)
-    forged = seal(drafts_of(pair[:1]), other.signer.sign)[0].proof
+    forged = seal(drafts_of(pair[:1]), author.dna, other.signer.sign)[0].proof
     moved = [
         forged,
         Proof(good.signature),
@@ -118,8 +120,8 @@ def test_nobody_but_the_author_can_make_a_second_seal(new_author: Any) -> None:
         for both in ((good, proof), (proof, good)):
             warrant = DoubleSeal(author.agent, ACCUSER.agent, 1, pair[0].action_bytes, *both)
             with pytest.raises(Malformed):
-                open_warrant(seal_warrant(warrant, ACCUSER.sign))
-    alone = seal(drafts_of(pair[:1]), author.signer.sign)[0].proof
+                open_warrant(seal_warrant(warrant, author.dna, ACCUSER.sign), author.dna)
+    alone = seal(drafts_of(pair[:1]), author.dna, author.signer.sign)[0].proof
     blamed = DoubleSeal(other.agent, ACCUSER.agent, 1, pair[0].action_bytes, good, alone)
     with pytest.raises(Malformed, match="no offence"):
-        open_warrant(seal_warrant(blamed, ACCUSER.sign))
+        open_warrant(seal_warrant(blamed, author.dna, ACCUSER.sign), author.dna)

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -58,17 +58,21 @@ async def open_host(make_service: MakeService) -> AsyncIterator[OpenHost]:
     test_done = trio.Event()
 
     async def keep_open(
-        service: Service | None, task_status: trio.TaskStatus[Libp2pTransport]
+        service: Service | None,
+        listen: str | Sequence[str],
+        task_status: trio.TaskStatus[Libp2pTransport],
     ) -> None:
-        async with open_transport(os.urandom(32), LOOPBACK) as transport:
+        async with open_transport(os.urandom(32), listen) as transport:
             transport.offer(PROTOCOL, service or make_service())
             task_status.started(transport)
             await test_done.wait()
 
     async with trio.open_nursery() as nursery:
 
-        async def open_one(service: Service | None = None) -> Libp2pTransport:
-            opened: Libp2pTransport = await nursery.start(keep_open, service)
+        async def open_one(
+            service: Service | None = None, listen: str | Sequence[str] = LOOPBACK
+        ) -> Libp2pTransport:
+            opened: Libp2pTransport = await nursery.start(keep_open, service, listen)
             return opened
 
         yield open_one

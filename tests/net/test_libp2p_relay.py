@@ -10,8 +10,9 @@ from libp2p.relay.circuit_v2.pb import circuit_pb2 as pb
 from libp2p.relay.circuit_v2.pb import dcutr_pb2 as dcutr
 from multiaddr import Multiaddr
 
+from ioe_node.core import relaying
 from ioe_node.errors import Malformed, TransportError
-from ioe_node.net import libp2p_reach, libp2p_relay, libp2p_transport, relaying
+from ioe_node.net import libp2p_reach, libp2p_relay, libp2p_transport
 from ioe_node.net.libp2p_dialling import id_of
 from ioe_node.net.libp2p_punch import PUNCH_PROTOCOL, Punch, _addresses
 from ioe_node.net.libp2p_relay import HOP_PROTOCOL, STOP_PROTOCOL, is_relayed, receive, send

@@ -60,7 +60,7 @@ def test_what_a_sender_spoils_is_no_evidence_against_the_author(
         accusation = InvalidRecord(
             victim.agent, mallory.agent, swarm.clock.now_us(), spoilt, "invented"
         )
-        signed = seal_warrant(accusation, mallory.signer.sign)
+        signed = seal_warrant(accusation, swarm.definition.hash, mallory.signer.sign)
         await mallory.cell.space.ask(judge.agent, Warrants((signed,)))
         await trio.sleep(120)
         assert blocked_by(swarm, victim.agent) == []
@@ -194,7 +194,7 @@ def test_an_invalid_part_of_a_bundle_is_refused_and_ends_nobody(play: Callable[.
             )
             drafts.append(Draft(hash_, action, data, entry))
             prev = hash_
-        records = seal(drafts, mallory.signer.sign)
+        records = seal(drafts, swarm.definition.hash, mallory.signer.sign)
         part = with_path(records[1], [record.hash[CORE] for record in records]).wire()
         await mallory.cell.space.ask(judge.agent, Publish((part,)))
         await trio.sleep(5)

@@ -11,7 +11,7 @@ from ioe_node.core.quota import SHUNNED_POINTS, SLOWED_POINTS, Fault
 from ioe_node.errors import Busy, IoeError, Refused
 from ioe_node.model.action import Create, hash_of
 from ioe_node.model.codec import encode
-from ioe_node.model.hashes import ActionHash, entry_hash
+from ioe_node.model.hashes import ActionHash, DnaHash, entry_hash
 from ioe_node.model.record import WireRecord
 from ioe_node.model.signing import Signer
 from ioe_node.net.messages import Get, Publish
@@ -48,7 +48,7 @@ def readings(count: int) -> list[dict[str, Any]]:
     ]
 
 
-def orphan(author: Signer, number: int) -> WireRecord:
+def orphan(author: Signer, dna: DnaHash, number: int) -> WireRecord:
     """A record whose previous action nobody has."""
     entry = bytes([number])
     action = Create(
@@ -60,7 +60,7 @@ def orphan(author: Signer, number: int) -> WireRecord:
         entry_hash=entry_hash(entry),
     )
     hash_, data = hash_of(action)
-    return seal([Draft(hash_, action, data, entry)], author.sign)[0].wire()
+    return seal([Draft(hash_, action, data, entry)], dna, author.sign)[0].wire()
 
 
 def test_the_heaviest_honest_load_is_never_refused(play: Callable[..., Any]) -> None:
@@ -168,9 +168,9 @@ def test_what_waits_in_limbo_is_opened_once_and_not_for_ever(
     opened: list[bytes] = []
     really = limbo.open_wire
 
-    def counted(wire: bytes) -> Any:
+    def counted(wire: bytes, network: DnaHash) -> Any:
         opened.append(wire)
-        return really(wire)
+        return really(wire, network)
 
     monkeypatch.setattr("ioe_node.workflows.validation.open_wire", counted)
 
@@ -178,7 +178,7 @@ def test_what_waits_in_limbo_is_opened_once_and_not_for_ever(
         await swarm.settle()
         sender, target, other = swarm.homes[1:4]
         opened.clear()
-        parcels = tuple(orphan(sender.signer, number) for number in range(5))
+        parcels = tuple(orphan(sender.signer, swarm.definition.hash, number) for number in range(5))
         await sender.cell.space.ask(target.agent, Publish(parcels))
         for number in range(20):
             await other.call("identity", "enrol", enrolment(target, str(number)))

@@ -12,7 +12,7 @@ from ioe_node.core.quota import Limits
 from ioe_node.errors import Busy, Refused
 from ioe_node.hdi import Valid
 from ioe_node.model.action import Create, hash_of
-from ioe_node.model.hashes import ActionHash, entry_hash
+from ioe_node.model.hashes import ActionHash, DnaHash, entry_hash
 from ioe_node.model.record import parcels_of, prefix_of
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import InvalidRecord, seal_warrant
@@ -107,7 +107,7 @@ def test_a_false_warrant_convicts_its_accuser(play: Callable[..., Any]) -> None:
         warrant = InvalidRecord(
             victim.agent, accuser.agent, swarm.clock.now_us(), record.wire(), "I do not like it"
         )
-        told = Warrants((seal_warrant(warrant, accuser.signer.sign),))
+        told = Warrants((seal_warrant(warrant, swarm.definition.hash, accuser.signer.sign),))
         await accuser.cell.space.ask(other.agent, told)
         await trio.sleep(WARRANT_SPREADS_S)
         assert faults(swarm, [accuser]) == []
@@ -116,7 +116,7 @@ def test_a_false_warrant_convicts_its_accuser(play: Callable[..., Any]) -> None:
 
 
 def test_limbo_is_bounded_for_each_sender(play: Callable[..., Any]) -> None:
-    def orphan(author: Signer, number: int) -> Any:
+    def orphan(author: Signer, dna: DnaHash, number: int) -> Any:
         entry = bytes([number])
         action = Create(
             author=author.agent,
@@ -127,20 +127,23 @@ def test_limbo_is_bounded_for_each_sender(play: Callable[..., Any]) -> None:
             entry_hash=entry_hash(entry),
         )
         hash_, data = hash_of(action)
-        return parcels_of(seal([Draft(hash_, action, data, entry)], author.sign), lambda _: False)
+        return parcels_of(
+            seal([Draft(hash_, action, data, entry)], dna, author.sign), lambda _: False
+        )
 
     async def story(swarm: Swarm) -> None:
         await swarm.settle()
         flooder, target, other = swarm.homes[1:4]
+        dna = swarm.definition.hash
         target.cell.space.limits = Limits(limbo_rows=5)
         async with trio.open_nursery() as nursery:
             for number in range(5):
-                publish = Publish(tuple(orphan(flooder.signer, number)))
+                publish = Publish(tuple(orphan(flooder.signer, dna, number)))
                 nursery.start_soon(flooder.cell.space.ask, target.agent, publish)
-        one_more = Publish(tuple(orphan(flooder.signer, 6)))
+        one_more = Publish(tuple(orphan(flooder.signer, dna, 6)))
         with pytest.raises(Busy, match="limbo"):
             await flooder.cell.space.ask(target.agent, one_more)
-        invented = Publish(tuple(orphan(Signer(bytes(32)), 7)))
+        invented = Publish(tuple(orphan(Signer(bytes(32)), dna, 7)))
         with pytest.raises(Busy, match="no action of that author"):
             await other.cell.space.ask(target.agent, invented)
         assert len(target.store.limbo.page(0, 100)) == 5
@@ -204,7 +207,7 @@ def test_a_double_seal_convicts_its_author_and_stalls_nobody(
         await swarm.kill(sealer)
         swarm.network.heal()
         drafts = [Draft(each.hash, each.action, each.action_bytes, each.entry) for each in pair]
-        whole = parcels_of(seal(drafts, sealer.signer.sign), lambda _: False)
+        whole = parcels_of(seal(drafts, swarm.definition.hash, sealer.signer.sign), lambda _: False)
         alone, other = honest[::2], honest[1::2]
         for home in alone:
             await on(home, sealer, [pair[0].wire()])
@@ -282,7 +285,7 @@ def test_a_false_warrant_of_a_bundle_convicts_its_accuser(play: Callable[..., An
         now_us = swarm.clock.now_us()
         evidence = prefix_of(bundle, 2)
         warrant = InvalidRecord(victim.agent, accuser.agent, now_us, evidence, "I do not like it")
-        told = Warrants((seal_warrant(warrant, accuser.signer.sign),))
+        told = Warrants((seal_warrant(warrant, swarm.definition.hash, accuser.signer.sign),))
         await accuser.cell.space.ask(judge.agent, told)
         await trio.sleep(WARRANT_SPREADS_S)
         assert faults(swarm, [accuser]) == []

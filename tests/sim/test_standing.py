@@ -36,7 +36,7 @@ def test_the_farthest_are_forgotten_when_there_are_too_many(
             nearest = sorted(places, key=lambda agent, own=own: places[agent] ^ own)[:KEPT]
             assert sorted(space.standings) == sorted(nearest)
             assert space.seats.keys() <= space.standings.keys()
-            kept = [open_standing(wire).agent for wire in space.witness_rows.standings()]
+            kept = [open_standing(wire, space.dna).agent for wire in space.witness_rows.standings()]
             assert kept == sorted(nearest)
 
     play(story, homes=HOMES)
@@ -63,11 +63,11 @@ def test_all_of_a_message_are_kept_in_one_transaction(
         asker = swarm.homes[1].agent
         answer = await on_standings(space, asker, Standings((*wires, *wires), HOMES))
         assert begun == ["keep standings"]
-        others = [wire for wire in wires if open_standing(wire).agent != asker]
+        others = [wire for wire in wires if open_standing(wire, space.dna).agent != asker]
         assert sorted(answer.standings, key=str) == sorted(others, key=str)
-        assert open_standing(answer.standings[0]).agent == space.agent
+        assert open_standing(answer.standings[0], space.dna).agent == space.agent
         answer = await on_standings(space, asker, Standings(wires, 1))
-        assert [open_standing(wire).agent for wire in answer.standings] == [space.agent]
+        assert [open_standing(wire, space.dna).agent for wire in answer.standings] == [space.agent]
 
     play(story, homes=HOMES)
 
@@ -101,8 +101,8 @@ def test_a_second_standing_is_a_fork_even_where_nothing_was_signed(
         assert isinstance(first.action, AgentValidationPkg)
         action = replace(first.action, timestamp_us=space.clock.now_us())
         hash_, data = hash_of(action)
-        (record,) = seal([Draft(hash_, action, data, None)], author.signer.sign)
-        founders = own_founders(space, open_standing(record.wire()))
+        (record,) = seal([Draft(hash_, action, data, None)], space.dna, author.signer.sign)
+        founders = own_founders(space, open_standing(record.wire(), space.dna))
         space.witness_rows.forget(0)
         request = Witness(record.wire(), (), Lineage(record.wire(), founders))
         answer = await on_witness(space, request)

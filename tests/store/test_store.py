@@ -81,7 +81,7 @@ def test_a_record_travels_alone_with_its_path(store: Store, new_author: Any) -> 
     author = new_author(1)
     written(store, author, 7)
     for record in author.chain:
-        assert open_record(store.alone(record).wire()).hash == record.hash
+        assert open_record(store.alone(record).wire(), author.dna).hash == record.hash
 
 
 def test_a_short_name_that_two_hashes_share_is_told_apart(store: Store, new_author: Any) -> None:

@@ -103,7 +103,7 @@ def test_one_action_that_came_alone_under_two_seals_is_an_offence(play: Play) ->
         author, holder = apart(swarm)
         record = enrolment(author, "branch")[0]
         draft = Draft(record.hash, record.action, record.action_bytes, record.entry)
-        pair = seal([draft, draft], author.signer.sign)
+        pair = seal([draft, draft], swarm.definition.hash, author.signer.sign)
         await comes_alone(holder, record)
         await park(holder.cell.space, holder.agent, [travelling(pair[0], pair)])
         assert await seen_within(holder, author, SOON_S)

@@ -109,7 +109,9 @@ def orphan(author: Home, seq: int, number: int) -> WireRecord:
         entry_hash=entry_hash(entry),
     )
     hash_, data = hash_of(action)
-    return seal([Draft(hash_, action, data, entry)], author.signer.sign)[0].wire()
+    return seal([Draft(hash_, action, data, entry)], author.cell.space.dna, author.signer.sign)[
+        0
+    ].wire()
 
 
 def test_who_answers_with_what_hangs_fills_its_own_share_of_limbo(run: Callable[..., Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from ioe_node.core.sys_validate import Rules
 from ioe_node.hdi import Verdict
-from ioe_node.model.hashes import WarrantHash
+from ioe_node.model.hashes import DnaHash, WarrantHash
 from ioe_node.model.record import Record
 from ioe_node.model.warrant import InvalidRecord, SignedWarrant, Warrant, seal_warrant
 from ioe_node.workflows import integration
@@ -32,10 +32,10 @@ def test_a_warrant_is_opened_and_judged_off_the_loop(
         finally:
             outside = True
 
-    def opening(signed: SignedWarrant) -> tuple[WarrantHash, Warrant]:
+    def opening(signed: SignedWarrant, network: DnaHash) -> tuple[WarrantHash, Warrant]:
         judged.append("evidence")
         assert not outside
-        return open_warrant(signed)
+        return open_warrant(signed, network)
 
     def validating(self: Rules, record: Record, *args: Any) -> Verdict:
         judged.append("record")
@@ -56,7 +56,7 @@ def test_a_warrant_is_opened_and_judged_off_the_loop(
             monkeypatch.setattr(Rules, "validate", validating)
             for now_us in (space.clock.now_us(), space.clock.now_us() + 1):
                 claim = InvalidRecord(victim.agent, liar.agent, now_us, wire, "I do not like it")
-                assert await keep(space, seal_warrant(claim, liar.signer.sign))
+                assert await keep(space, seal_warrant(claim, space.dna, liar.signer.sign))
             assert judged == ["evidence", "record"] * 2
             assert space.blocked == {liar.agent}
             assert len(space.store.warrants()) == 1  # one is enough, though both are false

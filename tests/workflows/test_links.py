@@ -17,6 +17,7 @@ from ioe_node.workflows.links import FIRST_PAGES, SECOND_WAIT_S, retrieve_links
 from ioe_node.workflows.pages import _links
 
 BASE = bytes(dna_hash(b"a base"))
+NETWORK = dna_hash(b"a test network")
 HONEST_S = 0.05
 
 
@@ -25,6 +26,7 @@ class Reader:
 
     def __init__(self, store: Store, peers: int, liars: int = 0, silent: int = 0) -> None:
         self.agent, self.slow = -1, set[int]()
+        self.dna = NETWORK
         self.rng = Random(peers)
         self.store = store
         self.peers = list(range(peers))

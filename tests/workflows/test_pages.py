@@ -20,6 +20,7 @@ from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.pages import LINKS_PER_PAGE_MAX, PAGE_BYTES_MAX, read_answer
 
 BASE = bytes(dna_hash(b"a base"))
+NETWORK = dna_hash(b"a test network")
 
 
 def held(store: Store, records: list[Record], by_hash: bool = False) -> None:
@@ -56,7 +57,7 @@ def test_a_chain_is_read_in_pages_of_whole_bundles(store: Store, new_author: Any
     while True:
         chain, _ = ask(store, Activity(author.agent, len(seen)))
         assert isinstance(chain, Chain)
-        page = [record for parcel in chain.parcels for record in open_parcel(parcel)]
+        page = [record for parcel in chain.parcels for record in open_parcel(parcel, author.dna)]
         assert len(page) <= pages.ACTIONS_PER_PAGE_MAX or len(chain.parcels) == 1
         seen += page
         if not chain.more:
@@ -94,7 +95,7 @@ def test_a_place_inside_a_bundle_is_answered_by_the_whole_bundle(
     bundle = author.bundle(5)
     held(store, bundle)
     chain, _ = ask(store, Activity(author.agent, 6))
-    assert open_parcel(chain.parcels[0])[0].hash == bundle[0].hash
+    assert open_parcel(chain.parcels[0], author.dna)[0].hash == bundle[0].hash
 
 
 def test_the_records_of_one_large_entry_are_bounded(store: Store, new_author: Any) -> None:
@@ -134,7 +135,7 @@ def test_links_come_in_pages(linked: Any) -> None:
         assert isinstance(page, LinkPage)
         assert size_bytes < PAGE_BYTES_MAX
         assert page.more is more
-        opened = map(open_record, page.records)
+        opened = [open_record(wire, NETWORK) for wire in page.records]
         seen += [record.hash for record in opened if isinstance(record.action, CreateLink)]
         after = seen[-1]
     assert seen == made
@@ -147,6 +148,7 @@ class Reader:
 
     def __init__(self, store: Store, breaks: int) -> None:
         self.agent = b"us"
+        self.dna = NETWORK
         self.rng, self.slow = Random(breaks), set[bytes]()
         self.breaks = breaks
         self.answered: list[bytes] = []

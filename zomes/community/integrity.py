@@ -28,7 +28,12 @@ zome = IntegrityZome("community")
 
 @dataclass(frozen=True)
 class Voucher:
-    """`voucher` vouches for `agent` in the community of this seed."""
+    """`voucher` vouches for `agent` in the community of this seed.
+
+    All else that is signed names the DNA hash; a membrane is shown the seed and the properties
+    only.  The seed's four random bytes keep communities apart that are not made alike on purpose,
+    and whoever makes one with another's seed gains no more than a membrane of its own choice.
+    """
 
     seed: str
     agent: AgentPubKey

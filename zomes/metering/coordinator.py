@@ -9,6 +9,7 @@ from zomes.metering.integrity import zome as integrity
 HISTORY_MAX = 10_000
 SILENT_INTERVALS_MAX = 8
 EXPORTS_MAX = 96
+PRESENCE_RECORDS = 256
 REST_US = 2_000_000
 
 zome = CoordinatorZome(integrity)
@@ -50,6 +51,29 @@ async def history(
         }
         for each in found
     ]
+
+
+@zome.function
+async def presence(host: Host, device: AgentPubKey) -> dict[str, int] | None:
+    """How much of the time a device metered of late; None for one that says nothing.
+
+    Of the newest `PRESENCE_RECORDS` of its chain: intervals measured and written down when they
+    were over, and all intervals, with those that were told late or estimated and those since
+    its last word.  It is the meter's own word: nobody else was there.
+    """
+    newest = await host.newest(device, PRESENCE_RECORDS)
+    readings = [each for each in newest if isinstance(each.entry, IntervalReading)]
+    if not readings:
+        return None
+    patience_us = SILENT_INTERVALS_MAX * host.properties.interval_us
+    since_us = host.now_us() - readings[0].entry.end
+    silent = max(0, (since_us - patience_us) // host.properties.interval_us)
+    measured = sum(
+        each.entry.quality == "measured"
+        and each.action.timestamp_us <= each.entry.end + patience_us
+        for each in readings
+    )
+    return {"measured": measured, "intervals": len(readings) + silent}
 
 
 @zome.function

@@ -2,10 +2,10 @@
 
 import pytest
 
+from ioe_node.core import relaying
+from ioe_node.core.relaying import RESERVED_FOR_US, Ledger
 from ioe_node.model.hashes import AgentPubKey
 from ioe_node.model.signing import Signer
-from ioe_node.net import relaying
-from ioe_node.net.relaying import RESERVED_FOR_S, Ledger
 
 ONE, TWO, THREE = (Signer(bytes([each]) * 32).agent for each in (1, 2, 3))
 
@@ -14,10 +14,10 @@ def test_a_place_is_kept_for_its_time_and_renewed() -> None:
     ledger = Ledger()
     assert not ledger.holds(ONE, 0)
     assert ledger.reserve(ONE, 0)
-    assert ledger.holds(ONE, RESERVED_FOR_S - 1)
-    assert not ledger.holds(ONE, RESERVED_FOR_S)
-    assert ledger.reserve(ONE, RESERVED_FOR_S - 1)
-    assert ledger.holds(ONE, RESERVED_FOR_S + 1)
+    assert ledger.holds(ONE, RESERVED_FOR_US - 1)
+    assert not ledger.holds(ONE, RESERVED_FOR_US)
+    assert ledger.reserve(ONE, RESERVED_FOR_US - 1)
+    assert ledger.holds(ONE, RESERVED_FOR_US + 1)
 
 
 def test_a_full_relay_drops_nobody_for_a_newcomer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,8 +27,8 @@ def test_a_full_relay_drops_nobody_for_a_newcomer(monkeypatch: pytest.MonkeyPatc
     assert ledger.reserve(TWO, 1)
     assert not ledger.reserve(THREE, 2)
     assert ledger.reserve(ONE, 2), "who has a place keeps it"
-    assert ledger.reserve(THREE, RESERVED_FOR_S + 1), "a place that has ended is free"
-    assert not ledger.holds(TWO, RESERVED_FOR_S + 1)
+    assert ledger.reserve(THREE, RESERVED_FOR_US + 1), "a place that has ended is free"
+    assert not ledger.holds(TWO, RESERVED_FOR_US + 1)
 
 
 def test_circuits_are_counted_while_they_last(monkeypatch: pytest.MonkeyPatch) -> None:

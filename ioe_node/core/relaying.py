@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from ioe_node.model.hashes import AgentPubKey
 
 RESERVATIONS_MAX = 128
-RESERVED_FOR_S = 600
+RESERVED_FOR_US = 600 * 1_000_000
 CIRCUITS_MAX = 256
 CIRCUITS_PER_PEER_MAX = 64
 CIRCUIT_BYTES_MAX = 256 * 1024 * 1024
@@ -25,23 +25,23 @@ class Ledger:
     """The reservations and circuits of one relay."""
 
     def __init__(self) -> None:
-        self._reserved: dict[AgentPubKey, float] = {}
+        self._reserved: dict[AgentPubKey, int] = {}
         self._circuits: Counter[AgentPubKey] = Counter()
         self.circuits = 0
 
-    def reserve(self, peer: AgentPubKey, now_s: float) -> bool:
-        """Keep a place for `peer` for `RESERVED_FOR_S` from now; False when all are taken."""
-        ended = [one for one, until_s in self._reserved.items() if until_s <= now_s]
+    def reserve(self, peer: AgentPubKey, now_us: int) -> bool:
+        """Keep a place for `peer` for `RESERVED_FOR_US` from now; False when all are taken."""
+        ended = [one for one, until_us in self._reserved.items() if until_us <= now_us]
         for one in ended:
             del self._reserved[one]
         if peer not in self._reserved and len(self._reserved) >= RESERVATIONS_MAX:
             return False
-        self._reserved[peer] = now_s + RESERVED_FOR_S
+        self._reserved[peer] = now_us + RESERVED_FOR_US
         return True
 
-    def holds(self, peer: AgentPubKey, now_s: float) -> bool:
+    def holds(self, peer: AgentPubKey, now_us: int) -> bool:
         """Whether `peer` has a place now."""
-        return self._reserved.get(peer, now_s) > now_s
+        return self._reserved.get(peer, now_us) > now_us
 
     def has_room(self, asker: AgentPubKey, target: AgentPubKey) -> bool:
         """Whether a circuit more between these two is within the limits."""
