@@ -43,7 +43,7 @@ def open_meeting(data: bytes) -> Met:
         raise Malformed(f"meeting: {len(data)} bytes, over {MEETING_BYTES_MAX}")
     try:
         met = _decoder.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, OverflowError):
         raise Malformed("meeting: the bytes are not one") from None
     if len(met.others) > CARDS_PASSED_ON_MAX:
         raise Malformed(f"meeting: over {CARDS_PASSED_ON_MAX} cards")

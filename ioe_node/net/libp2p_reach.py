@@ -294,7 +294,7 @@ def _is_dialled(address: str) -> bool:
 def _decoded(decoder: Any, data: bytes) -> Any:
     try:
         return decoder.decode(data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, OverflowError):
         raise Malformed("not a message of reach") from None
 
 
