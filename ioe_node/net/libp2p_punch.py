@@ -101,8 +101,8 @@ class Punch:
         self._asking.add(peer)
         try:
             await self._round(peer)
-        except (IoeError, trio.TooSlowError) as error:
-            log.debug("no direct way to %s: %s", to_text(peer)[:12], error)
+        except Exception as error:
+            log.debug("no direct way to %s: %r", to_text(peer)[:12], error)
         finally:
             self._asking.discard(peer)
             self._under_way -= 1

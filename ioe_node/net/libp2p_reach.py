@@ -25,7 +25,7 @@ from libp2p.peer.id import ID
 from multiaddr import Multiaddr
 
 from ioe_node.core.quota import MICRO, Bucket
-from ioe_node.errors import Busy, IoeError, Malformed, TransportError
+from ioe_node.errors import Busy, Malformed, TransportError
 from ioe_node.model.hashes import AgentPubKey, to_text
 from ioe_node.net.libp2p_circuit import Circuits
 from ioe_node.net.libp2p_dialling import ADDRESSES_PER_PEER_MAX, DIAL_DEADLINE_S, Dialling, id_of
@@ -145,7 +145,7 @@ class Reach:
         try:
             await self._circuits.reserve(relay)
             self._relays[relay] = (address, trio.current_time())
-        except IoeError as error:
+        except Exception as error:
             self._drop(relay, str(error))
 
     def _drop(self, relay: AgentPubKey, why: str) -> None:
@@ -194,15 +194,18 @@ class Reach:
                 raise TransportError("it cannot be dialled from outside either")
             self._circuits.allowed.add(peer)
             await self._circuits.reserve(peer)
-        except IoeError as error:
-            log.debug("no relay at %s: %s", to_text(peer)[:12], error)
+        except Exception as error:
+            log.debug("no relay at %s: %r", to_text(peer)[:12], error)
             self._circuits.allowed.discard(peer)
             candidate.later()
             return
         candidate.wait_s = AGAIN_FIRST_S
-        dialled = next(filter(_is_dialled, self._dialling.known[peer]))
-        self._relays[peer] = (circuit_address(peer, dialled), trio.current_time())
+        self._relays[peer] = (circuit_address(peer, self._dialled(peer)), trio.current_time())
         log.info("reached through %s", to_text(peer)[:12])
+
+    def _dialled(self, peer: AgentPubKey) -> str:
+        """Where a peer is dialled directly, the last good address first; empty if nowhere."""
+        return next(filter(_is_dialled, self._dialling.known.get(peer, ())), "")
 
     def _is_dialled_where_it_says(self, peer: AgentPubKey) -> bool:
         """Not so for whom we met through a NAT of its own: others could not do that."""
@@ -221,15 +224,15 @@ class Reach:
         By a second connection, from that port; the NAT keeps the way back as long as it is up.
         """
         source = self.source()
-        where = next(filter(_is_dialled, self._dialling.known[relay]))
         if source is None:
             return
         with trio.move_on_after(DIAL_DEADLINE_S):
             try:
-                await self._swarm.dial_addr(Multiaddr(where), id_of(relay), source)
+                where = Multiaddr(self._dialled(relay))
+                await self._swarm.dial_addr(where, id_of(relay), source)
                 seen_as = (await self._ask(relay)).seen_as
                 if _host_of(seen_as):
-                    self._seen_as[relay] = seen_as
+                    self._seen_as[relay] = str(Multiaddr(seen_as))
             except Exception as error:
                 log.debug("%s does not see where we listen: %r", to_text(relay)[:12], error)
 

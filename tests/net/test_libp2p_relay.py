@@ -204,6 +204,17 @@ async def test_whom_we_met_through_its_own_nat_is_no_relay(
     assert not circuits_of(ours)
 
 
+async def test_a_relay_that_says_nonsense_of_how_it_sees_us_is_not_quoted(
+    street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay = await street()
+    nonsense = ("/ip4/999.9.9.9/tcp/99999",)
+    monkeypatch.setattr(relay._reach, "_places_of", lambda peer: nonsense)
+    inner = await behind_a_nat(street, relay)
+    assert inner._reach.seen_as() == ()
+    assert inner._punch._ours() == []
+
+
 async def test_a_host_that_relays_for_nobody_is_no_relay(street: Street) -> None:
     closed, inner = await street(relays=False), await street(reach="relay")
     inner.learn(closed.agent, closed.addresses())
