@@ -14,6 +14,7 @@ import zomes.community.coordinator
 import zomes.identity.coordinator
 import zomes.metering.coordinator
 import zomes.reputation.coordinator
+from ioe_node.hdi import DIGEST_BYTES
 from ioe_node.hdk import AgentPubKey, DnaDef, Zome
 
 SECOND_US = 1_000_000
@@ -23,13 +24,15 @@ SECOND_US = 1_000_000
 class Properties:
     """What a community fixes for all its members.
 
-    `stewards` may invite; `approvers` (the stewards, if none are named) approve devices, by
-    `approval_quorum` of their voices; `interval_us` is the settlement period; `price_bp` is what
-    a kWh costs, in basis points of a credit; `credit_limit_micro` is how far below zero a member
-    may go; `power_milli_w_max` is the largest connection's rating.
+    `stewards` may invite, and `recovery` names the key-holders of each, in the same order, by
+    their digest (empty for none; `()` for none at all); `approvers` (the stewards, if none are
+    named) approve devices, by `approval_quorum` of their voices; `interval_us` is the settlement
+    period; `price_bp` is what a kWh costs, in basis points of a credit; `credit_limit_micro` is
+    how far below zero a member may go; `power_milli_w_max` is the largest connection's rating.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()
+    recovery: tuple[bytes, ...] = ()
     approvers: tuple[AgentPubKey, ...] = ()
     approval_quorum: int = 1
     interval_us: int = 15 * 60 * 1_000_000
@@ -39,6 +42,10 @@ class Properties:
 
     def __post_init__(self) -> None:
         """Refuse what no community can run on; `ValueError` says what."""
+        if len(self.recovery) not in (0, len(self.stewards)):
+            raise ValueError("recovery names the key-holders of every steward, or of none")
+        if any(len(digest) not in (0, DIGEST_BYTES) for digest in self.recovery):
+            raise ValueError(f"recovery names key-holders by {DIGEST_BYTES} bytes, or by none")
         if self.interval_us <= 0 or self.interval_us % SECOND_US:
             raise ValueError("interval_us is a whole number of seconds, in microseconds")
         if min(self.price_bp, self.credit_limit_micro, self.power_milli_w_max) < 0:

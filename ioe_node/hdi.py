@@ -32,8 +32,26 @@ from typing import Any, Literal, NewType, Protocol, TypeVar, overload
 from msgspec import Struct
 
 from ioe_node.errors import Malformed
-from ioe_node.model.action import AnyAction, Create, CreateLink, Delete, DeleteLink, Update
+from ioe_node.model.action import (
+    AnyAction,
+    CloseChain,
+    Create,
+    CreateLink,
+    Delete,
+    DeleteLink,
+    OpenChain,
+    Update,
+)
 from ioe_node.model.codec import Codec, encode
+from ioe_node.model.consent import (
+    DIGEST_BYTES,
+    Consent,
+    KeyHolders,
+    agreed,
+    consent_message,
+    holders_digest,
+    holders_fault,
+)
 from ioe_node.model.hashes import (
     ACTION,
     AGENT,
@@ -51,29 +69,41 @@ from ioe_node.model.record import ENTRY_BYTES_MAX
 from ioe_node.model.signing import verify
 
 __all__ = [
+    "DIGEST_BYTES",
     "ActionHash",
     "AgentPubKey",
+    "CloseChain",
+    "Consent",
     "CreateOp",
     "DeleteOp",
     "DnaHash",
+    "Ended",
     "EntryHash",
     "EntryType",
     "ExternalHash",
     "Found",
     "IntegrityZome",
     "Invalid",
+    "KeyHolders",
     "LinkOp",
     "Malformed",
     "Missing",
     "Network",
+    "OpenChain",
+    "OpenOp",
     "Party",
     "Timestamp",
     "UpdateOp",
     "Valid",
     "ValidationHost",
     "Verdict",
+    "agreed",
+    "consent_message",
     "decode",
     "encode",
+    "holders_digest",
+    "holders_fault",
+    "place_of",
     "verify",
 ]
 
@@ -150,6 +180,14 @@ class LinkOp(Struct, frozen=True):
     link: CreateLink
 
 
+class OpenOp(Struct, frozen=True):
+    """An OpenChain, its hash, and the action that closed the chain which it continues."""
+
+    action: OpenChain
+    hash: ActionHash
+    close: CloseChain
+
+
 class Found(Struct, frozen=True):
     """A record that a rule asked for: its action, hash and decoded entry."""
 
@@ -162,8 +200,8 @@ class Network(Protocol):
     """What a membrane rule knows of the network that it guards."""
 
     @property
-    def seed(self) -> str:
-        """The network's seed."""
+    def hash(self) -> DnaHash:
+        """The network's name."""
 
     @property
     def properties(self) -> Any:
@@ -176,6 +214,7 @@ class ValidationHost(Protocol):
     The `must_get_*` functions end the rule with `Missing` when something is not here yet.
     """
 
+    dna: DnaHash
     properties: Any
 
     def must_get_record(self, action: ActionHash) -> Found:
@@ -190,6 +229,13 @@ class ValidationHost(Protocol):
         """The newest record of this type before `op` on its author's chain, or None."""
 
 
+def place_of(action: AnyAction) -> Party:
+    """The place at which `action`, which is no chain's first, stands."""
+    assert action.prev_action is not None, "a chain's first action follows nothing"
+    timestamp_us = Timestamp(action.timestamp_us)
+    return Party(action.author, action.action_seq, action.prev_action, timestamp_us)
+
+
 def decode(shape: Any, data: bytes) -> Any:
     """The canonical bytes of any shape (proofs, tokens); raises `Malformed`."""
     value = Codec[Any](shape, getattr(shape, "__name__", "value"), ENTRY_BYTES_MAX).decode(data)
@@ -202,6 +248,7 @@ F = TypeVar("F", bound=Callable[..., Verdict])
 
 MembraneRule = Callable[[AgentPubKey, bytes | None, Network], Verdict]
 SponsorRule = Callable[[AgentPubKey, bytes | None, Network], AgentPubKey]
+OpenRule = Callable[[OpenOp, ValidationHost], Verdict]
 
 _PREFIX_OF = {
     AgentPubKey: AGENT,
@@ -259,6 +306,14 @@ def _names_a_hash(hint: Any) -> bool:
     return hint in _PREFIX_OF or any(map(_names_a_hash, typing.get_args(hint)))
 
 
+@dataclass(frozen=True)
+class Ended:
+    """`agent`'s key is good for nothing after place `last_seq` of its chain."""
+
+    agent: AgentPubKey
+    last_seq: int
+
+
 class EntryType:
     """One declared type: its name, where it may be seen, its codec and its rules."""
 
@@ -273,6 +328,8 @@ class EntryType:
         self.create_rules: list[Callable[..., Verdict]] = []
         self.update_rules: list[Callable[..., Verdict]] = []
         self.delete_rules: list[Callable[..., Verdict]] = []
+        self.ends: Callable[[Any], Ended] | None = None
+        self.ends_unless: str | None = None
         hints = typing.get_type_hints(cls)
         for field in fields(cls):
             _check_hint(hints[field.name], f"{self.name}.{field.name}")
@@ -296,6 +353,7 @@ class IntegrityZome:
         self.link_types: dict[str, list[Callable[..., Verdict]]] = {}
         self.membrane_rule: MembraneRule | None = None
         self.sponsor_rule: SponsorRule | None = None
+        self.open_rules: list[OpenRule] = []
         self._sources = [sys._getframe(1).f_globals["__file__"]]
         self._sources += [str(module.__file__) for module in pure_modules]
 
@@ -350,7 +408,7 @@ class IntegrityZome:
         self.link_types[full] = []
         return full
 
-    def _type_of(self, rule: Callable[..., Verdict]) -> EntryType:
+    def _type_of(self, rule: Callable[..., Any]) -> EntryType:
         first = next(iter(typing.get_type_hints(rule).values()))
         for declared in self.entry_types.values():
             if declared.cls is first:
@@ -380,6 +438,31 @@ class IntegrityZome:
             return rule
 
         return add
+
+    def validate_open(self, rule: OpenRule) -> OpenRule:
+        """`rule(op: OpenOp, host) -> Verdict` for each chain that continues another.
+
+        That the other chain was closed so is certain; where it was closed in favour of an agent
+        that is not the author, only a rule can let the author go on for it.
+        """
+        self.open_rules.append(rule)
+        return rule
+
+    def revocation(self, unless: type) -> Callable[[Callable[[Any], Ended]], Callable[..., Ended]]:
+        """`rule(entry) -> Ended`: an entry of this type, once valid, ends an agent for all.
+
+        It is as good as a warrant: nobody takes anything from that agent any more.  No rule can
+        see that nothing came later, so it is not acted on where an entry of type `unless` is
+        known to stand on the agent's chain after the place at which it is said to end.
+        """
+
+        def declare(rule: Callable[[Any], Ended]) -> Callable[..., Ended]:
+            revoking = self._type_of(rule)
+            revoking.ends = rule
+            revoking.ends_unless = f"{self.name}.{unless.__name__}"
+            return rule
+
+        return declare
 
     def membrane(self, rule: MembraneRule) -> MembraneRule:
         """`rule(agent, membrane_proof, network) -> Verdict`: who may be in the network.

@@ -17,6 +17,7 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -129,6 +130,12 @@ class Host(Protocol):
 
     async def delete_link(self, link: ActionHash) -> ActionHash:
         """Stage the end of a link."""
+
+    async def close_chain(self, new_target: AgentPubKey | DnaHash | None = None) -> ActionHash:
+        """Stage the end of our chain, which goes on under `new_target`; nothing follows it."""
+
+    async def open_chain(self, prev_target: AgentPubKey, close_hash: ActionHash) -> ActionHash:
+        """Stage that our chain continues the one that `close_hash` closed."""
 
     async def get(self, action: ActionHash) -> Found | None:
         """A record, from here or from an authority, checked; None if nobody has it."""
@@ -303,7 +310,7 @@ class DnaDef:
         """What `clone` takes to make this DNA again."""
         return Modifiers(self.seed, encode(self.properties))
 
-    @property
+    @cached_property
     def hash(self) -> DnaHash:
         """Over the integrity sources' bytes, the properties and the seed; not coordinators."""
         return dna_hash(

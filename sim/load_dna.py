@@ -180,6 +180,7 @@ class Properties:
     """The steward invites; payments have no limit that a load would reach."""
 
     stewards: tuple[AgentPubKey, ...] = ()
+    recovery: tuple[bytes, ...] = ()
     price_bp: int = 10_000
     credit_limit_micro: int = 10**15
 

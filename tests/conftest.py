@@ -20,6 +20,7 @@ from ioe_node.model.action import (
     hash_of,
 )
 from ioe_node.model.codec import encode
+from ioe_node.model.consent import Consent, KeyHolders
 from ioe_node.model.hashes import CORE, DnaHash, dna_hash, entry_hash
 from ioe_node.model.record import Proof, Record, path_of, seal_message, tree_of
 from ioe_node.model.signing import Signer
@@ -210,11 +211,17 @@ class Neighbourhood:
         return Author(number, self.rules.hash)
 
     def voucher(
-        self, agent: bytes, by: Author | None = None, role: Any = "member", seed: str = "test"
+        self,
+        agent: bytes,
+        by: Author | None = None,
+        role: Any = "member",
+        network: DnaHash | None = None,
+        recovery: bytes = b"",
     ) -> SignedVoucher:
         """`by` (the steward) vouches for `agent`."""
         signer = (by or self.steward).signer
-        voucher = Voucher(seed, agent, signer.agent, role)  # type: ignore[arg-type]
+        network = network or self.rules.hash
+        voucher = Voucher(network, AgentPubKey(agent), signer.agent, role, recovery)
         message = message_of(voucher)
         return SignedVoucher(message[len(b"ioe/voucher/1") :], signer.sign(message))
 
@@ -237,6 +244,40 @@ class Neighbourhood:
         record = author.create(entry)
         author.head, author.chain = head, chain
         return self.world.judge(record)
+
+    def write(self, author: Author, kind: type[Any], **fields: Any) -> Record:
+        """`author` commits an action without an entry, which must be valid."""
+        author.draft(kind, **fields)
+        (record,) = author.seal()
+        self.world.keep(record)
+        return record
+
+    def verdict_on(self, author: Author, kind: type[Any], **fields: Any) -> Verdict:
+        """What the rules say of an action without an entry; the chain stays as it was."""
+        head, chain = author.head, list(author.chain)
+        author.draft(kind, **fields)
+        (record,) = author.seal()
+        author.head, author.chain = head, chain
+        return self.world.judge(record)
+
+
+class Holders:
+    """So many key-holders, of whom `threshold` decide; `first` makes their keys others."""
+
+    def __init__(self, threshold: int, count: int, first: int = 100) -> None:
+        signers = [Signer((first + place).to_bytes(32, "big")) for place in range(count)]
+        self.signers = sorted(signers, key=lambda signer: signer.agent[CORE])
+        self.shown = KeyHolders(threshold, tuple(each.agent[CORE] for each in self.signers))
+
+    def consent(self, message: bytes, *places: int) -> tuple[Consent, ...]:
+        """The consents of those at these places."""
+        return tuple(Consent(place, self.signers[place].sign(message)) for place in places)
+
+
+@pytest.fixture(scope="session")
+def new_holders() -> type[Holders]:
+    """`new_holders(threshold, count, first)`: key-holders that can sign."""
+    return Holders
 
 
 @pytest.fixture(scope="session")

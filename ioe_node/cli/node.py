@@ -24,6 +24,7 @@ from ioe_node.cli.output import (
     home_of,
     json_option,
     plain,
+    printable,
     short,
     show,
     table,
@@ -331,14 +332,15 @@ def _people(found: dict[str, Any]) -> None:
     for each in found["communities"]:
         console.print(f"  {each['community']}: {_publishing(each)}", markup=False)
         for fault in each["faults"]:
-            console.print(f"  FAULT {each['community']}: {fault}", markup=False)
+            console.print(f"  FAULT {each['community']}: {printable(fault)}", markup=False)
         waiting = f"{each['limbo_rows']} records wait to be validated" if each["limbo_rows"] else ""
         slowed = f"{len(each['slowed'])} peers are slowed: ioe peers" if each["slowed"] else ""
         if waiting or slowed:
             text = ", ".join(part for part in (waiting, slowed) if part)
             console.print(f"  {each['community']}: {text}", markup=False)
         for text in each["refused_by"]:
-            console.print(f"  REFUSED by others in {each['community']}: {text}", markup=False)
+            said = printable(text)
+            console.print(f"  REFUSED by others in {each['community']}: {said}", markup=False)
     rows = [
         (
             each["community"],

@@ -22,6 +22,7 @@ OFFENCES = {
     "InvalidRecord": "published a record that breaks a rule of the community",
     "ChainFork": "signed two different actions at one place of its chain",
     "DoubleSeal": "sealed one action in two different bundles",
+    "Revoked": "been revoked, by its owner or its key-holders",
     "FalseWarrant": "accused another agent of what the rules allow",
 }
 
@@ -81,15 +82,17 @@ def show_(context: click.Context, which: str, community: str | None, as_json: bo
 def _explain(found: dict[str, Any]) -> None:
     console.print(f"{plain(found['agent'])}")
     console.print(f"  {OFFENCES[found['kind']]}")
+    revoked = found["kind"] == "Revoked"
     if found["reason"]:
-        console.print(f"  the rule says: {printable(found['reason'])}")
+        who = "the reason given" if revoked else "the rule says"
+        console.print(f"  {who}: {printable(found['reason'])}")
     if found["kind"] == "FalseWarrant":
         console.print(f"  whom it accused: {plain(found['accused'])}")
     for action in found["actions"]:
         console.print(f"  {_action(action)}")
     if found["bundle_actions"] > len(found["actions"]):
         console.print(f"  with the {found['bundle_actions'] - 1} before it in its bundle")
-    console.print(f"  accused by {plain(found['accuser'])}")
+    console.print(f"  {'told' if revoked else 'accused'} by {plain(found['accuser'])}")
     console.print(f"  on {when(found['accused_at_us'])}, here since {when(found['kept_at_us'])}")
     console.print(f"  checked again now: {_finding(found)}")
     console.print(f"  warrant {plain(found['hash'])}")

@@ -56,7 +56,7 @@ async def _community(cell: Cell) -> dict[str, Any]:
     return {
         "community": space.rules.definition.seed,
         "dna": space.dna,
-        "steward": space.agent in space.rules.definition.properties.stewards,
+        "steward": _is_steward(space),
         "peers": space.others(),
         "actions": next_seq,
         "unpublished": sum(max(0, next_seq - space.store.next_for(peer)) for peer in authorities),
@@ -79,6 +79,14 @@ async def _community(cell: Cell) -> dict[str, Any]:
         "faults": space.faults,
         "refused_by": sorted(set(space.refused_by.values())),
     }
+
+
+def _is_steward(space: Space) -> bool:
+    """Whether we are one, or the successor of one."""
+    if space.agent in space.rules.definition.properties.stewards:
+        return True
+    proof = space.membrane_proof
+    return bool(proof) and load("zomes.community.coordinator:role_of")(proof) == "steward"
 
 
 def _cells(conductor: Conductor) -> list[Cell]:

@@ -41,9 +41,10 @@ async def claim(
     card = conductor.meeting.find(device)
     if card is None or card.state != "unowned":
         raise CallError("no such device is near and without an owner; see 'ioe device list'")
-    state = home.state()
-    # After a recovery from the words the count begins anew; the portfolio still knows.
-    number = max(state.next_device, len(await cell.call("identity", "portfolio", {})))
+    # After a recovery from the words the count begins anew; our chain still knows.
+    enrolled = await cell.call("identity", "enrolled", {})
+    state = home.state()  # after the waiting: two claims at once do not get one number
+    number = max(state.next_device, len(enrolled))
     home.keep(replace(state, next_device=number + 1))
     visibility.recognise(conductor)
     seed = keytree.device_seed(conductor.keystore.secrets["root"], number)
@@ -91,8 +92,7 @@ async def enrol_pending(conductor: "Conductor") -> None:
         if cell is None or AgentPubKey(pending.device) not in cell.space.others():
             continue
         # A crash after the commit leaves the claim open, though the device is enrolled.
-        enrolled = await cell.call("identity", "portfolio", {})
-        if pending.device not in [each["device"] for each in enrolled]:
+        if pending.device not in await cell.call("identity", "enrolled", {}):
             payload = {"device": pending.device, "kind": pending.kind, "name": pending.name}
             await cell.call("identity", "enrol", payload)
         _forget(conductor, pending)

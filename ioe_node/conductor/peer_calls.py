@@ -11,6 +11,7 @@ from ioe_node.model.warrant import (
     ChainFork,
     DoubleSeal,
     InvalidRecord,
+    Revoked,
     SignedWarrant,
     Warrant,
     decode_warrant,
@@ -19,7 +20,7 @@ from ioe_node.model.warrant import (
 )
 from ioe_node.plugins import load
 from ioe_node.workflows.evidence import signed_warrants
-from ioe_node.workflows.integration import breaks_a_rule
+from ioe_node.workflows.integration import stands
 from ioe_node.workflows.space import Space
 
 if TYPE_CHECKING:
@@ -120,7 +121,11 @@ async def warrant_show(
     shown = _summary(*rows[0])
     shown["stands"], shown["finding"], lacks = await space.run(_again, space, signed)
     space.want(lacks.hashes, lacks.chains)
-    shown["actions"], shown["bundle_actions"] = _evidence(space, decode_warrant(signed))
+    warrant = decode_warrant(signed)
+    shown["actions"], shown["bundle_actions"] = _evidence(space, warrant)
+    if isinstance(warrant, Revoked):
+        entry = space.rules.found(open_record(warrant.record, space.dna)).entry
+        shown["reason"] = getattr(entry, "reason", "")
     return shown
 
 
@@ -131,16 +136,26 @@ def _again(space: Space, signed: SignedWarrant) -> tuple[bool | None, str, Missi
     nothing = Missing(())
     try:
         _, warrant = open_warrant(signed, space.dna)
-        if not isinstance(warrant, InvalidRecord):
+        if not isinstance(warrant, InvalidRecord | Revoked):
             return True, "both signatures are the accused's own; nothing else is needed", nothing
-        guilty = breaks_a_rule(space, warrant)
+        guilty = stands(space, warrant)
     except Malformed as error:
         return False, str(error), nothing
     if isinstance(guilty, Missing):
         return None, "what the record rests on is not here; it is being fetched, ask again", guilty
+    if isinstance(warrant, Revoked):
+        return _revoked_again(guilty)
     if guilty:
         return True, "the rules of this community, run again on the evidence, refuse it", nothing
     return False, "the rules of this community, run again on the evidence, find it valid", nothing
+
+
+def _revoked_again(ended: bool | None) -> tuple[bool | None, str, Missing]:
+    if ended is None:
+        return None, "what came after it is known here, and keeps it from counting", Missing(())
+    if ended:
+        return True, "the rules of this community let its author end that agent", Missing(())
+    return False, "by the rules of this community it ends nobody, or somebody else", Missing(())
 
 
 def _evidence(space: Space, warrant: Warrant) -> tuple[list[dict[str, Any]], int]:
@@ -155,6 +170,8 @@ def _evidence(space: Space, warrant: Warrant) -> tuple[list[dict[str, Any]], int
         case InvalidRecord():
             records = open_evidence(warrant, space.dna)
             return [_action(records[-1])], len(records)
+        case Revoked():
+            return [_action(open_record(warrant.record, space.dna))], 1
 
 
 def _sealed(data: bytes, proof: Proof) -> dict[str, Any]:

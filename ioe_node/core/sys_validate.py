@@ -16,15 +16,18 @@ from ioe_node.hdi import (
     CreateOp,
     DeleteOp,
     DnaHash,
+    Ended,
     EntryType,
     Found,
     Invalid,
     LinkOp,
     Missing,
+    OpenOp,
     Party,
     UpdateOp,
     Valid,
     Verdict,
+    place_of,
 )
 from ioe_node.hdk import DnaDef
 from ioe_node.model import capability
@@ -34,17 +37,21 @@ from ioe_node.model.action import (
     CAP_GRANT_ENTRY,
     AgentValidationPkg,
     AnyAction,
+    CloseChain,
     Create,
     CreateLink,
     Delete,
     DeleteLink,
     EntryAction,
+    OpenChain,
     hash_of,
 )
-from ioe_node.model.hashes import ACTION, CORE, check_hash
+from ioe_node.model.hashes import ACTION, AGENT, CORE, DNA, check_hash
 from ioe_node.model.record import PARTIES_MAX, Record, root_of, seal_message, tree_of
 from ioe_node.model.signing import verify
 
+OPENED_WITHIN_ACTIONS = 16
+"""A chain says near its beginning what it continues, so that whoever asks need not read it all."""
 FOREIGN_SEAL = "a countersigned proof where none belongs"
 
 
@@ -74,9 +81,10 @@ class _Unmet(Exception):
 class RuleHost:
     """The `ValidationHost` of one run of one rule."""
 
-    __slots__ = ("_dna", "_held", "properties")
+    __slots__ = ("_dna", "_held", "dna", "properties")
 
     def __init__(self, dna: "Rules", held: Held) -> None:
+        self.dna = dna.hash
         self.properties = dna.definition.properties
         self._dna = dna
         self._held = held
@@ -102,14 +110,11 @@ class RuleHost:
 
         Missing unless the author's chain is here up to the action that `op` follows.
         """
-        if isinstance(op, Party):
-            author, seq, prev = op.agent, op.action_seq, op.prev_action
-        else:
-            author, seq = op.action.author, op.action.action_seq
-            prev = op.action.prev_action  # type: ignore[assignment]  # a Create is never first
+        place = op if isinstance(op, Party) else place_of(op.action)
+        author, seq = place.agent, place.action_seq
         before = self._held.record_at(author, seq - 1)
-        if before is None or before.hash != prev:
-            raise _Unmet((), (prev,))
+        if before is None or before.hash != place.prev_action:
+            raise _Unmet((), (place.prev_action,))
         found = self._held.newest_of_type(author, self._dna.name_of(entry_type), seq)
         return None if found is None else self._dna.found(found)
 
@@ -123,6 +128,7 @@ class Rules:
         self.entry_types: dict[str, EntryType] = definition.entry_types
         self._by_class = {declared.cls: name for name, declared in self.entry_types.items()}
         self._link_types = definition.link_types
+        self._open_rules = [r for zome in definition.zomes for r in zome.integrity.open_rules]
 
     def name_of(self, entry_type: type | str) -> str:
         """The full name of a declared type."""
@@ -188,6 +194,24 @@ class Rules:
             return FOREIGN_SEAL if record.proof.cosignatures else None
         return countersign_fault(record, self.hash, declared.decode(record.entry).parties)
 
+    def ended_by(self, record: Record) -> Ended | None:
+        """Whom a valid record ends, if it is a revocation."""
+        declared = self._revoking(record)
+        if declared is None or declared.ends is None or record.entry is None:
+            return None
+        return declared.ends(declared.decode(record.entry))
+
+    def overtaken(self, record: Record, ended: Ended, held: Held) -> bool:
+        """Whether what is known to have come after it keeps a revocation from being acted on."""
+        declared = self._revoking(record)
+        unless = None if declared is None else declared.ends_unless
+        later = None if unless is None else held.newest_of_type(ended.agent, unless)
+        return later is not None and later.action.action_seq > ended.last_seq
+
+    def _revoking(self, record: Record) -> EntryType | None:
+        action = record.action
+        return self.entry_types.get(action.entry_type) if isinstance(action, Create) else None
+
     def _run(self, record: Record, held: Held, sealed: bool) -> Verdict:
         action = record.action
         if record.proof.cosignatures and not isinstance(action, Create):
@@ -200,6 +224,10 @@ class Rules:
             return self._delete(record, action, held)
         if isinstance(action, CreateLink | DeleteLink):
             return self._link(record, action, held)
+        if isinstance(action, OpenChain):
+            return self._open(record, action, held)
+        if isinstance(action, CloseChain):
+            return _close(action)
         return Valid
 
     def _entry(self, record: Record, action: EntryAction, held: Held, sealed: bool) -> Verdict:
@@ -272,6 +300,19 @@ class Rules:
         op = DeleteOp(action, record.hash, target.action.author)
         return _first_fault(declared.delete_rules, target.entry, op, host)
 
+    def _open(self, record: Record, action: OpenChain, held: Held) -> Verdict:
+        host = RuleHost(self, held)
+        if action.action_seq >= OPENED_WITHIN_ACTIONS:
+            return Invalid("a chain says near its beginning what it continues")
+        close = host.must_get_record(action.close_hash).action
+        if not isinstance(close, CloseChain) or close.author != action.prev_target:
+            return Invalid("the continuation of a chain that was not closed so")
+        target = close.new_target
+        for_an_agent = target is not None and target[:3] == AGENT
+        if target != action.author and not (for_an_agent and self._open_rules):
+            return Invalid("the continuation of a chain that was closed for another")
+        return _first_fault(self._open_rules, OpenOp(action, record.hash, close), host)
+
     def _link(self, record: Record, action: CreateLink | DeleteLink, held: Held) -> Verdict:
         host = RuleHost(self, held)
         link: AnyAction = action
@@ -287,6 +328,13 @@ class Rules:
             return Invalid("only its author may remove this link")
         op = LinkOp(action, record.hash, link)
         return _first_fault(rules, op, host)
+
+
+def _close(action: CloseChain) -> Verdict:
+    target = action.new_target
+    if target is not None:
+        check_hash(target, DNA if target[:3] == DNA else AGENT)
+    return Valid
 
 
 def _first_fault(rules: Sequence[Callable[..., Verdict]], *arguments: Any) -> Verdict:

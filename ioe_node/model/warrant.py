@@ -5,7 +5,9 @@ names an offender with the evidence in it, so that anyone can check it again: an
 record, a fork (two distinct actions of one author at one sequence number; the same action
 twice is no fork), or a double seal (one action in two bundles).  A warrant whose evidence does
 not stand convicts its own author.  Both signatures name the network, and so does the evidence: a
-warrant of another network is no warrant here, and convicts nobody.
+warrant of another network is no warrant here, and convicts nobody.  A *revocation* is told in the
+same way, so that it reaches all and lasts: its evidence is no offence but the record by which the
+agent was ended.
 """
 
 from collections.abc import Callable
@@ -90,6 +92,18 @@ class DoubleSeal(Struct, frozen=True, tag="DoubleSeal", tag_field="type"):
     second: Proof
 
 
+class Revoked(Struct, frozen=True, tag="Revoked", tag_field="type"):
+    """The entry of `record` ends the warrantee, by whoever may: its key is lost or stolen.
+
+    The record carries its path, and the rules of the DNA say whether it is valid and whom it ends.
+    """
+
+    warrantee: Hash39
+    accuser: Hash39
+    timestamp_us: TimestampUs
+    record: WireRecord
+
+
 class SignedWarrant(Struct, frozen=True, array_like=True):
     """The bytes of a warrant and its accuser's signature over them."""
 
@@ -115,7 +129,7 @@ class SignedReceipt(Struct, frozen=True, array_like=True):
     signature: Signature
 
 
-Warrant = InvalidRecord | ChainFork | DoubleSeal
+Warrant = InvalidRecord | ChainFork | DoubleSeal | Revoked
 _warrant: Codec[Warrant] = Codec(Warrant, "warrant", WARRANT_BYTES_MAX)
 _receipt: Codec[Receipt] = Codec(Receipt, "receipt", RECEIPT_BYTES_MAX)
 
@@ -144,7 +158,8 @@ def decode_warrant(signed: SignedWarrant) -> Warrant:
 def open_warrant(signed: SignedWarrant, network: DnaHash) -> tuple[WarrantHash, Warrant]:
     """Check the accuser's signature, and that a fork or a double seal is one; raises `Malformed`.
 
-    Whether an InvalidRecord really breaks a rule is for the DNA's rules to say.
+    Whether an InvalidRecord breaks a rule, and a Revoked ends its warrantee, is for the DNA's
+    rules to say.
     """
     warrant = decode_warrant(signed)
     check_hash(warrant.accuser, AGENT)
@@ -160,6 +175,8 @@ def open_warrant(signed: SignedWarrant, network: DnaHash) -> tuple[WarrantHash, 
             raise Malformed("a warrant of a fork whose two actions are no fork")
     elif isinstance(warrant, DoubleSeal):
         _check_double_seal(warrant, network)
+    elif isinstance(warrant, Revoked):
+        open_record(warrant.record, network)
     elif open_evidence(warrant, network)[-1].action.author != warrant.warrantee:
         raise Malformed("a warrant whose record has another author")
     return warrant_hash(signed.body), warrant

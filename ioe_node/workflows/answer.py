@@ -60,7 +60,7 @@ async def answer(
     Its turn and its cost: `workflows.turns`.
     """
     if peer in space.blocked:
-        raise Membrane("you are warranted in this network")
+        raise Membrane(space.why_blocked(peer))
     space.heard(peer)
     await take_turn(space, peer, len(data))
     try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ioe_node.core.chain import Draft, Head, head_after, seal
 from ioe_node.errors import Busy, CallError, RuleBroken, TransportError, Unauthorised
-from ioe_node.hdi import ActionHash, AgentPubKey, EntryHash, Found, Missing
+from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash, EntryHash, Found, Missing
 from ioe_node.hdk import (
     FINAL_TIMEOUT_S,
     AgentInfo,
@@ -25,10 +25,12 @@ from ioe_node.model.action import (
     CAP_CLAIM_ENTRY,
     CAP_GRANT_ENTRY,
     AnyAction,
+    CloseChain,
     Create,
     CreateLink,
     Delete,
     DeleteLink,
+    OpenChain,
     Update,
     hash_of,
 )
@@ -46,6 +48,7 @@ from ioe_node.workflows import cascade
 from ioe_node.workflows.activity import read_chain, read_whole_chain
 from ioe_node.workflows.evidence import convictions_of, newest_of_chain
 from ioe_node.workflows.finality import certificate_of, finalise
+from ioe_node.workflows.integration import end_revoked
 from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.publish import throttle
@@ -174,6 +177,12 @@ class CallHost:
             raise CallError("only a link can be removed")
         return await self._stage(DeleteLink, base=before.action.base, create_link=link)
 
+    async def close_chain(self, new_target: AgentPubKey | DnaHash | None = None) -> ActionHash:
+        return await self._stage(CloseChain, new_target=new_target)
+
+    async def open_chain(self, prev_target: AgentPubKey, close_hash: ActionHash) -> ActionHash:
+        return await self._stage(OpenChain, prev_target=prev_target, close_hash=close_hash)
+
     async def _must(self, action: ActionHash) -> Found:
         found = await self.get(action)
         if found is None:
@@ -237,10 +246,16 @@ class CallHost:
     async def _of_type(self, author: AgentPubKey, name: str) -> Iterable[Record]:
         """Records of a type, newest first: from here if the chain is ours to hold."""
         space = self.space
-        if author == space.agent or author in self.local or space.is_authority(author):
+        if self._is_here(author):
             return space.store.of_type(author, name)
         chain = await read_whole_chain(space, author)
         return (r for r in reversed(chain) if getattr(r.action, "entry_type", None) == name)
+
+    def _is_here(self, author: AgentPubKey) -> bool:
+        """Whether a chain is ours to hold, and has come: who is new here still asks the others."""
+        if author == self.space.agent or author in self.local:
+            return True
+        return self.space.is_authority(author) and self.space.store.head(author) is not None
 
     async def agents(self) -> list[AgentPubKey]:
         return sorted({*self.space.store.authors(), *self.space.others()})
@@ -355,12 +370,13 @@ async def call_zome(
     try:
         result = await invoke(host, zome, name, payload)
         if host.drafts:
-            await commit(space, host.drafts)
+            records = await commit(space, host.drafts)
     except (ValueError, TypeError) as error:
         raise CallError(f"{zome}.{name}: {error}") from error
     finally:
         host.let_go()
     if host.drafts:
+        await end_revoked(space, records)
         space.ring_publish()
         await throttle(space)
     for value in host.signals:

@@ -7,11 +7,12 @@ answer reads no row more than twice, in a worker thread, whatever is asked.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import blake2b
 from itertools import chain, islice, pairwise
 from typing import Protocol, TypeVar
 
+from ioe_node.core.chain import Head, head_after
 from ioe_node.core.share import Range, common, split
 from ioe_node.errors import Malformed
 from ioe_node.hdi import AgentPubKey
@@ -94,11 +95,20 @@ class OpsHeld:
 
 
 class ChainsHeld:
-    """The heads of the chains of some authors, each at its author's location."""
+    """The heads of the chains of some authors, each at its author's location.
 
-    def __init__(self, store: Store, authors: Iterable[AgentPubKey]) -> None:
+    Of what an author wrote after it was `ended` some hold more than others, and none has to.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        authors: Iterable[AgentPubKey],
+        ended: Mapping[AgentPubKey, int] | None = None,
+    ) -> None:
         self._store = store
         self._authors = sorted((key_of(author), author) for author in authors)
+        self._ended = ended or {}
 
     def sums(self, ranges: Sequence[Range]) -> list[tuple[int, bytes]]:
         """See `Holding`."""
@@ -115,10 +125,17 @@ class ChainsHeld:
         past = bisect_left(self._authors, (high + 1, b""))
         found: list[HeadOf] = []
         for _, author in self._authors[first:past][:limit]:
-            head = self._store.head(author)
+            head = self._head(author)
             if head is not None:
                 found.append(HeadOf(author, head.seq, head.hash, head.timestamp_us))
         return found
+
+    def _head(self, author: AgentPubKey) -> Head | None:
+        head, last_seq = self._store.head(author), self._ended.get(author)
+        if head is None or last_seq is None or head.seq <= last_seq:
+            return head
+        last = self._store.record_at(author, last_seq)
+        return None if last is None else head_after(last.action, last.hash)
 
 
 def _digest(data: bytes) -> bytes:
@@ -126,8 +143,12 @@ def _digest(data: bytes) -> bytes:
 
 
 def authors_held(space: Space) -> list[AgentPubKey]:
-    """Whose chains are here; without those who are warranted."""
-    return [author for author in space.store.authors() if author not in space.blocked]
+    """Whose chains are here; without those who broke a rule.
+
+    What was written under a key before it was revoked is as good as ever, and others rest on it.
+    """
+    broke = space.blocked - space.ended.keys()
+    return [author for author in space.store.authors() if author not in broke]
 
 
 def shared_ranges(space: Space, peer: AgentPubKey) -> list[Range]:
@@ -161,10 +182,10 @@ async def own_spans(
     space: Space, ops: Sequence[Range], chains: Sequence[Range]
 ) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
     """What we hold of ops and of chains in some ranges each, read in a worker thread."""
-    store, authors = space.store, authors_held(space)
+    store, authors, ended = space.store, authors_held(space), dict(space.ended)
 
     def read() -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-        return spans_of(OpsHeld(store), ops), spans_of(ChainsHeld(store, authors), chains)
+        return spans_of(OpsHeld(store), ops), spans_of(ChainsHeld(store, authors, ended), chains)
 
     return await space.run(read)
 
@@ -214,11 +235,12 @@ async def answer_compare(space: Space, peer: AgentPubKey, ask: Compare) -> Compa
     for agent in ask.gone:
         _doubt(space, AgentPubKey(agent))
     store, authors, shared = space.store, authors_held(space), shared_ranges(space, peer)
-    turn = space.rng.getrandbits(64)
+    turn, ended = space.rng.getrandbits(64), dict(space.ended)
 
     def read() -> tuple[tuple[Differing, tuple[OpName, ...]], tuple[Differing, tuple[HeadOf, ...]]]:
         ops = differing(OpsHeld(store, SHORT_MIN + turn), ask.ops, shared, turn)
-        return ops, differing(ChainsHeld(store, authors), ask.chains, shared, turn)
+        chains = ChainsHeld(store, authors, ended)
+        return ops, differing(chains, ask.chains, shared, turn)
 
     ops, heads = await space.run(read)
     same_warrants = warrants_digest(space) == ask.warrants_digest
@@ -233,14 +255,11 @@ def check_answer(ask: Compare, answer: Compared) -> None:
             raise Malformed("a comparison answered by ranges that were not asked for")
 
 
-def chains_ahead(
-    store: Store, authors: Sequence[AgentPubKey], answer: Compared, settled_us: int
-) -> list[HeadOf]:
+def chains_ahead(held: ChainsHeld, answer: Compared, settled_us: int) -> list[HeadOf]:
     """Heads in the ranges listed that a peer has not, as many as a message holds.
 
     Without those that grew after `settled_us`.
     """
-    held = ChainsHeld(store, authors)
     named = {head.author: head.action_seq for head in answer.heads}
     ours = (head for span in answer.chains.listed for head in held.names(*span))
     ahead = (
@@ -298,8 +317,11 @@ def answer_offer(space: Space, peer: AgentPubKey, ask: Offer) -> Lacking:
 
 
 def lacks(space: Space, head: HeadOf) -> bool:
-    ours = space.store.head(AgentPubKey(head.author))
-    return ours is None or ours.seq < head.action_seq
+    """Whether we hold less of a chain; after its author was shut out, nothing of it is lacking."""
+    author = AgentPubKey(head.author)
+    last_seq = space.ended.get(author, -1 if author in space.blocked else head.action_seq)
+    ours = space.store.head(author)
+    return (-1 if ours is None else ours.seq) < min(head.action_seq, last_seq)
 
 
 def some_infos(space: Space) -> tuple[SignedInfo, ...]:

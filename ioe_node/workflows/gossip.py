@@ -30,6 +30,7 @@ from ioe_node.model.hashes import key_of, to_text
 from ioe_node.model.record import WireRecord
 from ioe_node.net.messages import Compared, GetOps, Lacking, Offer, Records, encode
 from ioe_node.workflows.compare import (
+    ChainsHeld,
     authors_held,
     chains_ahead,
     check_answer,
@@ -237,10 +238,13 @@ class Gossip:
             if lacks(space, head):
                 if space.is_authority(author) and head.timestamp_us < settled_us:
                     ends.append((author, seq))
-            elif author != space.agent and not space.store.on_chain(author, seq, hash_):
+            elif author in space.blocked or author == space.agent:
+                continue
+            elif not space.store.on_chain(author, seq, hash_):
                 space.want([hash_])  # another branch than ours: a fork
         self._fetches.offer(peer, ends)
-        ahead = await space.run(chains_ahead, space.store, authors_held(space), answer, settled_us)
+        held = ChainsHeld(space.store, authors_held(space), dict(space.ended))
+        ahead = await space.run(chains_ahead, held, answer, settled_us)
         if ahead:
             lacking = await space.ask(peer, Offer(tuple(ahead)), COMPARE_TIMEOUT_S)
             if not isinstance(lacking, Lacking):

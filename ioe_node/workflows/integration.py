@@ -1,6 +1,6 @@
 """Integration: verdict to visible record, receipt or warrant; and the loop that drives it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import trio
 
@@ -15,6 +15,7 @@ from ioe_node.model.warrant import (
     ChainFork,
     DoubleSeal,
     InvalidRecord,
+    Revoked,
     SignedWarrant,
     Warrant,
     open_evidence,
@@ -26,6 +27,7 @@ from ioe_node.workflows.incoming_ops import park, pull, with_room
 from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay
+from ioe_node.workflows.revocation import is_revoked, note_ended, warrants_of
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.standing import take_standings
@@ -102,15 +104,23 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
             space.welcome(record.action.author)
             await take_standings(space, (space.store.alone(record).wire(),))
     await park_other_halves(space, records)
+    await end_revoked(space, (*records, *found.alone))
     for record in (*records, *found.alone):
         space.signal({"kind": "integrated", "author": record.action.author, "hash": record.hash})
     if (records or found.alone) and found.lacked:
         space.validation_bell.ring()
 
 
+async def end_revoked(space: Space, records: Sequence[Record]) -> None:
+    """Take nothing more from whom these records, which are valid here, end."""
+    if any(space.rules.ended_by(record) for record in records):
+        for warrant in await space.run(warrants_of, space, records):
+            await _keep_own(space, warrant)
+
+
 async def _keep_own(space: Space, warrant: Warrant | None) -> None:
-    """Sign and keep what a pass has found, if it has; that is nothing against ourselves."""
-    if warrant is not None and warrant.warrantee != space.agent:
+    """Sign and keep what a pass has found, if it has; that is no offence of our own."""
+    if warrant is not None and (warrant.warrantee != space.agent or isinstance(warrant, Revoked)):
         try:
             await keep(space, seal_warrant(warrant, space.dna, space.sign))
         except IoeError as error:
@@ -168,20 +178,23 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
     if not _is_member(space, convicted):
         space.want_admission(convicted)
         return False
-    if isinstance(warrant, InvalidRecord) and warrant.accuser != space.agent:
-        guilty = await space.run(breaks_a_rule, space, warrant)
+    if warrant.accuser != space.agent:
+        guilty = await space.run(stands, space, warrant)
         if isinstance(guilty, Missing):
             space.want(guilty.hashes, guilty.chains)
             return False
+        if guilty is None:
+            return True
         if not guilty:
             convicted = AgentPubKey(warrant.accuser)
         if not _is_member(space, convicted):
             raise PeerError("a false warrant by an agent that is no member here")
     if convicted == space.agent:
-        log.error("a warrant names us: %s", describe(warrant))
+        space.fault(f"a warrant names us: {describe(warrant)}")
     elif convicted not in space.blocked and await space.run(
         space.store.add_warrant, hash_, convicted, encode(signed), space.clock.now_us()
     ):
+        note_ended(space, convicted, signed)
         space.block(convicted)
         space.warrants_bell.ring()
         space.validation_bell.ring()
@@ -193,6 +206,17 @@ def _is_member(space: Space, agent: AgentPubKey) -> bool:
     """Only members can be warranted, so a list of warrants cannot be filled with invented keys."""
     known = agent in space.admitted or agent == space.agent
     return known or space.store.head(agent) is not None
+
+
+def stands(space: Space, warrant: Warrant) -> bool | Missing | None:
+    """Whether the evidence of a warrant that opens is one, in any thread; see each kind."""
+    match warrant:
+        case InvalidRecord():
+            return breaks_a_rule(space, warrant)
+        case Revoked():
+            return is_revoked(space, warrant)
+        case _:
+            return True
 
 
 def breaks_a_rule(space: Space, warrant: InvalidRecord) -> bool | Missing:
@@ -243,3 +267,5 @@ def describe(warrant: Warrant) -> str:
             return f"{offender}: two actions at one place of its chain"
         case DoubleSeal():
             return f"{offender}: one action sealed in two bundles"
+        case Revoked():
+            return f"{offender}: its key was revoked by its owner or its key-holders"

@@ -15,7 +15,9 @@ from ioe_node.model.codec import Codec
 from ioe_node.model.hashes import key_of, proof_digest, to_text, witness_place
 from ioe_node.net.messages import FOUND_PEERS_MAX, Hello, encode, hellos
 from ioe_node.workflows.locate import ask_near, lookup, lookup_near_us
+from ioe_node.workflows.revocation import note_ended
 from ioe_node.workflows.space import Space, log
+from ioe_node.workflows.spread import warrants
 from ioe_node.workflows.turns import refuse_shunned
 
 ROUND_S = 2.0
@@ -35,7 +37,7 @@ def hello(space: Space) -> bytes:
 def admit(space: Space, peer: AgentPubKey, data: bytes) -> None:
     """Judge a peer's opening message: the membrane stands here, before anything is answered."""
     if peer in space.blocked:
-        raise PeerError("you are warranted in this network")
+        raise PeerError(space.why_blocked(peer))
     refuse_shunned(space, peer)
     opening = hellos.decode(data)
     verdict = space.rules.definition.admits(peer, opening.membrane_proof)
@@ -123,8 +125,9 @@ async def _refresh(space: Space) -> None:
 
 def recall(space: Space) -> None:
     """Take up peers and warrants from disk after a restart."""
-    for convicted, _ in space.store.warrants():
+    for convicted, data in space.store.warrants():
         space.blocked.add(AgentPubKey(convicted))
+        note_ended(space, AgentPubKey(convicted), warrants.decode(data))
     for agent in space.store.authors():
         space.admitted[agent] = None
     for data in space.store.peers():

@@ -100,6 +100,8 @@ class Space:
     warrants_bell: Bell = field(default_factory=Bell)
     integrated: trio.Event = field(default_factory=trio.Event)
     blocked: set[AgentPubKey] = field(default_factory=set)
+    ended: dict[AgentPubKey, int] = field(default_factory=dict)
+    """The last place that counts on the chain of each agent that is blocked as it was revoked."""
     admitted: dict[AgentPubKey, None] = field(default_factory=dict)
     named: dict[AgentPubKey, AgentPubKey | None] = field(default_factory=dict)
     """Who named each stranger to us, the oldest first."""
@@ -306,6 +308,12 @@ class Space:
         }
         return sorted(self.named)
 
+    def why_blocked(self, agent: AgentPubKey) -> str:
+        """What a blocked agent is told."""
+        if agent in self.ended:
+            return "your key was revoked in this network, by your owner or your key-holders"
+        return "you are warranted in this network"
+
     def block(self, agent: AgentPubKey) -> None:
         """A warrant convicts an agent: it counts for nothing from now on."""
         self.blocked.add(agent)
@@ -410,6 +418,8 @@ class Space:
             self.heard(peer)
             if error.code in LINK_REFUSED and len(self.refused_by) < REFUSED_BY_MAX:
                 self.refused_by[peer] = error.text
+                if error.code == "membrane":
+                    self._note_refusals(error.text)
             raise
         except Busy:
             self.heard(peer)
@@ -420,6 +430,13 @@ class Space:
         self.heard(peer)
         self.refused_by.pop(peer, None)
         return answers.decode(data)
+
+    def _note_refusals(self, text: str) -> None:
+        """What most members refuse us by is for our owner to know, though no word of theirs
+        proves it."""
+        same = sum(each == text for each in self.refused_by.values())
+        if 2 * same > len(self.others()):
+            self.fault(f"most members refuse us: {text}")
 
     async def ask_first(
         self,

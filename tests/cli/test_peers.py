@@ -112,6 +112,12 @@ def test_a_fork_is_explained_by_both_of_its_actions(ioe: Any, answer: Any) -> No
             "the rule says: energy is\N{REPLACEMENT CHARACTER} never negative",
         ),
         ({"kind": "InvalidRecord", "bundle_actions": 9}, "with the 8 before it in its bundle"),
+        ({"kind": "Revoked"}, "been revoked, by its owner or its key-holders"),
+        (
+            {"kind": "Revoked", "reason": "sto\x1blen"},
+            "the reason given: sto\N{REPLACEMENT CHARACTER}len",
+        ),
+        ({"kind": "Revoked"}, "told by uhCAk"),
         ({"kind": "DoubleSeal"}, "sealed one action in two different bundles"),
         ({"kind": "FalseWarrant", "stands": False, "finding": "valid"}, "it stands: valid"),
         ({"kind": "FalseWarrant", "accused": ACCUSER}, "whom it accused: uhCAk"),
@@ -124,3 +130,19 @@ def test_evidence_is_told_in_words(
 ) -> None:
     answer({**WARRANT, **EVIDENCE, **changed})
     assert seen in ioe("warrant", "show", "uhC").out
+
+
+def test_what_peers_refuse_us_by_is_plain_text(ioe: Any, answer: Any) -> None:
+    said = "your key was\x1b[2J revoked"
+    community = {
+        **dict.fromkeys(("authorities_whole", "authorities", "median_lacks", "owed"), 0),
+        **dict.fromkeys(("actions", "unpublished", "ops_held", "records_refused"), 0),
+        **{"community": "street", "confirmed": True, "arc": "full", "peers": [], "slowed": []},
+        **{"limbo_rows": 0, "faults": [f"most refuse us: {said}"], "refused_by": [said]},
+    }
+    node = {"role": "owner", "agent": AGENT, "code": None, "driver": None, "addresses": []}
+    answer({**node, "faults": [], "communities": [community], "alerts": []})
+    shown = ioe("status").out
+    assert "FAULT street: most refuse us: your key was" in shown
+    assert "REFUSED by others in street: your key was" in shown
+    assert "\x1b" not in shown

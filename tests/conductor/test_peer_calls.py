@@ -108,6 +108,24 @@ async def test_a_fork_shows_both_actions(
     assert len({action["seq"] for action in shown["actions"]}) == 1
 
 
+async def test_a_revocation_is_shown_with_its_reason(
+    claimed: Claimed, autojump: trio.testing.MockClock
+) -> None:
+    owner, roof = await claimed()
+    cell = owner.conductor.cell()
+    await owner.until(
+        lambda found: found["owned"] and found["owned"][0]["acknowledged"], "device_list"
+    )
+    made = await cell.call("identity", "revoke", {"agent": roof.agent, "reason": "stolen"})
+    (listed,) = await owner.call("warrant_list")
+    assert (listed["kind"], listed["agent"]) == ("Revoked", roof.agent)
+    shown = await owner.call("warrant_show", which=to_text(roof.agent))
+    assert (shown["stands"], shown["reason"]) == (True, "stolen")
+    assert shown["actions"][0]["hash"] == made
+    assert await cell.call("identity", "portfolio", {}) == []
+    assert await cell.call("identity", "enrolled", {}) == [roof.agent]
+
+
 async def test_the_digest_is_told_on_demand(
     claimed: Claimed, autojump: trio.testing.MockClock
 ) -> None:

@@ -36,8 +36,13 @@ def test_its_zomes_and_types() -> None:
         "claims.Status",
         "claims.Withdrawal",
         "currency.Settlement",
+        "identity.Acceptance",
         "identity.Acknowledgement",
         "identity.Enrolment",
+        "identity.Keyset",
+        "identity.Offer",
+        "identity.Release",
+        "identity.Revocation",
         "metering.IntervalReading",
     ]
     assert DNA.entry_types["currency.Settlement"].countersigned
@@ -68,13 +73,14 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"stewards": (STEWARD,)},
         {"approvers": (STEWARD,)},
         {"approvers": (STEWARD, STEWARD[:-1] + b"x"), "approval_quorum": 2},
+        {"stewards": (STEWARD,), "recovery": (bytes(32),)},
         {"interval_us": 60_000_000},
         {"price_bp": 1},
         {"credit_limit_micro": 1},
         {"power_milli_w_max": 1},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 9
+    assert len(names) == 10
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
@@ -95,6 +101,8 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         encode({"price_bp": -1}),
         encode({"interval_us": 0}),
         encode({"interval_us": 1_500_000}),
+        encode({"recovery": [bytes(32)]}),
+        encode({"stewards": [STEWARD], "recovery": [bytes(31)]}),
     ],
 )
 def test_properties_that_do_not_fit(properties: bytes) -> None:

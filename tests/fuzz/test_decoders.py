@@ -59,6 +59,7 @@ from ioe_node.model.warrant import (
     DoubleSeal,
     InvalidRecord,
     Receipt,
+    Revoked,
     open_receipt,
     open_warrant,
     seal_receipt,
@@ -198,6 +199,7 @@ WARRANTS = (
         NETWORK,
         BOB.sign,
     ),
+    seal_warrant(Revoked(BOB.agent, BOB.agent, NOW_US, alone(BUNDLE)[4]), NETWORK, BOB.sign),
 )
 RECEIPT = seal_receipt(
     Receipt(BOB.agent, NOW_US, tuple((one.hash, place % 3) for place, one in enumerate(DRAFTS))),

@@ -28,10 +28,10 @@ from ioe_node.conductor.policy import TEMPLATE, open_policy, parse_policy, seal_
 from ioe_node.drivers import shelly
 from ioe_node.drivers.http_digest import Answer, Digest, exchange
 from ioe_node.errors import PeerError, TransportError
-from ioe_node.hdi import Valid
+from ioe_node.hdi import Consent, KeyHolders, Valid, holders_digest
 from ioe_node.hdk import Modifiers
 from ioe_node.model.codec import encode
-from ioe_node.model.hashes import ACTION, AGENT, ENTRY, AgentPubKey
+from ioe_node.model.hashes import ACTION, AGENT, ENTRY, AgentPubKey, DnaHash, dna_hash
 from ioe_node.model.hashes import DNA as DNA_PREFIX
 from ioe_node.model.signing import Signer
 from zomes.community import integrity as community
@@ -50,38 +50,65 @@ KEY = b"k" * KEY_BYTES
 
 @dataclass(frozen=True)
 class Stewards:
-    """The one property that the membrane reads."""
+    """The properties that the membrane reads."""
 
     stewards: tuple[AgentPubKey, ...]
+    recovery: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True)
 class Community:
     """A network whose steward is Alice."""
 
-    seed: str
+    hash: DnaHash
     properties: Stewards
 
 
 def test_membrane_proofs(fuzz: Fuzz) -> None:
-    network = Community("fuzz", Stewards((ALICE.agent,)))
+    network = Community(dna_hash(b"fuzz"), Stewards((ALICE.agent,)))
+    holders = KeyHolders(1, tuple(sorted(one.agent[3:35] for one in (ALICE, DEVICE))))
 
-    def vouch(agent: AgentPubKey, signer: Signer, role: Any) -> community.SignedVoucher:
-        voucher = community.Voucher(network.seed, agent, signer.agent, role)
+    def vouch(
+        agent: AgentPubKey, signer: Signer, role: Any, recovery: bytes = b""
+    ) -> community.SignedVoucher:
+        voucher = community.Voucher(network.hash, agent, signer.agent, role, recovery)
         signature = signer.sign(community.message_of(voucher))
         return community.SignedVoucher(encode(voucher), signature)
 
     member, plug = vouch(BOB.agent, ALICE, "member"), vouch(DEVICE.agent, BOB, "device")
+    old = vouch(BOB.agent, ALICE, "member", holders_digest(holders))
+    after = community.Voucher(network.hash, DEVICE.agent, BOB.agent, "successor")
+    first = holders.keys.index(ALICE.agent[3:35])
+    consent = Consent(first, ALICE.sign(community.successor_message(after, holders)))
+    recovered = community.succeed(community.encode_proof((old,)), after, holders, (consent,))
     good = [
-        community.encode_proof(vouchers)
-        for vouchers in [(member,), (member, plug), (vouch(DEVICE.agent, ALICE, "device"),)]
+        recovered,
+        *(
+            community.encode_proof(vouchers)
+            for vouchers in [
+                (member,),
+                (old,),
+                (member, plug),
+                (vouch(DEVICE.agent, ALICE, "device"),),
+                (vouch(BOB.agent, ALICE, "successor"), vouch(DEVICE.agent, BOB, "device")),
+            ]
+        ),
+    ]
+    assert [verdict_on(network, data, DEVICE.agent) for data in good] == [
+        *(True, False, False, True, True, True)
     ]
 
     def judge(data: bytes) -> None:
-        verdicts = [community.admitted(agent, data, network) for agent in (BOB.agent, DEVICE.agent)]
-        assert (Valid in verdicts) == (data in good)
+        admitted = [verdict_on(network, data, agent) for agent in (BOB.agent, DEVICE.agent)]
+        assert any(admitted) == (data in good)
+        community.sponsor(BOB.agent, data, network)
 
     fuzz(good, judge)
+
+
+def verdict_on(network: Community, proof: bytes, agent: AgentPubKey) -> bool:
+    """Whether the membrane lets an agent in by this proof."""
+    return community.admitted(agent, proof, network) is Valid
 
 
 def sample_of(hint: Any) -> Any:

@@ -36,6 +36,7 @@ from ioe_node.model.warrant import (
     DoubleSeal,
     InvalidRecord,
     Receipt,
+    Revoked,
     seal_receipt,
     seal_warrant,
 )
@@ -147,6 +148,7 @@ def vectors() -> dict[str, Any]:
     )
     whole = with_path(bundle[0], [record.hash[CORE] for record in bundle])
     twice = DoubleSeal(accused, accuser, NOW_US, whole.action_bytes, again[0].proof, whole.proof)
+    revoked = Revoked(accused, accuser, NOW_US, create.wire())
     addresses = ("/ip4/127.0.0.1/tcp/4001",)
     info = seal_info(
         AUTHOR.agent, NETWORK, proof_digest(None), True, addresses, NOW_US, AUTHOR.sign
@@ -174,6 +176,7 @@ def vectors() -> dict[str, Any]:
             "InvalidRecord in a bundle": encode(seal_warrant(prefix, NETWORK, OTHER.sign)).hex(),
             "ChainFork": encode(seal_warrant(fork, NETWORK, OTHER.sign)).hex(),
             "DoubleSeal": encode(seal_warrant(twice, NETWORK, OTHER.sign)).hex(),
+            "Revoked": encode(seal_warrant(revoked, NETWORK, OTHER.sign)).hex(),
         },
         "agent_info": encode(info).hex(),
     }

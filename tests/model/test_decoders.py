@@ -66,6 +66,7 @@ def doors(golden: Any) -> dict[str, tuple[Callable[[bytes], Any], bytes]]:
         "invalid in a bundle": (warrant, of(golden["warrants"]["InvalidRecord in a bundle"])),
         "fork": (warrant, of(golden["warrants"]["ChainFork"])),
         "double seal": (warrant, of(golden["warrants"]["DoubleSeal"])),
+        "revoked": (warrant, of(golden["warrants"]["Revoked"])),
         "grant": (capability.grants.decode, encode(GRANT)),
         "claim": (capability.claims.decode, encode(CLAIM)),
         "value": (unpack, of(golden["values"]["sorted"])),

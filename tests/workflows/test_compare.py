@@ -73,11 +73,23 @@ def held(heads: dict[AgentPubKey, Head]) -> ChainsHeld:
     return ChainsHeld(store, heads)
 
 
+def test_what_came_after_an_end_is_not_compared() -> None:
+    """Two who hold more and less of it must not go on comparing for ever."""
+    heads = heads_of(3)
+    author = sorted(heads)[0]
+    store: Any = Heads(heads)
+    spans = []
+    for ended in ({}, {author: 7}, {author: 5}):
+        store.record_at = lambda author, seq: None  # nothing is here before the head
+        spans.append(ChainsHeld(store, heads, ended).sums([EVERYWHERE]))
+    assert spans[0] == spans[1] != spans[2]
+    assert spans[2][0][0] == 2
+
+
 def compared(
     our: dict[AgentPubKey, Head], their: dict[AgentPubKey, Head]
 ) -> tuple[int, list[HeadOf], list[HeadOf]]:
     """A conversation: messages each way, heads that the other named, heads that only we have."""
-    store: Any = Heads(our)
     ours, theirs = held(our), held(their)
     spans = spans_of(ours, [EVERYWHERE])
     named: list[HeadOf] = []
@@ -88,7 +100,7 @@ def compared(
         answer = Compared(Differing((), ()), (), found, heads, True, ())
         check_answer(Compare((), spans, DIGEST, (), ()), answer)
         named += heads
-        ahead += chains_ahead(store, list(our), answer, LATE_US)
+        ahead += chains_ahead(held(our), answer, LATE_US)
         own = spans_of(ours, ranges_of(found.spans))
         spans = tuple(a for a, b in zip(own, found.spans, strict=True) if a != b)
         steps += 1

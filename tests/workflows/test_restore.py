@@ -210,7 +210,7 @@ def test_an_older_copy_is_brought_up_to_date_before_anything_is_written(
         assert await swarm.settle()
         await put_back(swarm, home, copy)
         await swarm.start(home)
-        await enrol(home, other, "on top of it")
+        await enrol(home, swarm.homes[0], "on top of it")
         assert await swarm.settle()
         assert faults(swarm) == []
         assert home.cell.space.faults == []

@@ -7,9 +7,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioe_node.errors import Malformed
-from ioe_node.hdi import Invalid, Valid
+from ioe_node.hdi import Invalid, Valid, holders_digest
 from ioe_node.model.codec import encode
-from zomes.community.integrity import SignedVoucher, decode_proof, encode_proof
+from ioe_node.model.hashes import dna_hash
+from zomes.community.coordinator import role_of
+from zomes.community.integrity import (
+    VOUCHERS_MAX,
+    SignedVoucher,
+    Voucher,
+    decode_proof,
+    encode_proof,
+    recovery_of,
+    succeed,
+    successor_message,
+    vouch,
+)
+
+ELSEWHERE = dna_hash(b"another network")
+NAMED = Invalid("only the key-holders who are named for an agent make its successor")
 
 
 def admits(neighbourhood: Any, agent: bytes, *vouchers: SignedVoucher) -> Any:
@@ -42,10 +57,10 @@ def test_what_does_not_lead_from_a_steward_to_the_agent(neighbourhood: Any) -> N
         "no vouchers": (device.agent, ()),
         "another's": (other.agent, (invited,)),
         "by no steward": (other.agent, (voucher(other.agent, by=member),)),
-        "of another seed": (member.agent, (voucher(member.agent, seed="elsewhere"),)),
-        "the second of another seed": (
+        "of another network": (member.agent, (voucher(member.agent, network=ELSEWHERE),)),
+        "the second of another network": (
             device.agent,
-            (invited, voucher(device.agent, by=member, role="device", seed="elsewhere")),
+            (invited, voucher(device.agent, by=member, role="device", network=ELSEWHERE)),
         ),
         "member by member": (other.agent, (invited, voucher(other.agent, by=member))),
         "by somebody else": (
@@ -53,7 +68,7 @@ def test_what_does_not_lead_from_a_steward_to_the_agent(neighbourhood: Any) -> N
             (invited, voucher(device.agent, by=other, role="device")),
         ),
         "in the wrong order": (device.agent, (claimed, invited)),
-        "too long": (
+        "by a device": (
             other.agent,
             (invited, claimed, voucher(other.agent, by=device, role="device")),
         ),
@@ -132,3 +147,112 @@ def test_a_device_is_in_by_its_owners_word(neighbourhood: Any) -> None:
     second = neighbourhood.voucher(device.agent, by=owner, role="device")
     both = encode_proof((neighbourhood.voucher(owner.agent), second))
     assert dna.sponsor(device.agent, both) == owner.agent
+
+
+def successor(
+    neighbourhood: Any, old: Any, new: Any, holders: Any, *places: int, digest: bytes = b""
+) -> SignedVoucher:
+    """The key-holders' voucher for `new` as `old`'s successor."""
+    voucher = Voucher(neighbourhood.rules.hash, new.agent, old.agent, "successor", digest)
+    consents = holders.consent(successor_message(voucher, holders.shown), *places)
+    return decode_proof(succeed(None, voucher, holders.shown, consents))[0]
+
+
+def test_a_successor_may_do_what_its_voucher_may(neighbourhood: Any) -> None:
+    steward, member, device = neighbourhood.steward, *map(neighbourhood.author, (2, 3))
+    heirs = [neighbourhood.author(number) for number in (10, 11, 12)]
+    voucher = neighbourhood.voucher
+    steward_by = voucher(heirs[0].agent, role="successor")
+    invited = voucher(member.agent, by=heirs[0])
+    member_by = voucher(heirs[1].agent, by=member, role="successor")
+    claimed = voucher(device.agent, by=heirs[1], role="device")
+    device_by = voucher(heirs[2].agent, by=device, role="successor")
+    whole = (steward_by, invited, member_by, claimed, device_by)
+    ranks = ["steward", "member", "member", "device", "device"]
+    stood = [steward, member, member, member, member]
+    agents = [heirs[0], member, heirs[1], device, heirs[2]]
+    for length, agent in enumerate(agents, 1):
+        proof = encode_proof(whole[:length])
+        assert neighbourhood.dna.admits(agent.agent, proof) is Valid
+        assert role_of(proof) == ranks[length - 1]
+        assert neighbourhood.dna.sponsor(agent.agent, proof) == stood[length - 1].agent
+    late = neighbourhood.author(20)
+    for by, role in ((heirs[1], "member"), (heirs[2], "member"), (heirs[2], "device")):
+        vouchers = whole[: agents.index(by) + 1]
+        wrong = (*vouchers, voucher(late.agent, by=by, role=role))
+        assert isinstance(admits(neighbourhood, late.agent, *wrong), Invalid)
+
+
+def test_a_chain_of_vouchers_has_an_end(neighbourhood: Any) -> None:
+    voucher, by = neighbourhood.voucher, neighbourhood.author(100)
+    vouchers = [voucher(by.agent)]
+    for number in range(101, 100 + VOUCHERS_MAX):
+        new = neighbourhood.author(number)
+        vouchers.append(voucher(new.agent, by=by, role="successor"))
+        by = new
+    assert admits(neighbourhood, by.agent, *vouchers) is Valid
+    new = neighbourhood.author(99)
+    vouchers.append(voucher(new.agent, by=by, role="successor"))
+    assert isinstance(admits(neighbourhood, new.agent, *vouchers), Invalid)
+
+
+def test_key_holders_alone_make_the_successor_of_whom_they_are_named_for(
+    neighbourhood: Any, new_holders: Any
+) -> None:
+    member, new = neighbourhood.author(2), neighbourhood.author(3)
+    five, others = new_holders(3, 5), new_holders(3, 5, first=200)
+    digest = holders_digest(five.shown)
+    invited = neighbourhood.voucher(member.agent, recovery=digest)
+
+    def verdict(last: SignedVoucher) -> Any:
+        return admits(neighbourhood, new.agent, invited, last)
+
+    right = successor(neighbourhood, member, new, five, 0, 2, 4)
+    assert verdict(right) is Valid
+    assert verdict(neighbourhood.voucher(new.agent, by=member, role="successor")) == NAMED
+    assert verdict(successor(neighbourhood, member, new, others, 0, 2, 4)) == NAMED
+    assert verdict(SignedVoucher(right.body, bytes(64), right.recovery)) == NAMED
+    for places in ((), (0, 1)):
+        assert isinstance(verdict(successor(neighbourhood, member, new, five, *places)), Invalid)
+    # What they said of one newcomer is nothing for another.
+    forged = Voucher(neighbourhood.rules.hash, new.agent, member.agent, "successor", digest)
+    assert isinstance(verdict(SignedVoucher(encode(forged), b"", right.recovery)), Invalid)
+    device = neighbourhood.voucher(new.agent, by=member, role="device")
+    assert verdict(device) is Valid  # for its devices it vouches itself
+
+
+def test_key_holders_who_are_not_named_decide_nothing(neighbourhood: Any, new_holders: Any) -> None:
+    member, new, five = neighbourhood.author(2), neighbourhood.author(3), new_holders(3, 5)
+    invited = neighbourhood.voucher(member.agent)
+    given = successor(neighbourhood, member, new, five, 0, 1, 2)
+    assert isinstance(admits(neighbourhood, new.agent, invited, given), Invalid)
+    short = neighbourhood.voucher(member.agent, recovery=b"short")
+    assert isinstance(admits(neighbourhood, member.agent, short), Invalid)
+
+
+def test_a_stewards_key_holders_are_named_by_the_network(
+    found_neighbourhood: Any, new_holders: Any
+) -> None:
+    holders = new_holders(2, 3)
+    place = found_neighbourhood(recovery=(holders_digest(holders.shown),))
+    new, member = place.author(2), place.author(3)
+    assert isinstance(admits(place, new.agent, place.voucher(new.agent, role="successor")), Invalid)
+    right = successor(place, place.steward, new, holders, 0, 1)
+    assert admits(place, new.agent, right) is Valid
+    assert admits(place, member.agent, right, place.voucher(member.agent, by=new)) is Valid
+    assert recovery_of(place.dna, place.steward.agent, None) == holders_digest(holders.shown)
+    assert recovery_of(place.dna, member.agent, None) == b""
+
+
+def test_a_vouch_continues_the_vouchers_own_proof(neighbourhood: Any) -> None:
+    dna, steward, member, new = (
+        neighbourhood.dna,
+        neighbourhood.steward,
+        *map(neighbourhood.author, (2, 3)),
+    )
+    digest = bytes(32)
+    proof = vouch(dna, steward.agent, None, member.agent, "member", steward.signer.sign, digest)
+    assert recovery_of(dna, member.agent, proof) == digest
+    claimed = vouch(dna, member.agent, proof, new.agent, "device", member.signer.sign)
+    assert dna.admits(new.agent, claimed) is Valid
+    assert recovery_of(dna, new.agent, claimed) == b""

@@ -3,8 +3,8 @@
 from typing import Any
 
 from ioe_node.hdi import decode
-from ioe_node.hdk import CoordinatorZome, Host
-from zomes.community.integrity import Voucher, decode_proof
+from ioe_node.hdk import AgentPubKey, CoordinatorZome, Host
+from zomes.community.integrity import SUCCESSOR, Voucher, decode_proof
 from zomes.community.integrity import zome as integrity
 
 zome = CoordinatorZome(integrity)
@@ -13,13 +13,22 @@ zome = CoordinatorZome(integrity)
 @zome.function
 async def members(host: Host) -> list[dict[str, Any]]:
     """Every agent whose chain is known here, in key order, and whether it is a steward."""
-    stewards = host.properties.stewards
-    return [{"agent": agent, "steward": agent in stewards} for agent in await host.agents()]
+    return [
+        {"agent": agent, "steward": await _is_steward(host, agent)} for agent in await host.agents()
+    ]
+
+
+async def _is_steward(host: Host, agent: AgentPubKey) -> bool:
+    if agent in host.properties.stewards:
+        return True
+    proofs = [getattr(each.action, "membrane_proof", None) for each in await host.activity(agent)]
+    return any(proof and role_of(proof) == "steward" for proof in proofs)
 
 
 def role_of(proof: bytes | None) -> str:
     """ "steward", "member" or "device", as an admitted agent's membrane proof has it."""
-    if not proof:
-        return "steward"
-    voucher: Voucher = decode(Voucher, decode_proof(proof)[-1].body)
-    return voucher.role
+    role = "steward"
+    for signed in decode_proof(proof) if proof else ():
+        voucher: Voucher = decode(Voucher, signed.body)
+        role = role if voucher.role == SUCCESSOR else voucher.role
+    return role

@@ -1,57 +1,96 @@
-"""The membrane: an invitation signed by a steward, or a member's word for its device.
+"""The membrane: an invitation by a steward, a member's word for its device, a successor's right.
 
-A membrane proof is a chain of one or two vouchers.  The first is signed by a steward whom the
-DNA's properties name; a second, for a device, by the agent whom the first admits.  Stewards
-need no proof.  A voucher carries the community's seed, so none fits another community.
+A membrane proof is a chain of vouchers.  The first is by a steward whom the DNA's properties
+name; each other by the agent whom the one before it admits.  Stewards need no proof.  A voucher
+names the network, so none fits another community.
+
+A *successor* goes on for the agent that vouches for it, with all that this one may do: a
+steward's successor is a steward.  Where a voucher (or, for a steward, the property `recovery`)
+names key-holders by their digest, only these make the successor of that agent, and can when its
+key is lost; so a stolen key cannot pass the membership on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ioe_node.hdi import (
+    DIGEST_BYTES,
     AgentPubKey,
+    Consent,
+    DnaHash,
     IntegrityZome,
     Invalid,
+    KeyHolders,
     Network,
     Valid,
     Verdict,
+    agreed,
+    consent_message,
     decode,
     encode,
+    holders_digest,
     verify,
 )
 
-VOUCHERS_MAX = 2
+VOUCHERS_MAX = 16
+SUCCESSOR = "successor"
 
 zome = IntegrityZome("community")
+
+Role = Literal["member", "device", "successor"]
+Rank = Literal["steward", "member", "device"]
 
 
 @dataclass(frozen=True)
 class Voucher:
-    """`voucher` vouches for `agent` in the community of this seed.
+    """`voucher` vouches for `agent` in this network.
 
-    All else that is signed names the DNA hash; a membrane is shown the seed and the properties
-    only.  The seed's four random bytes keep communities apart that are not made alike on purpose,
-    and whoever makes one with another's seed gains no more than a membrane of its own choice.
+    `recovery` is the digest of the key-holders who alone make its successor, or empty.
     """
 
-    seed: str
+    network: DnaHash
     agent: AgentPubKey
     voucher: AgentPubKey
-    role: Literal["member", "device"]
+    role: Role
+    recovery: bytes = b""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """The key-holders that a predecessor's voucher names, and their consents to a voucher."""
+
+    holders: KeyHolders
+    consents: tuple[Consent, ...]
 
 
 @dataclass(frozen=True)
 class SignedVoucher:
-    """A voucher's canonical bytes and its signature."""
+    """A voucher's canonical bytes and the voucher's signature, or its key-holders'."""
 
     body: bytes
     signature: bytes
+    recovery: Recovery | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a chain of vouchers leads to: whom, as what, on whose word, who succeeds it."""
+
+    agent: AgentPubKey
+    rank: Rank
+    sponsor: AgentPubKey
+    recovery: bytes
 
 
 def message_of(voucher: Voucher) -> bytes:
-    """What is signed."""
+    """What the voucher signs."""
     return b"ioe/voucher/1" + encode(voucher)
+
+
+def successor_message(voucher: Voucher, holders: KeyHolders) -> bytes:
+    """What the key-holders of the agent that is succeeded sign."""
+    return consent_message(voucher.network, holders_digest(holders), SUCCESSOR, encode(voucher))
 
 
 def encode_proof(vouchers: tuple[SignedVoucher, ...]) -> bytes:
@@ -65,41 +104,85 @@ def decode_proof(proof: bytes) -> tuple[SignedVoucher, ...]:
     return vouchers
 
 
-@zome.membrane
-def admitted(agent: AgentPubKey, proof: bytes | None, network: Network) -> Verdict:
-    """Whether `proof` leads from a steward to `agent`."""
+def place_in(network: Network, agent: AgentPubKey, proof: bytes | None) -> Place | Invalid:
+    """Where a membrane proof places `agent`, or why it does not; raises `Malformed`."""
     if agent in network.properties.stewards:
-        return Valid
+        return _steward(network, agent)
     if not proof:
         return Invalid("no invitation; ask a steward for one ('ioe community invite')")
     vouchers = decode_proof(proof)
     if not 1 <= len(vouchers) <= VOUCHERS_MAX:
-        return Invalid(f"a proof has one or {VOUCHERS_MAX} vouchers")
-    signer: AgentPubKey | None = None
-    for place, signed in enumerate(vouchers):
-        voucher = decode(Voucher, signed.body)
-        right = (
-            voucher.voucher in network.properties.stewards
-            if place == 0
-            else voucher.voucher == signer
-        )
-        if not right or voucher.seed != network.seed:
-            return Invalid("an invitation by someone who may not invite here")
-        if place and voucher.role != "device":
-            return Invalid("a member may vouch for its devices only")
-        if not verify(voucher.voucher[3:35], message_of(voucher), signed.signature):
-            return Invalid("an invitation whose signature does not fit")
-        signer = voucher.agent
-    return Valid if signer == agent else Invalid("an invitation for another agent")
+        return Invalid(f"a proof has 1 to {VOUCHERS_MAX} vouchers")
+    first: Voucher = decode(Voucher, vouchers[0].body)
+    if first.voucher not in network.properties.stewards:
+        return Invalid("an invitation by someone who may not invite here")
+    place = _steward(network, first.voucher)
+    for signed in vouchers:
+        voucher: Voucher = decode(Voucher, signed.body)
+        wrong = _fault(network, place, voucher, signed)
+        if wrong:
+            return Invalid(wrong)
+        place = _after(place, voucher)
+    return place if place.agent == agent else Invalid("an invitation for another agent")
+
+
+def _steward(network: Network, agent: AgentPubKey) -> Place:
+    named = dict(zip(network.properties.stewards, network.properties.recovery, strict=False))
+    return Place(agent, "steward", agent, named.get(agent, b""))
+
+
+def _fault(network: Network, place: Place, voucher: Voucher, signed: SignedVoucher) -> str | None:
+    """Why whoever is at `place` does not admit anyone by this voucher, or None."""
+    if voucher.voucher != place.agent or voucher.network != network.hash:
+        return "an invitation by someone who may not invite here"
+    if voucher.role == "member" and place.rank != "steward":
+        return "a member may vouch for its devices and its successor only"
+    if voucher.role == "device" and place.rank == "device":
+        return "a device may vouch for its successor only"
+    if len(voucher.recovery) not in (0, DIGEST_BYTES):
+        return f"key-holders are named by {DIGEST_BYTES} bytes"
+    if voucher.role == SUCCESSOR and place.recovery:
+        return _recovery_fault(place, voucher, signed)
+    if signed.recovery is not None:
+        return "key-holders' consents where none are asked for"
+    if not verify(voucher.voucher[3:35], message_of(voucher), signed.signature):
+        return "an invitation whose signature does not fit"
+    return None
+
+
+def _recovery_fault(place: Place, voucher: Voucher, signed: SignedVoucher) -> str | None:
+    shown = signed.recovery
+    if shown is None or signed.signature or holders_digest(shown.holders) != place.recovery:
+        return "only the key-holders who are named for an agent make its successor"
+    if not agreed(shown.holders, shown.consents, successor_message(voucher, shown.holders)):
+        return "fewer of the key-holders agree to a successor than must"
+    return None
+
+
+def _after(place: Place, voucher: Voucher) -> Place:
+    """Where the agent that a sound voucher admits stands."""
+    if voucher.role == "successor":
+        return Place(voucher.agent, place.rank, place.sponsor, voucher.recovery)
+    sponsor = voucher.agent if place.rank == "steward" else place.sponsor
+    return Place(voucher.agent, voucher.role, sponsor, voucher.recovery)
+
+
+@zome.membrane
+def admitted(agent: AgentPubKey, proof: bytes | None, network: Network) -> Verdict:
+    """Whether `proof` leads from a steward to `agent`."""
+    place = place_in(network, agent, proof)
+    return place if isinstance(place, Invalid) else Valid
 
 
 @zome.sponsor
 def sponsor(agent: AgentPubKey, proof: bytes | None, network: Network) -> AgentPubKey:
-    """The member that vouches for an admitted device; everybody else stands for itself."""
-    if not proof or agent in network.properties.stewards:
-        return agent
-    first: Voucher = decode(Voucher, decode_proof(proof)[0].body)
-    return first.agent
+    """Whom a steward admitted: the member that a device is in by, the first that a successor
+    goes on for; everybody else stands for itself.
+
+    Were a successor to stand for itself, a member could make as many as it likes.
+    """
+    place = place_in(network, agent, proof)
+    return agent if isinstance(place, Invalid) else place.sponsor
 
 
 def vouch(
@@ -107,11 +190,29 @@ def vouch(
     voucher: AgentPubKey,
     own_proof: bytes | None,
     agent: AgentPubKey,
-    role: Literal["member", "device"],
+    role: Role,
     sign: Callable[[bytes], bytes],
+    recovery: bytes = b"",
 ) -> bytes:
     """A membrane proof for `agent`, signed by `voucher`, whose own proof it continues."""
-    body = Voucher(network.seed, agent, voucher, role)
-    signed = SignedVoucher(encode(body), sign(message_of(body)))
-    before = () if own_proof is None else decode_proof(own_proof)
+    body = Voucher(network.hash, agent, voucher, role, recovery)
+    return _continued(own_proof, SignedVoucher(encode(body), sign(message_of(body))))
+
+
+def succeed(
+    old_proof: bytes | None, voucher: Voucher, holders: KeyHolders, consents: Sequence[Consent]
+) -> bytes:
+    """A successor's membrane proof, by consents to `successor_message(voucher, holders)`."""
+    recovery = Recovery(holders, tuple(consents))
+    return _continued(old_proof, SignedVoucher(encode(voucher), b"", recovery))
+
+
+def _continued(proof: bytes | None, signed: SignedVoucher) -> bytes:
+    before = decode_proof(proof) if proof else ()
     return encode_proof((*before, signed))
+
+
+def recovery_of(network: Network, agent: AgentPubKey, proof: bytes | None) -> bytes:
+    """The digest of the key-holders who alone make an agent's successor; empty for none."""
+    place = place_in(network, agent, proof)
+    return b"" if isinstance(place, Invalid) else place.recovery

@@ -1,1 +1,5 @@
-"""Who owns which device, as the owner and the device both say it."""
+"""Who owns which device, and by which keys: as owners, devices and key-holders say it.
+
+Entries and rules stand in `integrity`.  What may take key-holders' consents is made in `deeds`,
+the keys that an agent has had are read in `history`; `coordinator` is what clients call.
+"""

@@ -1,27 +1,54 @@
-"""Enrolments by owners, acknowledged by devices (I-032, I-041, I-107)."""
+"""Who owns which device, who holds an owner's keys, and what may be done with both.
 
-from dataclasses import dataclass
+A device has one owner at a time: the one whom its newest acknowledgement names, or who goes on
+for that one.  An owner goes on for another agent by a keyset that names the end of the other:
+its closed chain, or its revocation.  What changes hands or ends somebody takes the consents of
+the key-holders in force, so that it takes more than a stolen machine.  (I-028, I-032, I-041,
+I-051 to I-053, I-107)
+"""
+
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ioe_node.hdi import (
     ActionHash,
     AgentPubKey,
+    CloseChain,
+    Consent,
     CreateOp,
+    DnaHash,
+    Ended,
+    Found,
     IntegrityZome,
     Invalid,
+    KeyHolders,
     LinkOp,
+    OpenOp,
+    Party,
     Timestamp,
     Valid,
     ValidationHost,
     Verdict,
+    agreed,
+    consent_message,
+    encode,
+    holders_fault,
+    place_of,
 )
 
 NAME_CHARS_MAX = 64
+REASON_CHARS_MAX = 140
+SUCCESSIONS_MAX = 8
+"""So many keys back an owner is still known by what it owned."""
+FEWER = "fewer of the key-holders consent than the keyset in force asks for"
+UNASKED = "consents where none are asked for"
 
 zome = IntegrityZome("identity")
 
 AT_WORK = zome.link_type("at_work")
 """From the network's own hash to the acknowledgement of each device that has an owner."""
+REVOKED = zome.link_type("revoked")
+"""From an agent to the revocation that ends it."""
 
 
 @zome.entry_type
@@ -44,6 +71,84 @@ class Acknowledgement:
     enrolment: ActionHash
 
 
+@zome.entry_type
+@dataclass(frozen=True)
+class Keyset:
+    """From here on `threshold` of `keys` decide what the author's own key must not alone.
+
+    `follows` names the CloseChain, or the Revocation, by which the author goes on for another.
+    The consents are those of the keyset before it.
+    """
+
+    threshold: int
+    keys: tuple[bytes, ...]
+    follows: ActionHash | None
+    consents: tuple[Consent, ...]
+
+    @property
+    def holders(self) -> KeyHolders:
+        """The key-holders that it puts in force."""
+        return KeyHolders(self.threshold, self.keys)
+
+
+@zome.entry_type
+@dataclass(frozen=True)
+class Offer:
+    """The author gives up `device`, by its `acknowledgement`, to `buyer`.
+
+    An offer to oneself takes back an earlier one.
+    """
+
+    device: AgentPubKey
+    acknowledgement: ActionHash
+    buyer: AgentPubKey
+    consents: tuple[Consent, ...]
+
+
+@zome.entry_type
+@dataclass(frozen=True)
+class Acceptance:
+    """The author takes what `offer` offers it."""
+
+    offer: ActionHash
+
+
+@zome.entry_type
+@dataclass(frozen=True)
+class Release:
+    """The author gives up `device`, by its `acknowledgement`, to whoever claims it."""
+
+    device: AgentPubKey
+    acknowledgement: ActionHash
+    consents: tuple[Consent, ...]
+
+
+@zome.entry_type
+@dataclass(frozen=True)
+class Revocation:
+    """`agent`'s key is good for nothing after `cut`, its action at `cut_seq`.
+
+    For an owner by its key-holders, who may name the `successor` that goes on for it; for a
+    device by its owner.
+    """
+
+    agent: AgentPubKey
+    cut_seq: int
+    cut: ActionHash
+    successor: AgentPubKey | None
+    reason: str
+    consents: tuple[Consent, ...]
+
+
+Deed = Keyset | Offer | Release | Revocation
+
+
+def message_of(dna: DnaHash, keyset: ActionHash, deed: Deed) -> bytes:
+    """What the key-holders of a keyset sign to consent to a deed."""
+    body = encode(replace(deed, consents=()))
+    return consent_message(dna, keyset, type(deed).__name__, body)
+
+
 def _plain(text: str) -> bool:
     """No control characters and none that turn the direction of text.
 
@@ -58,6 +163,47 @@ def _plain(text: str) -> bool:
         or 0x2066 <= code <= 0x2069
         for code in map(ord, text)
     )
+
+
+def _consented(host: ValidationHost, keyset: Found | None, deed: Deed) -> Verdict:
+    """Whether the key-holders of a keyset, which may be none's, consent to a deed."""
+    if keyset is None:
+        return Invalid(UNASKED) if deed.consents else Valid
+    message = message_of(host.dna, keyset.hash, deed)
+    fit = agreed(keyset.entry.holders, deed.consents, message)
+    return Valid if fit else Invalid(FEWER)
+
+
+def _decided(host: ValidationHost, op: CreateOp, deed: Deed) -> Verdict:
+    """Whether the author may do alone what it does, or has the consents that it takes."""
+    keyset = host.must_get_previous(op, Keyset)
+    several = keyset is not None and keyset.entry.threshold > 1
+    return _consented(host, keyset if several else None, deed)
+
+
+def _ended(host: ValidationHost, follows: ActionHash, author: AgentPubKey) -> Party | None:
+    """Where the agent for whom `author` goes on by `follows` ended; None if it does not."""
+    found = host.must_get_record(follows)
+    action, entry = found.action, found.entry
+    if isinstance(action, CloseChain) and action.new_target == author:
+        return place_of(action)
+    if isinstance(entry, Revocation) and entry.successor == author:
+        return Party(entry.agent, entry.cut_seq + 1, entry.cut, Timestamp(action.timestamp_us))
+    return None
+
+
+def _goes_on_for(host: ValidationHost, place: Party, older: AgentPubKey) -> bool:
+    """Whether the agent at `place` is `older`, or goes on for it by what their keysets follow."""
+    for _ in range(SUCCESSIONS_MAX):
+        if place.agent == older:
+            return True
+        keyset = host.must_get_previous(place, Keyset)
+        if keyset is None or keyset.entry.follows is None:
+            return False
+        before = _ended(host, keyset.entry.follows, place.agent)
+        assert before is not None, "a valid keyset follows the end of an agent"
+        place = before
+    return place.agent == older
 
 
 @zome.validate_create
@@ -76,14 +222,148 @@ def the_owner_enrolled_us(entry: Acknowledgement, op: CreateOp, host: Validation
         return Invalid("an acknowledgement of something that is no enrolment by that owner")
     if found.entry.device != op.action.author:
         return Invalid("an enrolment of another device")
-    if host.must_get_previous(op, Acknowledgement) is not None:
+    if host.must_get_previous(op, Keyset) is not None:
+        return Invalid("an owner, who has key-holders, is nobody's device")
+    before = host.must_get_previous(op, Acknowledgement)
+    if before is None:
+        return Valid
+    if before.entry.owner == entry.owner:
         return Invalid("this device has acknowledged an owner already")
+    if not _goes_on_for(host, place_of(found.action), before.entry.owner):
+        return Invalid("this device has another owner")
     return Valid
+
+
+@zome.validate_open
+def an_owner_goes_on_by_its_keyset(op: OpenOp, host: ValidationHost) -> Verdict:
+    """Whoever had key-holders is gone on for with their consent only."""
+    if host.must_get_previous(place_of(op.close), Keyset) is None:
+        return Valid
+    keyset = host.must_get_previous(place_of(op.action), Keyset)
+    if keyset is None or keyset.entry.follows != op.action.close_hash:
+        return Invalid("the continuation of an owner by one whose keyset does not follow it")
+    return Valid
+
+
+@zome.validate_open
+def a_device_goes_on_with_its_owner(op: OpenOp, host: ValidationHost) -> Verdict:
+    """A device's next chain first says whose it is: its owner's still, or its buyer's."""
+    before = host.must_get_previous(place_of(op.close), Acknowledgement)
+    ours = op.close.new_target == op.action.author
+    if before is None and ours:
+        return Valid
+    said = host.must_get_previous(place_of(op.action), Acknowledgement)
+    if said is None or before is None:
+        return Invalid("the continuation of a device by one that has said of no owner")
+    owner = before.entry.owner if ours else AgentPubKey(op.close.new_target or b"")
+    enrolment = host.must_get_record(said.entry.enrolment)
+    if not _goes_on_for(host, place_of(enrolment.action), owner):
+        return Invalid("the continuation of another owner's device")
+    return Valid
+
+
+@zome.validate_create
+def by_those_before(entry: Keyset, op: CreateOp, host: ValidationHost) -> Verdict:
+    fault = holders_fault(entry.holders)
+    if fault:
+        return Invalid(fault)
+    if host.must_get_previous(op, Acknowledgement) is not None:
+        return Invalid("a device, whose owner decides, has no key-holders")
+    before = host.must_get_previous(op, Keyset)
+    if before is not None:
+        if before.entry.follows != entry.follows:
+            return Invalid("whom an agent goes on for does not change")
+        return _consented(host, before, entry)
+    if entry.follows is None:
+        return _consented(host, None, entry)
+    end = _ended(host, entry.follows, op.action.author)
+    if end is None:
+        return Invalid("a keyset that follows what does not name its author")
+    if isinstance(host.must_get_record(entry.follows).action, CloseChain):
+        return _consented(host, host.must_get_previous(end, Keyset), entry)
+    return _consented(host, None, entry)
+
+
+def _ours_to_give(host: ValidationHost, op: CreateOp, deed: Offer | Release) -> Verdict:
+    said = host.must_get_record(deed.acknowledgement)
+    if said.action.author != deed.device or not isinstance(said.entry, Acknowledgement):
+        return Invalid("a device that is given up without its word on whose it is")
+    if not _goes_on_for(host, place_of(op.action), said.entry.owner):
+        return Invalid("a device of another owner")
+    return _decided(host, op, deed)
+
+
+@zome.validate_create
+def an_offer_of_our_own(entry: Offer, op: CreateOp, host: ValidationHost) -> Verdict:
+    if entry.buyer == entry.device:
+        return Invalid("a device cannot own itself")
+    return _ours_to_give(host, op, entry)
+
+
+@zome.validate_create
+def a_release_of_our_own(entry: Release, op: CreateOp, host: ValidationHost) -> Verdict:
+    return _ours_to_give(host, op, entry)
+
+
+@zome.validate_create
+def what_was_offered_to_us(entry: Acceptance, op: CreateOp, host: ValidationHost) -> Verdict:
+    found = host.must_get_record(entry.offer)
+    if not isinstance(found.entry, Offer) or found.entry.buyer != op.action.author:
+        return Invalid("the acceptance of something that was not offered to its author")
+    if found.action.author == op.action.author:
+        return Invalid("an offer taken back is not accepted")
+    return Valid
+
+
+@zome.validate_create
+def by_whom_it_may_be_ended(entry: Revocation, op: CreateOp, host: ValidationHost) -> Verdict:
+    if entry.agent in (op.action.author, entry.successor):
+        return Invalid("nobody ends itself, or goes on for itself")
+    if len(entry.reason) > REASON_CHARS_MAX or not _plain(entry.reason):
+        return Invalid(f"a reason has at most {REASON_CHARS_MAX} printable characters")
+    cut = host.must_get_record(entry.cut).action
+    if cut.author != entry.agent or cut.action_seq != entry.cut_seq:
+        return Invalid("a cut that is not at that place of that agent's chain")
+    end = Party(entry.agent, entry.cut_seq + 1, entry.cut, Timestamp(cut.timestamp_us))
+    keyset = host.must_get_previous(end, Keyset)
+    if keyset is not None:
+        return _consented(host, keyset, entry)
+    said = host.must_get_previous(end, Acknowledgement)
+    if said is None:
+        return Invalid("neither an owner with key-holders nor a device with an owner")
+    if entry.successor is not None:
+        return Invalid("nobody goes on for a device that was revoked")
+    if not _goes_on_for(host, place_of(op.action), said.entry.owner):
+        return Invalid("a device of another owner")
+    return _decided(host, op, entry)
+
+
+@zome.revocation(unless=Keyset)
+def ends(entry: Revocation) -> Ended:
+    return Ended(entry.agent, entry.cut_seq)
 
 
 @zome.validate_link(AT_WORK)
 def a_device_says_so_itself(op: LinkOp, host: ValidationHost) -> Verdict:
+    if op.action.author != op.link.author:
+        return _removed_by_who_ended_it(op, host)
     said = host.must_get_record(ActionHash(op.link.target))
-    if op.action.author != op.link.author or said.action.author != op.link.author:
+    if said.action.author != op.link.author or not isinstance(said.entry, Acknowledgement):
+        return Invalid("at work without an owner")
+    return Valid
+
+
+def _removed_by_who_ended_it(op: LinkOp, host: ValidationHost) -> Verdict:
+    ended = host.must_get_previous(place_of(op.action), Revocation)
+    if ended is None or ended.entry.agent != op.link.author:
         return Invalid("only a device says that it is at work, or that it is no more")
-    return Valid if isinstance(said.entry, Acknowledgement) else Invalid("at work without an owner")
+    return Valid
+
+
+@zome.validate_link(REVOKED)
+def to_what_ends_it(op: LinkOp, host: ValidationHost) -> Verdict:
+    if op.action != op.link:
+        return Invalid("a revocation is not taken back")
+    found = host.must_get_record(ActionHash(op.link.target))
+    right = isinstance(found.entry, Revocation) and found.entry.agent == op.link.base
+    return Valid if right else Invalid("a link to something that does not end that agent")

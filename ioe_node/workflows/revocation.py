@@ -1,0 +1,63 @@
+"""Revocations: a valid record that ends an agent, told and kept as a warrant is.
+
+A revocation by whoever may end an agent (`hdi.IntegrityZome.revocation`) is proof enough: every
+node that integrates one tells it as a warrant of the kind `Revoked`, and everyone whom it reaches
+judges the record by the rules.  Two things no rule can see are judged by what is known here: that
+something newer keeps it from counting, and that its author had been ended before it wrote it.
+"""
+
+from collections.abc import Iterable
+
+from ioe_node.errors import Malformed
+from ioe_node.hdi import AgentPubKey, Ended, Invalid, Missing
+from ioe_node.model.record import Record, open_record
+from ioe_node.model.warrant import Revoked, SignedWarrant, decode_warrant
+from ioe_node.workflows.overlay import Overlay
+from ioe_node.workflows.space import Space
+
+
+def warrants_of(space: Space, records: Iterable[Record]) -> list[Revoked]:
+    """The warrants of valid records here that end somebody; in any thread."""
+    found = []
+    for record in records:
+        ended = space.rules.ended_by(record)
+        if ended is not None and _counts(space, record, ended):
+            wire = space.store.alone(record).wire()
+            found.append(Revoked(ended.agent, space.agent, space.clock.now_us(), wire))
+    return found
+
+
+def is_revoked(space: Space, warrant: Revoked) -> bool | Missing | None:
+    """Whether a warrant's record ends its warrantee, in any thread; or what must be here first.
+
+    None: it does by the rules, but what is known here keeps it from counting; nobody lied.
+    """
+    record = open_record(warrant.record, space.dna)
+    try:
+        if space.rules.seal_fault(record) is not None:
+            return False  # evidence that its author did not sign as it is shown
+    except Malformed:
+        return False
+    verdict = space.rules.validate_alone(record, Overlay(space.store))
+    if isinstance(verdict, Missing):
+        return verdict
+    ended = None if isinstance(verdict, Invalid) else space.rules.ended_by(record)
+    if ended is None or ended.agent != warrant.warrantee:
+        return False
+    return _counts(space, record, ended) or None
+
+
+def _counts(space: Space, record: Record, ended: Ended) -> bool:
+    last_seq = space.ended.get(record.action.author)
+    if last_seq is not None and record.action.action_seq > last_seq:
+        return False
+    return not space.rules.overtaken(record, ended, space.store)
+
+
+def note_ended(space: Space, convicted: AgentPubKey, signed: SignedWarrant) -> None:
+    """Remember where an agent ended, if that is what the warrant says that convicts it here."""
+    warrant = decode_warrant(signed)
+    if isinstance(warrant, Revoked) and warrant.warrantee == convicted:
+        ended = space.rules.ended_by(open_record(warrant.record, space.dna))
+        if ended is not None:
+            space.ended[convicted] = ended.last_seq
