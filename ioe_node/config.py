@@ -27,6 +27,8 @@ class Network(Struct, frozen=True, forbid_unknown_fields=True):
     listen: Annotated[tuple[str, ...], Meta(min_length=1)] = ("/ip4/127.0.0.1/tcp/0",)
     bootstrap: tuple[str, ...] = ()
     mdns: tuple[str, ...] = ()
+    relay: bool = True
+    reach: Literal["auto", "relay", "direct"] = "auto"
 
 
 class Device(Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,6 +156,11 @@ bootstrap = [{bootstrap}]
 # Interfaces, by their IPv4 address, on which to announce and look for devices by mDNS: those of
 # IoE and, as one libp2p node to another, those of libp2p.
 mdns = ["{mdns}"]
+# Whether others that cannot be dialled, being behind a router, may be reached through this node.
+relay = true
+# How this node is reached itself.  "auto": through two peers that relay, if those cannot dial it;
+# "relay": through them in any case; "direct": only where it listens.
+reach = "auto"
 
 # What others may use of this machine.  Who goes past it is answered later, or told to come back;
 # nothing of what it sent is lost.  See: ioe peers.

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from ioe_node.errors import LocalError
@@ -47,6 +48,12 @@ def _panels(count: int) -> tuple[Any, list[Any]]:
     figure = Figure(figsize=(INCHES_WIDE, INCHES_A_PANEL * count), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, [figure.add_subplot(count, 1, place + 1) for place in range(count)]
+
+
+LOG_FROM = 20
+"""A figure that grows so many times over is drawn to a logarithmic scale; any other from zero, so
+that what stays the same looks so."""
+LABEL_CHARS = 24
 
 
 def plot_run(path: Path, title: str, series: Sequence[Metric]) -> None:
@@ -102,11 +109,15 @@ def plot_growth(path: Path, rows: Iterable[dict[str, Any]], names: Sequence[str]
             above = [max(by_nodes[each]) - mean for mean, each in zip(means, nodes, strict=True)]
             panel.errorbar(nodes, means, yerr=[below, above], marker="o", label=scenario)
         panel.set_xscale("log")
-        if all(
-            value > 0 for by_nodes in lines.values() for each in by_nodes.values() for value in each
-        ):
+        values = [
+            value for by_nodes in lines.values() for each in by_nodes.values() for value in each
+        ]
+        if 0 < LOG_FROM * min(values) <= max(values):
             panel.set_yscale("log")
-        panel.set_ylabel(f"{name}\n{units[name]}".strip())
-        panel.legend()
+        elif min(values) >= 0:
+            panel.set_ylim(0, 1.1 * max(values) or 1)
+        panel.set_ylabel(fill(f"{name}, {units[name]}".removesuffix(", "), LABEL_CHARS))
+        if len(lines) > 1:
+            panel.legend()
     panels[-1].set_xlabel("nodes")
     figure.savefig(path)

@@ -71,14 +71,14 @@ PURE = (
     "ioe_node/net/kad_messages.py",
     "ioe_node/net/peer_id.py",
     "currency/ledger.py",
-    "currency/integrity.py",
     "discovery/announcement.py",
     "discovery/hidden.py",
     "discovery/pairing",
     "discovery/presence.py",
+    "discovery/rendezvous.py",
     "sim/load_rules.py",
 )
-PURE_ZOME_HALF = re.compile(r"zomes/\w+/integrity\.py")
+PURE_ZOME_HALF = re.compile(r"(zomes/\w+|currency)/integrity\.py")
 IMPURE = {"trio", "sqlite3", "sqlite_utils", "socket", "time", "os", "secrets", "threading"}
 IMPURE |= {"libp2p", "zeroconf"}
 NO_FLOATS = ("ioe_node/model/", "ioe_node/core/", "zomes/", "currency/")

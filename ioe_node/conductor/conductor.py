@@ -42,7 +42,6 @@ from ioe_node.conductor.unowned import Unowned
 from ioe_node.conductor.unowned import now_us as pairing_now_us
 from ioe_node.conductor.verify import verify_stored
 from ioe_node.config import Config, Schedule
-from ioe_node.config import Limits as ConfigLimits
 from ioe_node.core.quota import Limits
 from ioe_node.drivers.poller import Poller
 from ioe_node.errors import CallError, IoeError, PairingRefused
@@ -52,7 +51,7 @@ from ioe_node.net.peer_id import split_address
 from ioe_node.net.transport import Service, Transport
 from ioe_node.plugins import load
 from ioe_node.store.store import Store
-from ioe_node.workflows.bell import run_in_thread
+from ioe_node.workflows.bell import Workers
 
 log = logging.getLogger("ioe")
 
@@ -63,15 +62,23 @@ CELL_LOOK_S = 0.1
 OpenTransport = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[Transport]]
 
 
-def open_libp2p(limits: ConfigLimits) -> OpenTransport:
-    """The real transport within these limits; libp2p is imported when it is first opened."""
+def open_libp2p(config: Config, unowned: Callable[[], bool]) -> OpenTransport:
+    """The real transport as configured; libp2p is imported when it is first opened.
+
+    A device that is `unowned` has relays even where all its peers can dial it: these may be
+    neighbours, and the owner far away.
+    """
 
     @asynccontextmanager
     async def open_(seed: bytes, listen: Sequence[str]) -> AsyncIterator[Transport]:
         from ioe_node.net.libp2p_transport import open_transport
 
+        limits, network = config.limits, config.network
         in_hand = limits.requests_mb_max * 1_000_000
-        async with open_transport(seed, listen, limits.connections_max, in_hand) as transport:
+        reach = "relay" if network.reach == "auto" and unowned() else network.reach
+        async with open_transport(
+            seed, listen, limits.connections_max, in_hand, network.relay, reach
+        ) as transport:
             yield transport
 
     return open_
@@ -109,7 +116,7 @@ class Conductor:
         """The key-holder's key of our words, while it is needed."""
         self.meeting: Any = None
         self.transport: Transport
-        self._open_transport = open_transport or open_libp2p(config.limits)
+        self._open_transport = open_transport or open_libp2p(config, lambda: self.role == "unowned")
         self._reborn = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.known = known_dnas(config.dnas)
@@ -234,6 +241,8 @@ class Conductor:
             self.alert,
             config.network.mdns,
             [peer for peer, _ in bootstrap],
+            AgentPubKey(self.keystore.secrets["owner"]) if self.role == "device" else None,
+            lambda peer: any(peer in cell.space.admitted for cell in self.cells.values()),
         )
         visibility.recognise(self)
         await nursery.start(self.meeting.run)
@@ -339,6 +348,7 @@ class Conductor:
         for peer, address in peers:
             self.transport.learn(peer, (address,))
         path, limits = self.home.store_path(invitation, signer.agent), self.config.limits
+        workers = Workers()
         cell = Cell(
             definition,
             signer,
@@ -346,7 +356,7 @@ class Conductor:
             self.transport,
             self.clock,
             self.rng,
-            run_in_thread,
+            workers,
             invitation.proof,
             self.signals,
             tuple(peer for peer, _ in peers if peer != signer.agent),
@@ -375,6 +385,7 @@ class Conductor:
         finally:
             self.poller = None
             self.cells.pop(definition.hash, None)
+            await workers.close()
             cell.space.store.close()
 
     async def _check_chain(self, cell: Cell, invitation: Invitation) -> None:
@@ -387,7 +398,7 @@ class Conductor:
 
         stop = trio.from_thread.check_cancelled
         try:
-            await run_in_thread(verify_stored, space.store, space.agent, space.rules, stop)
+            await space.run(verify_stored, space.store, space.agent, space.rules, stop)
         except IoeError as error:
             self._fault(invitation, error)
 

@@ -37,7 +37,7 @@ async def claim(
     that it is finished (`finish_claims`); before that, nothing of a refused one is kept.
     """
     home = conductor.home
-    card = conductor.meeting.nearby.get(device, conductor.clock.now_us())
+    card = conductor.meeting.find(device)
     if card is None or card.state != "unowned":
         raise CallError("no such device is near and without an owner; see 'ioe device list'")
     seed = await _fresh_seed(conductor)

@@ -2,10 +2,10 @@
 
 One long-lived stream per direction.
 
-Only this module and its `libp2p_` neighbours (faults, stream, routing) import libp2p.  The host's
-key is the agent's, so the handshake that proves a peer id proves an agent key.  libp2p carries
-streams and answers identify and ping; whom to dial, when, and at which address is decided here,
-because its own `connect` tries one address per transport and then shuns the peer for a minute.
+Only this module and its `libp2p_` neighbours import libp2p.  The host's key is the agent's, so the
+handshake that proves a peer id proves an agent key.  libp2p carries streams and answers identify
+and ping; whom to dial, when, and at which address is decided by `libp2p_dialling`, and what is
+done to be reached behind a NAT by `libp2p_reach`.
 
 Opening a link dials if no connection is up, in a task of the transport's own: the callers of
 `request` share it and may give up without harm.  A request that times out on a link that has
@@ -21,8 +21,6 @@ from functools import partial
 from typing import Any
 
 import trio
-from libp2p.peer.id import ID
-from multiaddr import Multiaddr
 
 from ioe_node.errors import (
     ConfigError,
@@ -34,9 +32,14 @@ from ioe_node.errors import (
 )
 from ioe_node.model.hashes import AgentPubKey, agent_key, to_text
 from ioe_node.net.kad import ask_kad
+from ioe_node.net.libp2p_circuit import Circuits
+from ioe_node.net.libp2p_dialling import ADDRESSES_PER_PEER_MAX, Dialling, id_of
 from ioe_node.net.libp2p_faults import mend_host
 from ioe_node.net.libp2p_host import STREAM_DEADLINE_S, build_host, quiet_libp2p
 from ioe_node.net.libp2p_listening import check_free, concrete, parse_listen
+from ioe_node.net.libp2p_punch import Punch
+from ioe_node.net.libp2p_reach import Mode, Reach
+from ioe_node.net.libp2p_relay import HOP_PROTOCOL, STOP_PROTOCOL, Relay, is_relayed
 from ioe_node.net.libp2p_routing import Libp2pRouting
 from ioe_node.net.libp2p_stream import Libp2pStream
 from ioe_node.net.libp2p_windows import mend_window_updates
@@ -51,13 +54,10 @@ from ioe_node.net.transport import (
     Service,
 )
 
-ADDRESSES_PER_PEER_MAX = 8
 CHARGED_AGENTS_MAX = 4096
-HINTS_MAX = 256
-DIAL_DEADLINE_S = 3.0
 CLOSE_DEADLINE_S = 0.5
-BACKOFF_FIRST_S = 0.1
-BACKOFF_MAX_S = 5.0
+MOVE_DEADLINE_S = 30.0
+MOVE_EVERY_S = 0.1
 
 log = logging.getLogger("ioe.net")
 
@@ -75,23 +75,17 @@ class _Outbound:
         self.error: IoeError = TransportError("the link was closed; try again")
 
 
-class _Backoff:
-    """How long to leave a peer alone that could not be dialled."""
-
-    def __init__(self) -> None:
-        self.delay_s = 0.0
-        self.until = trio.current_time()
-
-    def grow(self) -> None:
-        self.delay_s = min(max(2 * self.delay_s, BACKOFF_FIRST_S), BACKOFF_MAX_S)
-        self.until = trio.current_time() + self.delay_s
-
-
 class Libp2pTransport:
     """`ioe_node.net.transport.Transport` over one libp2p host; see `open_transport`."""
 
     def __init__(
-        self, host: Any, agent: AgentPubKey, nursery: trio.Nursery, in_hand: InHand
+        self,
+        host: Any,
+        agent: AgentPubKey,
+        nursery: trio.Nursery,
+        in_hand: InHand,
+        relays: bool,
+        reach: Mode,
     ) -> None:
         self.charges: Counter[AgentPubKey] = Counter()
         self._in_hand = in_hand
@@ -102,13 +96,18 @@ class Libp2pTransport:
         self._agent = agent
         self._nursery = nursery
         self._services: dict[str, Service] = {}
-        self._known: dict[AgentPubKey, tuple[str, ...]] = {}
-        self._hints: dict[AgentPubKey, tuple[str, ...]] = {}
-        self._backoff: dict[AgentPubKey, _Backoff] = {}
-        self._dialling: dict[AgentPubKey, trio.Lock] = {}
+        self._circuits = Circuits(host, self._called)
+        self._dialling = Dialling(self._swarm, self._circuits)
         self._outbound: dict[LinkKey, _Outbound] = {}
         self._inbound: dict[LinkKey, tuple[trio.CancelScope, Wire]] = {}
         self._routing = Libp2pRouting(host, self._charge)
+        self._reach = Reach(self._swarm, self, self._dialling, self._circuits, reach, self._direct)
+        self._punch = Punch(
+            host, self._dialling, self._reach.seen_as, self._reach.source, self._met_directly
+        )
+        host.set_stream_handler(STOP_PROTOCOL, self._circuits.answer)
+        if relays:
+            host.set_stream_handler(HOP_PROTOCOL, Relay(host, self._direct).answer)
 
     @property
     def agent(self) -> AgentPubKey:
@@ -116,7 +115,12 @@ class Libp2pTransport:
         return self._agent
 
     def addresses(self) -> tuple[str, ...]:
-        """The concrete addresses that we listen on; a wildcard becomes the interfaces'."""
+        """The concrete addresses that we listen on, then those through our relays."""
+        circuits = self._reach.addresses()
+        return (*self._direct()[: ADDRESSES_PER_PEER_MAX - len(circuits)], *circuits)
+
+    def _direct(self) -> tuple[str, ...]:
+        """Where we listen; a wildcard becomes the interfaces'."""
         try:
             bound = self._host.get_transport_addrs()
         except OSError:  # libp2p asks sockets that are closed: this node is taking another key
@@ -125,15 +129,11 @@ class Libp2pTransport:
 
     def learn(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
         """Remember where `peer` can be dialled, and forget that it could not be."""
-        self._known[peer] = addresses[:ADDRESSES_PER_PEER_MAX]
-        self._backoff.pop(peer, None)
+        self._dialling.learn(peer, addresses)
 
     def hint(self, peer: AgentPubKey, addresses: tuple[str, ...]) -> None:
         """Remember where `peer` may be, for when nothing better is known; the oldest makes room."""
-        self._hints.pop(peer, None)
-        self._hints[peer] = addresses[:ADDRESSES_PER_PEER_MAX]
-        if len(self._hints) > HINTS_MAX:
-            del self._hints[next(iter(self._hints))]
+        self._dialling.hint(peer, addresses)
 
     def offer(self, protocol: str, service: Service) -> None:
         """Answer `protocol` from now on."""
@@ -261,12 +261,10 @@ class Libp2pTransport:
 
     async def _open_stream(self, protocol: str, peer: AgentPubKey) -> Libp2pStream:
         """A stream to `peer` that speaks `protocol`; raises `TransportError`."""
-        async with self._dialling.setdefault(peer, trio.Lock()):
-            if not self._connections(peer):
-                await self._dial(peer)
+        await self._dialling.connect(peer)
         with trio.move_on_after(STREAM_DEADLINE_S):
             try:
-                return Libp2pStream(await self._host.new_stream(_id_of(peer), [protocol]))
+                return Libp2pStream(await self._host.new_stream(id_of(peer), [protocol]))
             except Exception as error:
                 log.debug("no stream: %r", error)
                 raise TransportError(
@@ -275,30 +273,30 @@ class Libp2pTransport:
         self._nursery.start_soon(self._hang_up, peer)
         raise TransportError(f"{to_text(peer)[:12]} is silent; try again")
 
-    async def _dial(self, peer: AgentPubKey) -> None:
-        """Try the known addresses in turn, the last good one first; raises `TransportError`."""
-        name = to_text(peer)[:12]
-        backoff = self._backoff.get(peer)
-        if backoff is not None and trio.current_time() < backoff.until:
-            raise TransportError(f"{name} could not be reached a moment ago; try again later")
-        known = self._known.get(peer, ())
-        for address in known or self._hints.get(peer, ()):
-            with trio.move_on_after(DIAL_DEADLINE_S):
-                try:
-                    await self._swarm.dial_addr(Multiaddr(address), _id_of(peer))
-                except Exception as error:
-                    log.debug("dialling %s failed: %r", address, error)
-                    continue
-                if self._known.get(peer) == known:
-                    self._known[peer] = (address, *(one for one in known if one != address))
-                self._backoff.pop(peer, None)
-                return
-        if self._known.get(peer, ()) == known:
-            self._backoff.setdefault(peer, _Backoff()).grow()
-        raise TransportError(f"{name} cannot be reached at {len(known)} addresses; try again later")
+    def _called(self, peer: AgentPubKey) -> None:
+        """A peer connected with us through a relay."""
+        self._nursery.start_soon(self._punch.begin, peer)
 
-    def _connections(self, peer: AgentPubKey) -> list[Any]:
-        return [one for one in self._swarm.get_connections(_id_of(peer)) if not one.is_closed]
+    def _met_directly(self, peer: AgentPubKey) -> None:
+        """What we ask a peer goes by the direct connection from now on, as links become idle."""
+        self._nursery.start_soon(self._move, peer)
+
+    async def _move(self, peer: AgentPubKey) -> None:
+        """The circuit is left open for a while: what the peer asks may still be on it."""
+        waiting = {key: link for key, link in self._outbound.items() if key[1] == peer}
+        with trio.move_on_after(MOVE_DEADLINE_S):
+            while waiting:
+                for key, link in list(waiting.items()):
+                    if self._outbound.get(key) is not link:
+                        del waiting[key]
+                    elif link.asker is not None and link.asker.idle:
+                        del waiting[key], self._outbound[key]
+                        link.scope.cancel()
+                await trio.sleep(MOVE_EVERY_S)
+        await trio.sleep(MOVE_DEADLINE_S)
+        for connection in self._dialling.connections(peer):
+            if is_relayed(connection):
+                await _close_connection(connection)
 
     def _suspect(self, link: _Outbound, peer: AgentPubKey, since: float) -> None:
         """A request timed out: drop what has been silent since it was made."""
@@ -311,7 +309,7 @@ class Libp2pTransport:
             self._nursery.start_soon(self._hang_up, peer)
 
     async def _hang_up(self, peer: AgentPubKey) -> None:
-        for connection in self._connections(peer):
+        for connection in self._dialling.connections(peer):
             self._nursery.start_soon(_close_connection, connection)
 
     # -- answering ---------------------------------------------------------------------------
@@ -357,7 +355,13 @@ class Libp2pTransport:
         if len(self.charges) > CHARGED_AGENTS_MAX:
             del self.charges[next(iter(self.charges))]
 
-    async def keep_room(self) -> None:
+    async def run(self) -> None:
+        """What the transport does by itself, for ever: keep room, and be reached."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._keep_room)
+            nursery.start_soon(self._reach.run)
+
+    async def _keep_room(self) -> None:
         """Close what nobody needs when nearly all places are taken (`net.room`); for ever."""
         connections_max = self._swarm.connection_config.max_connections
         while True:
@@ -404,10 +408,6 @@ class Libp2pTransport:
                     nursery.start_soon(_close_connection, connection)
 
 
-def _id_of(peer: AgentPubKey) -> ID:
-    return ID.from_base58(peer_id_of(peer))
-
-
 async def _close_connection(connection: Any) -> None:
     """Say goodbye; if that stalls, take the socket away from under whoever is stuck on it."""
     for close in (connection.close, connection.muxed_conn.secured_conn.close):
@@ -425,11 +425,14 @@ async def open_transport(
     listen: str | Sequence[str],
     connections_max: int = CONNECTIONS_MAX,
     in_hand_bytes_max: int = IN_HAND_BYTES_MAX,
+    relays: bool = True,
+    reach: Mode = "direct",
 ) -> AsyncIterator[Libp2pTransport]:
     """A transport for the agent with this 32-byte Ed25519 seed, listening on multiaddrs.
 
     Port 0 picks a free one.  Raises `ConfigError` if an address cannot be listened on.
     `in_hand_bytes_max` bounds the requests that are being answered at once, of all peers.
+    `relays` lets others be reached through us; `reach` says what we do to be reached.
     """
     mend_host()
     mend_window_updates()
@@ -445,8 +448,10 @@ async def open_transport(
         async with host.run(addresses), trio.open_nursery() as nursery:
             # It would dial whomever identify told it of, whenever a connection ends.
             await host.get_network().auto_connector.stop()
-            transport = Libp2pTransport(host, agent, nursery, InHand(in_hand_bytes_max))
-            nursery.start_soon(transport.keep_room)
+            transport = Libp2pTransport(
+                host, agent, nursery, InHand(in_hand_bytes_max), relays, reach
+            )
+            nursery.start_soon(transport.run)
             try:
                 if len(host.get_transport_addrs()) < len(addresses):
                     raise ConfigError(f"cannot listen on {listen}; is a port taken?")

@@ -152,6 +152,11 @@ class Asker:
         self._last_id = LINK_ID
         self._ended: IoeError | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether no request waits for its answer."""
+        return not self._unanswered and not self._asking
+
     async def open(self, peer: AgentPubKey, service: Service) -> None:
         """Exchange hellos; raises `Refused`, `Malformed` or `TransportError`."""
         await self._wire.write_first(Hello(service.hello()))

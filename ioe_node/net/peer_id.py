@@ -19,6 +19,7 @@ PEER_ID_BYTES = len(PREFIX) + 32
 PEER_ID_CHARS_MAX = 64
 
 PEER_PART = "/p2p/"
+CIRCUIT_PART = "/p2p-circuit"
 
 
 def peer_id_of(agent: AgentPubKey) -> str:
@@ -73,3 +74,27 @@ def split_address(text: str) -> tuple[AgentPubKey, str]:
 def join_address(agent: AgentPubKey, address: str) -> str:
     """The inverse of `split_address`."""
     return f"{address}{PEER_PART}{peer_id_of(agent)}"
+
+
+def circuit_address(relay: AgentPubKey, address: str) -> str:
+    """Where a peer is dialled that has a place at `relay`, which is itself dialled at `address`.
+
+    Without an address it is for those who know where the relay is.
+    """
+    return f"{join_address(relay, address)}{CIRCUIT_PART}"
+
+
+def relay_of(address: str) -> tuple[AgentPubKey, str] | None:
+    """The relay that an address leads through and where it is dialled; None for a direct one.
+
+    Where it is dialled may be left out, for those who know.  Raises `Malformed` for a circuit
+    whose relay is none.
+    """
+    relay, found, rest = address.rpartition(CIRCUIT_PART)
+    if not found:
+        return None
+    if rest or CIRCUIT_PART in relay:
+        raise Malformed(f"'{address[:120]}' leads through more than one relay")
+    if relay.startswith(PEER_PART):
+        return agent_of_peer_id(relay.removeprefix(PEER_PART)), ""
+    return split_address(relay)

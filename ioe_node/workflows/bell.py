@@ -5,6 +5,8 @@ from typing import Any, Protocol, TypeVar
 
 import trio
 
+from ioe_node.errors import StoreError
+
 T = TypeVar("T")
 
 
@@ -19,9 +21,36 @@ async def run_inline(function: Callable[..., T], *args: Any) -> T:
     return function(*args)
 
 
-async def run_in_thread(function: Callable[..., T], *args: Any) -> T:
-    """Run a store call in a worker thread; it is never abandoned half way."""
-    return await trio.to_thread.run_sync(function, *args)
+class Workers:
+    """Runs the calls of one store in worker threads; none is abandoned half way.
+
+    Whoever has called may belong to another nursery than the store: so who closes the store first
+    waits here until nobody reads it any more, for SQLite does not survive that.
+    """
+
+    def __init__(self) -> None:
+        self._running = 0
+        self._closed = False
+        self._idle = trio.Event()
+
+    async def __call__(self, function: Callable[..., T], *args: Any) -> T:
+        """Run a store call; raises `StoreError` when the store is being closed."""
+        if self._closed:
+            raise StoreError("this community is being closed; try again")
+        self._running += 1
+        try:
+            return await trio.to_thread.run_sync(function, *args)
+        finally:
+            self._running -= 1
+            self._idle.set()
+
+    async def close(self) -> None:
+        """Take no more calls, and wait for those that are being run."""
+        self._closed = True
+        while self._running:
+            self._idle = trio.Event()
+            with trio.CancelScope(shield=True):
+                await self._idle.wait()
 
 
 class Bell:

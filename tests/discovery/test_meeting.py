@@ -20,6 +20,7 @@ from discovery.meeting import (
     Meeting,
 )
 from discovery.pairing import PAIRING_PROTOCOL, Grant, Paired, PairingDevice
+from discovery.rendezvous import Met, open_meeting
 from ioe_node.errors import (
     DiskFull,
     LocalError,
@@ -330,8 +331,10 @@ async def test_a_hidden_device_is_seen_by_its_owner_alone(
     assert [each.name for each in owner.cards()] == ["secret"]
     assert third.cards() == []
     assert OWNER.agent in [each.agent for each in device.cards()], "it hears as others do"
-    answer = await air.handlers[MEET_PROTOCOL, DEVICE.agent](THIRD.agent, third.card().encoded())
-    told = [*rumours.told, answer]
+    assert device.carrier.known == {}, "and has nobody dialled whom it knows from here alone"
+    said = Met(third.card().encoded()).encoded()
+    answer = open_meeting(await air.handlers[MEET_PROTOCOL, DEVICE.agent](THIRD.agent, said))
+    told = [*rumours.told, answer.card]
     assert len(set(told)) == len(told) == 4
     assert all(isinstance(each, bytes) and is_hidden(each) for each in told)
 
@@ -344,7 +347,8 @@ async def test_a_hidden_card_in_another_peer_s_hands_is_not_believed(
     owner.recognise([key])
     for each in (owner, device):
         await nursery.start(each.run)
-    hidden = await air.handlers[MEET_PROTOCOL, DEVICE.agent](THIRD.agent, make(THIRD)._told())
+    said = Met(make(THIRD)._told()).encoded()
+    hidden = await air.handlers[MEET_PROTOCOL, DEVICE.agent](THIRD.agent, said)
     await air.handlers[MEET_PROTOCOL, OWNER.agent](THIRD.agent, hidden)
     assert owner.cards() == []
     await air.handlers[MEET_PROTOCOL, OWNER.agent](DEVICE.agent, hidden)
@@ -357,7 +361,7 @@ async def test_a_card_of_someone_else_is_not_believed(
     owner, third = make(OWNER, "owned"), make(THIRD)
     await nursery.start(owner.run)
     meet = air.handlers[MEET_PROTOCOL, OWNER.agent]
-    card = third.card().encoded()
+    card = Met(third.card().encoded()).encoded()
     await meet(DEVICE.agent, card)
     assert owner.cards() == [], "its own card only may a peer hand in"
     for bad in (b"", b"junk", card[:-1], card[:-1] + bytes([card[-1] ^ 1])):

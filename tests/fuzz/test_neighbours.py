@@ -21,6 +21,7 @@ from discovery.hidden import KEY_BYTES, NONCE_BYTES, hide, open_card
 from discovery.mdns_services import libp2p_peer, libp2p_service
 from discovery.pairing import Grant, PairingDevice, PairingOwner
 from discovery.pairing_code import Entropy, pairing_uri, parse_code, parse_uri
+from discovery.rendezvous import CARDS_PASSED_ON_MAX, Met, open_meeting
 from dna.neighbourhood import DNA
 from ioe_node.conductor.invitation import Invitation, parse_invitation
 from ioe_node.conductor.policy import TEMPLATE, open_policy, parse_policy, seal_policy
@@ -193,6 +194,11 @@ def test_announcements(fuzz: Fuzz) -> None:
 
     hidden = [hide(data, KEY, bytes(NONCE_BYTES)) for data in sealed]
     fuzz(hidden, unhidden)
+
+    def passed_on(data: bytes) -> None:
+        assert len(open_meeting(data).others) <= CARDS_PASSED_ON_MAX
+
+    fuzz([Met(sealed[0], (sealed[1],)).encoded(), Met(hidden[0]).encoded()], passed_on)
 
 
 def test_libp2p_s_mdns(fuzz: Fuzz) -> None:

@@ -29,7 +29,7 @@ from ioe_node.net.peer_id import (
     split_address,
 )
 from ioe_node.store.store import Store
-from ioe_node.workflows.bell import run_in_thread
+from ioe_node.workflows.bell import Workers
 from ioe_node.workflows.space import Space
 
 PATIENCE_S = 90
@@ -112,7 +112,7 @@ async def cell_of(
             transport,
             SystemClock(),
             Random(1),
-            run_in_thread,
+            Workers(),
             None,
             Signals(),
             tuple(known),

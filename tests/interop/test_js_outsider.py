@@ -31,7 +31,7 @@ from ioe_node.net.peer_id import join_address, peer_id_of
 from ioe_node.net.transport import Service
 from ioe_node.store.store import Store
 from ioe_node.workflows import peers
-from ioe_node.workflows.bell import run_in_thread
+from ioe_node.workflows.bell import Workers
 
 PROTOCOL = "/ioe/test-dna/1"
 SECRET = b"a member's secret"
@@ -120,7 +120,7 @@ async def test_an_outsider_gets_nothing_from_a_community(js_outsider: Path, tmp_
             transport,
             SystemClock(),
             Random(1),
-            run_in_thread,
+            Workers(),
             None,
             signals,
         )

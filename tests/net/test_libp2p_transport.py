@@ -273,7 +273,7 @@ async def test_a_frozen_peer_is_hung_up_on_and_dialled_anew(
     with pytest.raises(TransportError, match="no answer"):
         await asker.request(protocol, peer, b"frozen", 0.3)
     with trio.fail_after(2):
-        while asker._connections(peer):  # noqa: ASYNC110
+        while asker._dialling.connections(peer):  # noqa: ASYNC110
             await trio.sleep(0.01)
     process.send_signal(signal.SIGCONT)
     assert await asker.request(protocol, peer, b"two", 2) == b"two"
@@ -350,12 +350,12 @@ async def test_connections_of_strangers_keep_no_member_out(
         for each in (member, late):
             each.learn(crowded.agent, crowded.addresses())
         assert await member.request(protocol, crowded.agent, b"first") == b"first"
-        connection = member._connections(crowded.agent)[0]
+        connection = member._dialling.connections(crowded.agent)[0]
         for _ in range(7):
             stranger = await open_host()
             stranger.learn(crowded.agent, crowded.addresses())
             with suppress(TransportError):
-                await stranger._dial(crowded.agent)
+                await stranger._dialling.connect(crowded.agent)
         answer = b""
         with trio.fail_after(20):
             while not answer:
@@ -364,7 +364,7 @@ async def test_connections_of_strangers_keep_no_member_out(
                 await trio.sleep(0.2)
         assert answer == b"late"
         assert await member.request(protocol, crowded.agent, b"still") == b"still"
-        assert member._connections(crowded.agent) == [connection]
+        assert member._dialling.connections(crowded.agent) == [connection]
 
 
 async def test_a_peer_that_opens_links_without_end_is_not_listened_to(open_host, protocol) -> None:

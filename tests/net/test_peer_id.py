@@ -10,9 +10,11 @@ from ioe_node.net.peer_id import (
     ALPHABET,
     agent_of_peer_id,
     agent_of_peer_id_bytes,
+    circuit_address,
     join_address,
     peer_id_bytes,
     peer_id_of,
+    relay_of,
     split_address,
 )
 
@@ -76,3 +78,32 @@ def test_an_address_splits_and_joins() -> None:
 def test_an_address_without_its_parts_is_malformed(text: str) -> None:
     with pytest.raises(Malformed):
         split_address(text)
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
+def test_an_address_through_a_relay_splits_as_any_does(relay: bytes, peer: bytes) -> None:
+    agents = agent_key(relay), agent_key(peer)
+    circuit = circuit_address(agents[0], "/ip4/192.0.2.1/tcp/4001")
+    assert split_address(join_address(agents[1], circuit)) == (agents[1], circuit)
+    assert relay_of(circuit) == (agents[0], "/ip4/192.0.2.1/tcp/4001")
+    assert relay_of(circuit_address(agents[0], "")) == (agents[0], "")
+    assert relay_of("/ip4/192.0.2.1/tcp/4001") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/p2p-circuit",
+        "/ip4/192.0.2.1/tcp/4001/p2p-circuit",
+        "/ip4/192.0.2.1/tcp/4001/p2p/junk/p2p-circuit",
+        "/p2p/junk/p2p-circuit",
+        circuit_address(agent_key(bytes(32)), "/ip4/192.0.2.1/tcp/1") + "/p2p-circuit",
+        circuit_address(agent_key(bytes(32)), "/ip4/192.0.2.1/tcp/1") + "/tcp/1",
+        circuit_address(
+            agent_key(bytes(32)), circuit_address(agent_key(bytes(32)), "/ip4/1/tcp/1")
+        ),
+    ],
+)
+def test_a_circuit_whose_relay_is_none_is_malformed(text: str) -> None:
+    with pytest.raises(Malformed):
+        relay_of(text)
