@@ -22,6 +22,7 @@ from ioe_node.hdi import (
     IntegrityZome,
     Invalid,
     KeyHolders,
+    Known,
     LinkOp,
     OpenOp,
     Party,
@@ -338,7 +339,30 @@ def by_whom_it_may_be_ended(entry: Revocation, op: CreateOp, host: ValidationHos
     return _decided(host, op, entry)
 
 
-@zome.revocation(unless=Keyset)
+def overtaken(revocation: Found, known: Known) -> bool:
+    """Whether it rests on key-holders, or on an owner's key, that were replaced since."""
+    entry: Revocation = revocation.entry
+    keyset = known.newest(entry.agent, Keyset)
+    if keyset is not None:
+        return keyset.action.action_seq > entry.cut_seq
+    said = known.newest(entry.agent, Acknowledgement)
+    return said is not None and said.entry.owner not in _line(known, revocation.action.author)
+
+
+def _line(known: Known, agent: AgentPubKey) -> list[AgentPubKey]:
+    """An agent and those for whom it goes on, as far back as nothing newer is known."""
+    line = [agent]
+    while len(line) <= SUCCESSIONS_MAX:
+        keyset = known.newest(line[-1], Keyset)
+        follows = None if keyset is None else keyset.entry.follows
+        end = None if follows is None else known.record(follows)
+        if end is None or (isinstance(end.entry, Revocation) and overtaken(end, known)):
+            break
+        line.append(end.entry.agent if isinstance(end.entry, Revocation) else end.action.author)
+    return line
+
+
+@zome.revocation(unless=overtaken)
 def ends(entry: Revocation) -> Ended:
     return Ended(entry.agent, entry.cut_seq)
 

@@ -1,0 +1,101 @@
+"""Who had power over an owner's keys or devices once does not get it back by naming the past."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+from ioe_node.core.chain import Draft, Head, seal
+from ioe_node.errors import IoeError
+from ioe_node.model.action import Create, hash_of
+from ioe_node.model.codec import encode
+from ioe_node.model.hashes import entry_hash
+from ioe_node.model.record import Record
+from ioe_node.model.warrant import Revoked, SignedWarrant, seal_warrant
+from ioe_node.workflows.integration import keep
+from sim.scenarios.owners import claim, hold_keys, identity, with_consents
+from sim.swarm import Home, Swarm
+from tests.sim.test_ownership import rotated
+from zomes.identity.integrity import Revocation
+
+Play = Callable[..., Any]
+SPREADS_S = 120
+
+
+def written_at(home: Home, before: Record, entry: Any) -> Record:
+    """What somebody with a copy of a home's key seals after any action of its chain."""
+    data = encode(entry)
+    action = Create(
+        author=home.agent,
+        timestamp_us=before.action.timestamp_us + 1,
+        action_seq=before.action.action_seq + 1,
+        prev_action=before.hash,
+        entry_type=f"identity.{type(entry).__name__}",
+        entry_hash=entry_hash(data),
+    )
+    hash_, body = hash_of(action)
+    space = home.cell.space
+    return seal([Draft(hash_, action, body, data)], space.dna, home.signer.sign)[0]
+
+
+def told(teller: Home, record: Record, whom: Home) -> SignedWarrant:
+    """A revocation, told as one."""
+    space = teller.cell.space
+    warrant = Revoked(whom.agent, teller.agent, space.clock.now_us(), record.wire())
+    return seal_warrant(warrant, space.dna, teller.signer.sign)
+
+
+def test_key_holders_that_were_replaced_take_over_nothing(play: Play, new_holders: Any) -> None:
+    async def story(swarm: Swarm) -> None:
+        owner, device, thief, reader = swarm.homes[1:5]
+        old, new = new_holders(1, 1), new_holders(1, 1, first=300)
+        first = await hold_keys(owner, old.shown)
+        await claim(swarm, owner, device)
+        shown = {"threshold": 1, "keys": new.shown.keys}
+        await with_consents(owner, "set_keyset", shown, old.signers)
+        assert await swarm.settle()
+        payload = {"agent": owner.agent, "cut": first, "successor": thief.agent}
+        revoked = await with_consents(thief, "revoke", payload, old.signers)
+        named = {"threshold": 1, "keys": old.shown.keys, "follows": revoked}
+        await identity(thief, "set_keyset", **named)
+        await trio.sleep(SPREADS_S)
+        assert await identity(reader, "owner_of", device=device.agent) == owner.agent
+        (era,) = await identity(reader, "history", agent=owner.agent)
+        assert (era["how"], era["to"]) == ("in use", None)
+        await identity(thief, "revoke", agent=device.agent)
+        await trio.sleep(SPREADS_S)
+        assert not any(home.cell.space.blocked for home in swarm.homes)
+        assert await identity(reader, "owner_of", device=device.agent) == owner.agent
+
+    play(story, homes=5)
+
+
+def test_a_key_that_was_rotated_away_ends_no_device(play: Play, new_holders: Any) -> None:
+    """Its copy can go on from any place of the chain that it closed."""
+
+    async def story(swarm: Swarm) -> None:
+        owner, device, teller, judge = swarm.homes[1:5]
+        one = new_holders(1, 1)
+        await hold_keys(owner, one.shown)
+        await claim(swarm, owner, device)
+        cut = device.store.record_at(device.agent, max(device.committed))
+        head = owner.store.head(owner.agent)
+        assert cut is not None and head is not None
+        before = owner.store.record(head.hash)
+        assert before is not None
+        new = await rotated(swarm, owner, one, 501)
+        await identity(new, "enrol", device=device.agent, kind="storage", name="battery")
+        assert await swarm.settle()
+        await identity(device, "acknowledge", owner=new.agent)
+        assert await swarm.settle()
+        entry = Revocation(device.agent, cut.action.action_seq, cut.hash, None, "", ())
+        for place in (before, owner.store.record(owner.store.head(owner.agent).hash)):
+            signed = told(teller, written_at(owner, place, entry), device)
+            for _ in range(2):
+                await keep(judge.cell.space, signed)
+                await trio.sleep(5)
+            assert device.agent not in judge.cell.space.blocked
+            assert teller.agent not in judge.cell.space.blocked
+
+    play(story, homes=6)
