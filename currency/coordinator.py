@@ -215,7 +215,10 @@ async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "")
 
 @zome.function
 async def carry(host: Host, close: ActionHash) -> ActionHash | None:
-    """Go on with the account of our last key, whose chain `close` closed; once."""
+    """Go on with the account of our last key, whose chain `close` closed; once.
+
+    None where there is nothing to go on with: a device that was sold has settled its own.
+    """
     us = host.agent_info().agent
     if (await _standing(host, us))[0] is not None:
         return None
@@ -223,7 +226,7 @@ async def carry(host: Host, close: ActionHash) -> ActionHash | None:
     if closing is None:
         raise Busy("the end of our last key's chain is not here yet; try again")
     previous, account = await _standing(host, closing.action.author)
-    if previous is None:
+    if previous is None or closing.action.new_target != us:
         return None
     return await host.create(Carried(close, previous, account.balance_micro))
 

@@ -16,7 +16,7 @@ from ioe_node.model.warrant import Revoked, SignedWarrant, seal_warrant
 from ioe_node.workflows.integration import keep
 from sim.scenarios.owners import claim, hold_keys, identity, with_consents
 from sim.swarm import Home, Swarm
-from tests.sim.test_ownership import rotated
+from tests.sim.test_ownership import newcomer, rotated
 from zomes.identity.integrity import Revocation
 
 Play = Callable[..., Any]
@@ -99,3 +99,24 @@ def test_a_key_that_was_rotated_away_ends_no_device(play: Play, new_holders: Any
             assert teller.agent not in judge.cell.space.blocked
 
     play(story, homes=6)
+
+
+def test_a_sold_device_begins_with_an_account_of_its_own(play: Play) -> None:
+    """Its old one was settled; it goes over to nobody, and the device gets on with its life."""
+
+    async def story(swarm: Swarm) -> None:
+        seller, buyer, device = swarm.homes[1:4]
+        await claim(swarm, seller, device)
+        owed = {"payee": seller.agent, "amount_micro": 5, "memo": ""}
+        await device.call("currency", "pay", owed)
+        await seller.call("currency", "pay", {**owed, "payee": device.agent})
+        close = await identity(device, "close", new_target=buyer.agent)
+        assert await swarm.settle()
+        again = await newcomer(swarm, 500)
+        assert await swarm.settle()
+        await claim(swarm, buyer, again)
+        await identity(again, "open", prev_target=device.agent, close_hash=close)
+        assert await swarm.settle()
+        assert await again.call("currency", "carry", {"close": close}) is None
+
+    play(story)
