@@ -182,6 +182,40 @@ async def test_a_devices_balance_is_settled_before_it_goes(
     assert await balance(other) == 2_000_000
 
 
+async def test_a_device_that_deals_with_nobody_settles_with_its_owner_and_leaves(
+    founded: Any, street: Any, autojump: Any
+) -> None:
+    owner, other, roof = await three(founded, street)
+    await pay(other, roof, 3_000_000)
+    await owner.call("policy_set", text="version = 1\n[deals]\nwith = 'nobody'\n")
+    await roof.until(lambda found: found["rules"]["deals"]["with"] == "nobody", "policy_show")
+    await deed(owner, "release", device=roof.agent)
+    await unowned(roof)
+    assert await balance(owner) == 3_000_000
+
+
+async def test_a_device_on_its_way_out_settles_with_its_owners_next_key(
+    founded: Any, street: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, other, roof = await three(founded, street)
+    await pay(other, roof, 3_000_000)
+    settle, turned = leaving._settle, trio.Event()
+
+    async def later(*args: Any) -> None:
+        await turned.wait()
+        await settle(*args)
+
+    monkeypatch.setattr(leaving, "_settle", later)
+    await deed(owner, "release", device=roof.agent)
+    await roof.until(lambda _: roof.home.state().leaving is not None)
+    made = await owner.call("key_rotate", root=ROOT)
+    await owner.until(lambda found: found["agent"] == made["agent"])
+    await owns(owner, "roof")
+    turned.set()
+    await unowned(roof)
+    assert await balance(owner) == 3_000_000
+
+
 async def test_a_device_takes_its_next_key_and_stays_its_owners(
     claimed: Any, street: Any, autojump: Any
 ) -> None:
