@@ -3,11 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 import trio
 
-from ioe_node.core.chain import Draft, Head, seal
-from ioe_node.errors import IoeError
+from ioe_node.core.chain import Draft, seal
 from ioe_node.model.action import Create, hash_of
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import entry_hash
@@ -81,7 +79,8 @@ def test_a_key_that_was_rotated_away_ends_no_device(play: Play, new_holders: Any
         await claim(swarm, owner, device)
         cut = device.store.record_at(device.agent, max(device.committed))
         head = owner.store.head(owner.agent)
-        assert cut is not None and head is not None
+        assert cut is not None
+        assert head is not None
         before = owner.store.record(head.hash)
         assert before is not None
         new = await rotated(swarm, owner, one, 501)
