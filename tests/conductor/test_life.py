@@ -271,6 +271,8 @@ async def test_an_owner_comes_back_from_the_words_and_shuts_the_lost_machine_out
     assert again.agent == old
     (community,) = await again.call("community_list")
     assert community["steward"]
+    # A thief has said so, who has the seeds of our devices and can speak for them.
+    again.conductor.succeeded_by = Signer(b"x" * 32).agent
     made = await again.call("key_recover", root=ROOT)
     await again.until(lambda found: found["agent"] == made["agent"] != old)
     await owns(again, "roof")
