@@ -1,11 +1,14 @@
 """Who had power over an owner's keys or devices once does not get it back by naming the past."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import trio
 
 from ioe_node.core.chain import Draft, seal
+from ioe_node.errors import Busy
+from ioe_node.hdi import Valid
 from ioe_node.model.action import Create, hash_of
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import entry_hash
@@ -117,5 +120,53 @@ def test_a_sold_device_begins_with_an_account_of_its_own(play: Play) -> None:
         await identity(again, "open", prev_target=device.agent, close_hash=close)
         assert await swarm.settle()
         assert await again.call("currency", "carry", {"close": close}) is None
+
+    play(story)
+
+
+def test_a_device_leaves_by_no_word_that_lacks_its_consents(play: Play, new_holders: Any) -> None:
+    """Shown by one who holds the owner's key alone, and tells the device what it likes."""
+
+    async def story(swarm: Swarm) -> None:
+        stolen, reader = swarm.homes[1:3]
+        device = await swarm.add(holds=False)
+        await hold_keys(stolen, new_holders(2, 3).shown)
+        await claim(swarm, stolen, device)
+        for home in swarm.homes:
+            if home not in (stolen, device):
+                swarm.network.cut(device.agent, home.agent)
+                swarm.network.cut(stolen.agent, home.agent)
+        rules = stolen.cell.space.rules
+        rules.validate = lambda *_, **__: Valid  # type: ignore[method-assign]
+        await identity(stolen, "release", device=device.agent)
+        for _ in range(5):
+            with suppress(Busy):
+                assert not await identity(device, "released")
+            await trio.sleep(5)
+        swarm.network.heal()
+        await trio.sleep(SPREADS_S)
+        assert stolen.agent in reader.cell.space.blocked
+
+    play(story, homes=5)
+
+
+def test_what_an_earlier_key_said_binds_no_device_of_the_next(
+    play: Play, new_holders: Any
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        owner, device = swarm.homes[1:3]
+        one = new_holders(1, 1)
+        await hold_keys(owner, one.shown)
+        await claim(swarm, owner, device)
+        await identity(owner, "release", device=device.agent)
+        assert await swarm.settle()
+        assert await identity(device, "released")
+        new = await rotated(swarm, owner, one, 501)
+        assert await identity(device, "released")
+        await identity(new, "enrol", device=device.agent, kind="storage", name="battery")
+        assert await swarm.settle()
+        assert await identity(device, "acknowledge", owner=new.agent)
+        assert await swarm.settle()
+        assert not await identity(device, "released")
 
     play(story)
