@@ -225,8 +225,10 @@ async def carry(host: Host, close: ActionHash) -> ActionHash | None:
     closing = await host.get(close)
     if closing is None:
         raise Busy("the end of our last key's chain is not here yet; try again")
+    if getattr(closing.action, "new_target", None) != us:
+        return None
     previous, account = await _standing(host, closing.action.author)
-    if previous is None or closing.action.new_target != us:
+    if previous is None:
         return None
     return await host.create(Carried(close, previous, account.balance_micro))
 

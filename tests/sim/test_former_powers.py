@@ -150,9 +150,7 @@ def test_a_device_leaves_by_no_word_that_lacks_its_consents(play: Play, new_hold
     play(story, homes=5)
 
 
-def test_what_an_earlier_key_said_binds_no_device_of_the_next(
-    play: Play, new_holders: Any
-) -> None:
+def test_what_an_earlier_key_said_binds_no_device_of_the_next(play: Play, new_holders: Any) -> None:
     async def story(swarm: Swarm) -> None:
         owner, device = swarm.homes[1:3]
         one = new_holders(1, 1)
