@@ -190,6 +190,10 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         if not _is_member(space, convicted):
             raise PeerError("a false warrant by an agent that is no member here")
     if convicted == space.agent:
+        await space.run(
+            space.store.add_warrant, hash_, convicted, encode(signed), space.clock.now_us()
+        )
+        space.convicted = True
         space.fault(f"a warrant names us: {describe(warrant)}")
     elif convicted not in space.blocked and await space.run(
         space.store.add_warrant, hash_, convicted, encode(signed), space.clock.now_us()

@@ -216,6 +216,30 @@ async def test_a_device_on_its_way_out_settles_with_its_owners_next_key(
     assert await balance(owner) == 3_000_000
 
 
+async def test_a_device_that_its_seller_revokes_is_its_buyers_all_the_same(
+    founded: Any, street: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seller, buyer, roof = await three(founded, street)
+    old = roof.agent
+    await buyer.until(lambda found: roof.agent in found["communities"][0]["peers"])
+    await pay(buyer, roof, 3_000_000)
+
+    async def never(*_: Any) -> None:
+        raise Busy("the seller is away")
+
+    monkeypatch.setattr(leaving, "_settle", never)
+    await deed(seller, "offer", device=old, buyer=buyer.agent)
+    await trio.sleep(5)
+    await buyer.call("device_accept", seller=seller.agent)
+    await roof.until(lambda _: roof.home.state().leaving is not None)
+    await deed(seller, "revoke", agent=old, reason="not stolen")
+    await unowned(roof)
+    await sees(buyer, roof)
+    await buyer.call("device_claim", device=roof.agent, code=roof.conductor.unowned.code)
+    await owns(buyer, "roof")
+    await roof.until(lambda _: roof.home.state().before == ())
+
+
 async def test_a_device_takes_its_next_key_and_stays_its_owners(
     claimed: Any, street: Any, autojump: Any
 ) -> None:
