@@ -79,8 +79,9 @@ async def recover(conductor: "Conductor", root: bytes) -> dict[str, object]:
     later = 0 if said is None else await trio.to_thread.run_sync(_generation, root, said)
     if later > generation:
         generation = later
-        conductor.keystore.replace(keytree.owner_secrets(root, generation))
+        # First forgotten: what invites the key before would keep the later one out for ever.
         conductor.home.keep(State(recovering=True))
+        conductor.keystore.replace(keytree.owner_secrets(root, generation))
         conductor.rebirth()
         return {"moved": True, "generation": generation}
     if not conductor.home.invitations():

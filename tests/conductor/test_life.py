@@ -322,6 +322,26 @@ async def test_an_owner_comes_back_from_the_words_and_shuts_the_lost_machine_out
     await unowned(roof)
 
 
+async def test_a_later_key_is_taken_up_whole_or_not_at_all(
+    claimed: Any, street: Any, autojump: Any, killed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, roof = await claimed()
+    await owner.stop()
+    again = await street.recovered(ROOT, roof)
+    await owns(again, "roof")
+
+    def fall(*_: Any) -> None:
+        raise killed
+
+    for place, name in ((Home, "keep"), (Keystore, "replace")):
+        with monkeypatch.context() as patch, pytest.raises(killed):
+            patch.setattr(place, name, fall)
+            again.conductor.succeeded_by = Signer(keytree.owner_agent_seed(ROOT, 1)).agent
+            await recovery.recover(again.conductor, ROOT)
+        later = keytree.generation_of(again.conductor.keystore.secrets) == 1
+        assert not (later and again.home.invitations()), "of the key before, and never left"
+
+
 async def test_a_stolen_device_is_revoked_and_refused(
     founded: Any, street: Any, autojump: Any
 ) -> None:
