@@ -43,6 +43,7 @@ SUCCESSIONS_MAX = 8
 """So many keys back an owner is still known by what it owned."""
 FEWER = "fewer of the key-holders consent than the keyset in force asks for"
 UNASKED = "consents where none are asked for"
+USED = "consents that were used before; name the key-holders anew and have them consent again"
 
 zome = IntegrityZome("identity")
 
@@ -178,8 +179,26 @@ def _consented(host: ValidationHost, keyset: Found | None, deed: Deed) -> Verdic
 def _decided(host: ValidationHost, op: CreateOp, deed: Deed) -> Verdict:
     """Whether the author may do alone what it does, or has the consents that it takes."""
     keyset = host.must_get_previous(op, Keyset)
-    several = keyset is not None and keyset.entry.threshold > 1
-    return _consented(host, keyset if several else None, deed)
+    if keyset is None or keyset.entry.threshold == 1:
+        return _consented(host, None, deed)
+    verdict = _consented(host, keyset, deed)
+    return Invalid(USED) if verdict is Valid and _used(host, op, deed, keyset) else verdict
+
+
+def _used(host: ValidationHost, op: CreateOp, deed: Deed, keyset: Found) -> bool:
+    """Whether the author has done this very deed under this keyset.
+
+    What was offered with consents and taken back with consents is not offered again without; to
+    take back is always free.
+    """
+    if isinstance(deed, Offer) and deed.buyer == op.action.author:
+        return False
+    before = host.must_get_previous(op, type(deed))
+    while before is not None and before.action.action_seq > keyset.action.action_seq:
+        if replace(before.entry, consents=()) == replace(deed, consents=()):
+            return True
+        before = host.must_get_previous(place_of(before.action), type(deed))
+    return False
 
 
 def _ended(host: ValidationHost, follows: ActionHash, author: AgentPubKey) -> Party | None:
