@@ -29,6 +29,7 @@ from ioe_node.conductor import (
 )
 from ioe_node.conductor.alerts import Alerts
 from ioe_node.conductor.cell import Cell
+from ioe_node.conductor.changes import tell_changes
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home
 from ioe_node.conductor.hooks import Hook, command_hook, webhook
@@ -208,7 +209,8 @@ class Conductor:
         if self.role == "owner":
             looking = [recovery.look_for_communities] if state.recovering else []
             telling = partial(spread, send=self._send_policy)
-            return [*turning, *looking, devices.finish_claims, leaving.finish_departures, telling]
+            seeing = [devices.finish_claims, leaving.finish_departures, tell_changes]
+            return [*turning, *looking, *seeing, telling]
         return [*turning, leaving.look_for_a_sale, succession.keep_following]
 
     async def _send_policy(self, device: AgentPubKey, policy: bytes) -> None:

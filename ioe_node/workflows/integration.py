@@ -7,7 +7,7 @@ import trio
 from ioe_node.core.chain import head_after
 from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
-from ioe_node.model.action import AgentValidationPkg
+from ioe_node.model.action import AgentValidationPkg, OpenChain
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import Record
@@ -106,7 +106,18 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     await park_other_halves(space, records)
     await end_revoked(space, (*records, *found.alone))
     for record in (*records, *found.alone):
-        space.signal({"kind": "integrated", "author": record.action.author, "hash": record.hash})
+        action = record.action
+        space.signal({"kind": "integrated", "author": action.author, "hash": record.hash})
+        if isinstance(action, OpenChain):
+            space.signal(
+                {
+                    "kind": "follows",
+                    "network": space.dna,
+                    "agent": action.author,
+                    "before": action.prev_target,
+                    "at_us": action.timestamp_us,
+                }
+            )
     if (records or found.alone) and found.lacked:
         space.validation_bell.ring()
 
