@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+import pytest
 import trio
 
 from ioe_node.core.chain import Draft, seal
@@ -14,6 +15,7 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import entry_hash
 from ioe_node.model.record import Record
 from ioe_node.model.warrant import Revoked, SignedWarrant, seal_warrant
+from ioe_node.workflows.incoming_ops import park
 from ioe_node.workflows.integration import keep
 from sim.scenarios.owners import claim, hold_keys, identity, with_consents
 from sim.swarm import Home, Swarm
@@ -168,3 +170,40 @@ def test_what_an_earlier_key_said_binds_no_device_of_the_next(play: Play, new_ho
         assert not await identity(device, "released")
 
     play(story)
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_who_has_missed_that_key_holders_were_replaced_looks_before_it_acts(
+    play: Play, new_holders: Any, is_told: bool
+) -> None:
+    """Who is shut out stays so, and an honest owner would be, by those who were away."""
+
+    async def story(swarm: Swarm) -> None:
+        owner, thief, judge = swarm.homes[1:4]
+        old, new = new_holders(1, 1), new_holders(1, 1, first=300)
+        first = await hold_keys(owner, old.shown)
+        assert await swarm.settle()
+        for home in swarm.homes:
+            if home is not judge:
+                swarm.network.cut(judge.agent, home.agent)
+        shown = {"threshold": 1, "keys": new.shown.keys}
+        await with_consents(owner, "set_keyset", shown, old.signers)
+        await trio.sleep(30)
+        payload = {"agent": owner.agent, "cut": first, "successor": thief.agent}
+        made = await with_consents(thief, "revoke", payload, old.signers)
+        record = thief.store.record(made)
+        assert record is not None
+        swarm.network.heal()
+        await trio.sleep(0.5)
+        space = judge.cell.space
+        known = space.store.head(owner.agent)
+        assert known is not None
+        assert known.hash == first, "it has missed the change"
+        if is_told:
+            await keep(space, told(thief, thief.store.alone(record), owner))
+        else:
+            await park(space, thief.agent, [thief.store.alone(record).wire()])
+        await trio.sleep(SPREADS_S)
+        assert owner.agent not in space.blocked
+
+    play(story, homes=5)
