@@ -43,7 +43,7 @@ async def claim(
     seed = await _fresh_seed(conductor)
     visibility.recognise(conductor)
     agent = keytree.device_agent(seed)
-    invitation = communities.invite(conductor, cell, agent, "device")
+    invitation = await communities.invite(conductor, cell, agent, "device")
     space = cell.space
     pending = Pending(space.dna, agent, card.kind, name)
     pairing = load("discovery.pairing:Grant")
@@ -101,7 +101,7 @@ async def rotate(conductor: "Conductor", cell: "Cell", device: AgentPubKey) -> A
             state = conductor.home.state()
             if pending not in state.pending:
                 conductor.home.keep(replace(state, pending=(*state.pending, pending)))
-    given = communities.invite(conductor, cell, agent, "device")
+    given = await communities.invite(conductor, cell, agent, "device")
     await owner_calls.ask(conductor, device, owner_calls.Rotate(seed, given.encoded()))
     return agent
 

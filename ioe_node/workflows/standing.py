@@ -12,7 +12,7 @@ import trio
 from ioe_node.core.lineage import CLOCK_SKEW_US_MAX, begun_us, closest, founders_of
 from ioe_node.core.witness import begun_after
 from ioe_node.errors import Busy, IoeError, Malformed, StoreError
-from ioe_node.hdi import AgentPubKey, Invalid
+from ioe_node.hdi import AgentPubKey
 from ioe_node.model.finality import (
     STANDING_SEQ,
     WITNESSES,
@@ -24,6 +24,7 @@ from ioe_node.model.finality import (
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import WireRecord
 from ioe_node.net.messages import Here, Knock, Standings
+from ioe_node.workflows.revocation import door_fault
 from ioe_node.workflows.space import Space, log
 
 STANDINGS_MAX = 10_000
@@ -44,7 +45,7 @@ def admits(space: Space, agent: AgentPubKey, proof: bytes | None, witness: bool 
     known = space.standings.get(agent)
     if known is not None and known.proof == proof:
         return not witness or agent in space.seats
-    if isinstance(space.rules.definition.admits(agent, proof), Invalid):
+    if door_fault(space, agent, proof) is not None:
         return False
     return not witness or space.rules.definition.sponsor(agent, proof) == agent
 

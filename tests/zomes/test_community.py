@@ -15,6 +15,7 @@ from zomes.community.integrity import (
     VOUCHERS_MAX,
     SignedVoucher,
     Voucher,
+    Written,
     decode_proof,
     encode_proof,
     recovery_of,
@@ -252,8 +253,11 @@ def test_a_vouch_continues_the_vouchers_own_proof(neighbourhood: Any) -> None:
         *map(neighbourhood.author, (2, 3)),
     )
     digest = bytes(32)
-    proof = vouch(dna, steward.agent, None, member.agent, "member", steward.signer.sign, digest)
+    given = (steward.agent, None, member.agent, "member", steward.signer.sign, digest)
+    proof = vouch(dna, *given, written=neighbourhood.invitation(member.agent))
     assert recovery_of(dna, member.agent, proof) == digest
-    claimed = vouch(dna, member.agent, proof, new.agent, "device", member.signer.sign)
+    written = Written(3, member.genesis(proof)[-1].hash)
+    given = (member.agent, proof, new.agent, "device", member.signer.sign)
+    claimed = vouch(dna, *given, written=written)
     assert dna.admits(new.agent, claimed) is Valid
     assert recovery_of(dna, new.agent, claimed) == b""
