@@ -31,6 +31,7 @@ from typing import Any, Literal, NewType, Protocol, TypeVar, overload
 from msgspec import Struct
 
 from ioe_node.errors import Malformed
+from ioe_node.hints import check_hashes, check_hint, names_a_hash
 from ioe_node.model.action import (
     AnyAction,
     CloseChain,
@@ -52,7 +53,6 @@ from ioe_node.model.consent import (
     holders_fault,
 )
 from ioe_node.model.hashes import ActionHash, AgentPubKey, DnaHash, EntryHash, ExternalHash
-from ioe_node.model.hints import check_hashes, check_hint, names_a_hash
 from ioe_node.model.record import ENTRY_BYTES_MAX
 from ioe_node.model.signing import verify
 
