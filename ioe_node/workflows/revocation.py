@@ -70,10 +70,15 @@ def door_fault(space: Space, agent: AgentPubKey, proof: bytes | None) -> str | N
     verdict = definition.admits(agent, proof)
     if isinstance(verdict, Invalid):
         return verdict.reason
-    for place in definition.invitations(agent, proof):
-        if place.seq > space.ended.get(place.author, place.seq):
-            return "whoever invited you did so with a key that had been revoked"
+    if invited_too_late(space, agent, proof):
+        return "whoever invited you did so with a key that had been revoked"
     return None
+
+
+def invited_too_late(space: Space, agent: AgentPubKey, proof: bytes | None) -> bool:
+    """Whether an agent whom the membrane admits is in by what a revoked key wrote after its end."""
+    places = space.rules.definition.invitations(agent, proof)
+    return any(place.seq > space.ended.get(place.author, place.seq) for place in places)
 
 
 def note_ended(space: Space, convicted: AgentPubKey, signed: SignedWarrant) -> None:

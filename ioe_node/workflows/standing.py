@@ -12,7 +12,7 @@ import trio
 from ioe_node.core.lineage import CLOCK_SKEW_US_MAX, begun_us, closest, founders_of
 from ioe_node.core.witness import begun_after
 from ioe_node.errors import Busy, IoeError, Malformed, StoreError
-from ioe_node.hdi import AgentPubKey
+from ioe_node.hdi import AgentPubKey, Invalid
 from ioe_node.model.finality import (
     STANDING_SEQ,
     WITNESSES,
@@ -24,7 +24,7 @@ from ioe_node.model.finality import (
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import WireRecord
 from ioe_node.net.messages import Here, Knock, Standings
-from ioe_node.workflows.revocation import door_fault
+from ioe_node.workflows.revocation import invited_too_late
 from ioe_node.workflows.space import Space, log
 
 STANDINGS_MAX = 10_000
@@ -45,7 +45,7 @@ def admits(space: Space, agent: AgentPubKey, proof: bytes | None, witness: bool 
     known = space.standings.get(agent)
     if known is not None and known.proof == proof:
         return not witness or agent in space.seats
-    if door_fault(space, agent, proof) is not None:
+    if isinstance(space.rules.definition.admits(agent, proof), Invalid):
         return False
     return not witness or space.rules.definition.sponsor(agent, proof) == agent
 
@@ -53,7 +53,8 @@ def admits(space: Space, agent: AgentPubKey, proof: bytes | None, witness: bool 
 def _news(space: Space, wires: Iterable[WireRecord]) -> list[tuple[Standing, bool]]:
     """The standings among these of whom we had none, and whether each has a seat.
 
-    Raises `Malformed` for what is no standing, or not admitted.  In a worker thread.
+    Not of those who were invited too late, which is no fault of who has not heard of it.  Raises
+    `Malformed` for what is no standing, or not admitted.  In a worker thread.
     """
     news: dict[AgentPubKey, tuple[Standing, bool]] = {}
     for wire in wires:
@@ -62,7 +63,8 @@ def _news(space: Space, wires: Iterable[WireRecord]) -> list[tuple[Standing, boo
         if agent not in space.standings:
             if not admits(space, agent, standing.proof):
                 raise Malformed("a standing that the membrane does not admit")
-            news.setdefault(agent, (standing, _seated(space, standing)))
+            if not invited_too_late(space, agent, standing.proof):
+                news.setdefault(agent, (standing, _seated(space, standing)))
     return list(news.values())
 
 
@@ -76,6 +78,14 @@ def seat(space: Space, standing: Standing, seated: bool | None = None) -> None:
     space.standings[standing.agent] = standing
     if _seated(space, standing) if seated is None else seated:
         space.seats[standing.agent] = standing
+
+
+def unseat(space: Space) -> None:
+    """Somebody was revoked: have nobody witness whom that key has invited since."""
+    for agent, standing in list(space.standings.items()):
+        if agent != space.agent and invited_too_late(space, agent, standing.proof):
+            del space.standings[agent]
+            space.seats.pop(agent, None)
 
 
 async def take_standings(space: Space, wires: Iterable[WireRecord]) -> bool:
