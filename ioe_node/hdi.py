@@ -31,7 +31,6 @@ from typing import Any, Literal, NewType, Protocol, TypeVar, overload
 from msgspec import Struct
 
 from ioe_node.errors import Malformed
-from ioe_node.hints import check_hashes, check_hint, names_a_hash
 from ioe_node.model.action import (
     AnyAction,
     CloseChain,
@@ -53,6 +52,7 @@ from ioe_node.model.consent import (
     holders_fault,
 )
 from ioe_node.model.hashes import ActionHash, AgentPubKey, DnaHash, EntryHash, ExternalHash
+from ioe_node.model.hints import check_hashes, names_a_hash
 from ioe_node.model.record import ENTRY_BYTES_MAX
 from ioe_node.model.signing import verify
 
@@ -261,6 +261,20 @@ InvitationsRule = Callable[[AgentPubKey, bytes | None, Network], Sequence[Invite
 OpenRule = Callable[[OpenOp, ValidationHost], Verdict]
 
 
+def _check_hint(hint: Any, where: str) -> None:
+    """Raise TypeError for a field that has no canonical form: floats, sets, maps, anything."""
+    if hint is float:
+        raise TypeError(f"{where} is a float; use an integer with its unit in the name")
+    if {hint, typing.get_origin(hint)} & {set, frozenset, dict, list, Any, object}:
+        raise TypeError(f"{where} has no fixed order or shape; use a tuple or a dataclass")
+    if isinstance(hint, type) and is_dataclass(hint):
+        for name, inner in typing.get_type_hints(hint).items():
+            _check_hint(inner, f"{where}.{name}")
+    for inner in typing.get_args(hint):
+        if not isinstance(inner, str):
+            _check_hint(inner, where)
+
+
 @dataclass(frozen=True)
 class Ended:
     """`agent`'s key is good for nothing after place `last_seq` of its chain."""
@@ -287,7 +301,7 @@ class EntryType:
         self.overtaken: Callable[[Found, Known], bool] | None = None
         hints = typing.get_type_hints(cls)
         for field in fields(cls):
-            check_hint(hints[field.name], f"{self.name}.{field.name}")
+            _check_hint(hints[field.name], f"{self.name}.{field.name}")
         self._hashes = [(name, hint) for name, hint in hints.items() if names_a_hash(hint)]
         self._codec: Codec[Any] = Codec(cls, self.name, ENTRY_BYTES_MAX)
 

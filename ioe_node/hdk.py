@@ -44,10 +44,10 @@ from ioe_node.hdi import (
     Valid,
     Verdict,
 )
-from ioe_node.hints import check_hashes
 from ioe_node.model.capability import CapClaim, CapGrant
 from ioe_node.model.codec import encode, pack
 from ioe_node.model.hashes import dna_hash
+from ioe_node.model.hints import check_hashes
 
 __all__ = [
     "ActionHash",

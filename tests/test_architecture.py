@@ -28,7 +28,6 @@ MODULE_LINES_MEDIAN_MAX = 150
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
     ("clock", "model"),
-    ("hints",),
     ("hdi",),
     ("hdk",),
     ("core",),
@@ -66,7 +65,6 @@ PURE = (
     "ioe_node/model/",
     "ioe_node/core/",
     "ioe_node/hdi.py",
-    "ioe_node/hints.py",
     "ioe_node/net/messages.py",
     "ioe_node/net/foreign_peers.py",
     "ioe_node/net/framing.py",
@@ -88,7 +86,6 @@ DOCUMENTED = (
     "ioe_node/model/",
     "ioe_node/core/",
     "ioe_node/hdi.py",
-    "ioe_node/hints.py",
     "ioe_node/hdk.py",
     "ioe_node/drivers/",
     "discovery/",

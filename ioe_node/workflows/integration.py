@@ -30,7 +30,7 @@ from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.revocation import is_revoked, note_ended, warrants_of
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
-from ioe_node.workflows.standing import take_standings, unseat
+from ioe_node.workflows.standing import shut_out_uninvited, take_standings
 from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 
 FETCHES_AT_ONCE_MAX = 64
@@ -232,7 +232,7 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
     """
     hash_, warrant = await space.run(open_warrant, signed, space.dna)
     convicted = AgentPubKey(warrant.warrantee)
-    if convicted in space.blocked:
+    if convicted in space.blocked - space.uninvited:
         return True
     if not _is_member(space, convicted):
         space.want_admission(convicted)
@@ -256,12 +256,13 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         )
         space.convicted = True
         space.fault(f"a warrant names us: {describe(warrant)}")
-    elif convicted not in space.blocked and await space.run(
+    elif convicted not in space.blocked - space.uninvited and await space.run(
         space.store.add_warrant, hash_, convicted, encode(signed), space.clock.now_us()
     ):
         note_ended(space, convicted, signed)
-        unseat(space)
+        space.uninvited.discard(convicted)
         space.block(convicted)
+        shut_out_uninvited(space)
         space.warrants_bell.ring()
         space.validation_bell.ring()
         space.signal({"kind": "warrant", "agent": convicted, "text": describe(warrant)})

@@ -80,12 +80,14 @@ def seat(space: Space, standing: Standing, seated: bool | None = None) -> None:
         space.seats[standing.agent] = standing
 
 
-def unseat(space: Space) -> None:
-    """Somebody was revoked: have nobody witness whom that key has invited since."""
+def shut_out_uninvited(space: Space) -> None:
+    """Somebody was revoked: take back what we gave to whom that key has invited since its end."""
     for agent, standing in list(space.standings.items()):
         if agent != space.agent and invited_too_late(space, agent, standing.proof):
             del space.standings[agent]
             space.seats.pop(agent, None)
+            space.uninvited.add(agent)
+            space.block(agent)
 
 
 async def take_standings(space: Space, wires: Iterable[WireRecord]) -> bool:
@@ -137,6 +139,7 @@ def recall_standings(space: Space) -> None:
                         seat(space, standing, seated)
             except (StoreError, Malformed) as error:
                 log.info("a standing on a damaged chain: %s", error)  # the conductor says which
+    shut_out_uninvited(space)
 
 
 async def on_standings(space: Space, peer: AgentPubKey, request: Standings) -> Standings:

@@ -9,10 +9,15 @@ import trio
 from ioe_node.errors import IoeError
 from ioe_node.hdi import ActionHash
 from ioe_node.model.signing import Signer
+from ioe_node.workflows import cascade
+from ioe_node.workflows.integration import fetch
+from ioe_node.workflows.limbo import RECORD
+from ioe_node.workflows.standing import take_standings
 from sim.scenarios.owners import hold_keys, with_consents
 from sim.swarm import Home, Swarm
 from tests.sim.test_former_powers import written_at
 from tests.sim.test_swarm import pay, pay_once
+from tests.workflows.test_activity import stranger_to
 from zomes.community.integrity import Invitation, Role, Written, vouch
 
 Play = Callable[..., Any]
@@ -24,14 +29,16 @@ def signer(number: int) -> Signer:
     return Signer(number.to_bytes(32, "big"))
 
 
-async def revoked(swarm: Swarm, stolen: Home, heir: Home, holders: Any) -> ActionHash:
-    """The last good action of a key that everybody knows to be revoked."""
-    cut = stolen.committed[max(stolen.committed)]
+async def revoked(
+    swarm: Swarm, stolen: Home, heir: Home, holders: Any, cut: ActionHash | None = None
+) -> ActionHash:
+    """The last good action (by default the newest) of a key that all know to be revoked."""
+    cut = cut or stolen.committed[max(stolen.committed)]
     payload = {"agent": stolen.agent, "cut": cut, "successor": heir.agent}
     await with_consents(heir, "revoke", payload, holders.signers)
     await trio.sleep(SPREADS_S)
     for home in swarm.homes:
-        assert home is stolen or stolen.agent in home.cell.space.ended
+        assert home in (stolen, *swarm.offenders) or stolen.agent in home.cell.space.ended
     return cut
 
 
@@ -95,3 +102,58 @@ def test_a_revoked_key_invites_nobody(
         assert heir.store.head(welcome.agent) is not None
 
     play(story, homes=6)
+
+
+def test_whom_a_stolen_key_has_invited_before_it_was_missed_witnesses_no_more(
+    play: Play, new_holders: Any
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        steward, heir, judge = swarm.homes[:3]
+        holders, known = new_holders(1, 1), list(swarm.homes)
+        await hold_keys(steward, holders.shown)
+        cut = steward.committed[max(steward.committed)]
+        proof = await swarm.voucher(steward, signer(NUMBER).agent, "member")
+        late = await comes(swarm, NUMBER, proof, known)
+        space, wire = judge.cell.space, late.cell.space.standings[late.agent].wire
+        assert late.agent in space.seats
+        await revoked(swarm, steward, heir, holders, cut)
+        for home in known[1:]:
+            assert late.agent not in home.cell.space.seats
+        assert not await take_standings(space, [wire])
+        assert heir.agent in space.seats
+        for payer, payee in ((late, judge), (judge, late)):
+            with pytest.raises(IoeError):
+                await pay_once(payer, payee)
+        await swarm.kill(judge)
+        await swarm.start(judge)
+        assert late.agent in judge.cell.space.uninvited
+
+    play(story, homes=6)
+
+
+def test_what_is_written_beside_a_revoked_chain_is_found_out(
+    play: Play, new_holders: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by those who hold nothing of that chain, and are shown the one record."""
+
+    async def story(swarm: Swarm) -> None:
+        stolen, heir, liar = swarm.homes[1:4]
+        holders = new_holders(1, 1)
+        await hold_keys(stolen, holders.shown)
+        await revoked(swarm, stolen, heir, holders)
+        genesis = stolen.store.record_at(stolen.agent, 2)
+        assert genesis is not None
+        forked = written_at(stolen, genesis, Invitation(signer(NUMBER).agent))
+        judge = stranger_to(swarm, stolen)
+        judge.store.drop_chain(stolen.agent, lambda record: False)
+
+        async def shows(*_: Any) -> Any:
+            return liar.agent, forked
+
+        monkeypatch.setattr(cascade, "find_record", shows)
+        for _ in range(2):
+            await fetch(judge.cell.space, [(RECORD, forked.hash)])
+            await trio.sleep(1)
+        assert not judge.store.has(forked.hash)
+
+    play(story, homes=14)

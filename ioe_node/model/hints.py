@@ -1,4 +1,4 @@
-"""What types an entry's fields may have, and the kind of every hash that they name."""
+"""The kind of every hash in a value, as the hints of its type name it."""
 
 import types
 import typing
@@ -27,20 +27,6 @@ _PREFIX_OF = {
     DnaHash: DNA,
     ExternalHash: EXTERNAL,
 }
-
-
-def check_hint(hint: Any, where: str) -> None:
-    """Raise TypeError for a field that has no canonical form: floats, sets, maps, anything."""
-    if hint is float:
-        raise TypeError(f"{where} is a float; use an integer with its unit in the name")
-    if {hint, typing.get_origin(hint)} & {set, frozenset, dict, list, Any, object}:
-        raise TypeError(f"{where} has no fixed order or shape; use a tuple or a dataclass")
-    if isinstance(hint, type) and is_dataclass(hint):
-        for name, inner in typing.get_type_hints(hint).items():
-            check_hint(inner, f"{where}.{name}")
-    for inner in typing.get_args(hint):
-        if not isinstance(inner, str):
-            check_hint(inner, where)
 
 
 @lru_cache(maxsize=256)
