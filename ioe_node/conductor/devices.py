@@ -34,7 +34,8 @@ async def claim(
     """Pair with a device that is near and take it into our portfolio in `cell`.
 
     The claim is on our disk before the device gets its seed, so that whatever happens after
-    that it is finished (`finish_claims`); before that, nothing of a refused one is kept.
+    that it is finished (`finish_claims`); of a refused one nothing is kept but our chain's
+    invitation of a key that nobody has.
     """
     home = conductor.home
     card = conductor.meeting.find(device)
