@@ -131,21 +131,26 @@ def test_whom_a_stolen_key_has_invited_before_it_was_missed_witnesses_no_more(
     play(story, homes=6)
 
 
-def test_what_is_written_beside_a_revoked_chain_is_found_out(
+def test_what_a_revoked_chain_says_counts_and_what_is_written_beside_it_not(
     play: Play, new_holders: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also by those who hold nothing of that chain, and are shown the one record."""
+    """For those, too, who hold nothing of that chain by now and are shown one record."""
 
     async def story(swarm: Swarm) -> None:
         stolen, heir, liar = swarm.homes[1:4]
         holders = new_holders(1, 1)
         await hold_keys(stolen, holders.shown)
+        early = await stolen.call("community", "invite", {"agent": signer(NUMBER).agent})
         await revoked(swarm, stolen, heir, holders)
         genesis = stolen.store.record_at(stolen.agent, 2)
         assert genesis is not None
-        forked = written_at(stolen, genesis, Invitation(signer(NUMBER).agent))
+        forked = written_at(stolen, genesis, Invitation(signer(NUMBER + 1).agent))
         judge = stranger_to(swarm, stolen)
         judge.store.drop_chain(stolen.agent, lambda record: False)
+
+        await fetch(judge.cell.space, [(RECORD, early.action)])
+        await trio.sleep(1)
+        assert judge.store.has(early.action)
 
         async def shows(*_: Any) -> Any:
             return liar.agent, forked
