@@ -2,10 +2,11 @@
 
 from typing import Any
 
+import pytest
 import trio
 
 from ioe_node.conductor import owner_calls
-from ioe_node.errors import Busy, CallError
+from ioe_node.errors import Busy, CallError, Refused
 
 CODE = "1234-5678"
 ROOT = b"r" * 32
@@ -87,16 +88,29 @@ async def hears(node: Any, kind: str, **facts: str) -> None:
     )
 
 
+async def zome(node: Any, name: str, function: str, **payload: Any) -> Any:
+    return await node.call("zome_call", zome=name, function=function, payload=payload)
+
+
+async def readings(node: Any, device: bytes) -> Any:
+    return await zome(node, "metering", "history", device=device, limit=10_000)
+
+
+async def refused(node: Any, device: Any, why: str) -> None:
+    """A device obeys no owner's call of this node."""
+    for request in ASKED:
+        with pytest.raises(Refused, match=why):
+            await owner_calls.ask(node.conductor, device.agent, request)
+
+
 async def balance(node: Any) -> int:
-    found = await node.call("zome_call", zome="currency", function="balance", payload={})
-    return int(found["balance_micro"])
+    return int((await zome(node, "currency", "balance"))["balance_micro"])
 
 
 async def pay(payer: Any, payee: Any, amount: int) -> None:
-    terms = {"payee": payee.agent, "amount_micro": amount}
     while True:
         try:
-            await payer.call("zome_call", zome="currency", function="pay", payload=terms)
+            await zome(payer, "currency", "pay", payee=payee.agent, amount_micro=amount)
             return
         except Busy:
             await trio.sleep(1)

@@ -10,7 +10,7 @@ from ioe_node.conductor import devices, keytree, leaving, owner_calls, recovery,
 from ioe_node.conductor.home import Home, State
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.succession import NEXT
-from ioe_node.errors import CallError, IoeError, PairingRefused, Refused
+from ioe_node.errors import CallError, IoeError, PairingRefused
 from ioe_node.hdi import Invalid
 from ioe_node.model.hashes import to_text
 from ioe_node.model.signing import Signer
@@ -24,6 +24,7 @@ from tests.conductor.steps import (
     joined,
     owns,
     pay,
+    refused,
     sees,
     three,
     unowned,
@@ -84,9 +85,7 @@ async def test_a_sold_device_goes_to_its_buyer_and_to_nobody_else(
         (roof.agent, "in use"),
     ]
     await hears(seller, "new owner", agent=to_text(old), owner=to_text(buyer.agent))
-    for request in ASKED:
-        with pytest.raises(Refused, match="its owner only"):
-            await owner_calls.ask(seller.conductor, roof.agent, request)
+    await refused(seller, roof, "its owner only")
     with pytest.raises(CallError):
         await deed(seller, "release", device=roof.agent)
     with pytest.raises(CallError):
