@@ -148,6 +148,11 @@ class Alerts:
         found = [alert for alert in self._kept if alert.id > number]
         return [msgspec.to_builtins(alert) for alert in found[-limit:]]
 
+    def told(self, kind: Kind, agent: bytes) -> bool:
+        """Whether an alert of this kind about an agent is kept."""
+        name = to_text(agent)
+        return any(each.kind == kind and each.facts.get("agent") == name for each in self._kept)
+
     def forget(self) -> None:
         """Keep nothing of what was told: a device that leaves its owner takes nothing along."""
         self._kept.clear()

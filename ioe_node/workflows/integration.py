@@ -1,13 +1,14 @@
 """Integration: verdict to visible record, receipt or warrant; and the loop that drives it."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import trio
 
 from ioe_node.core.chain import head_after
 from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
-from ioe_node.model.action import AgentValidationPkg
+from ioe_node.model.action import AgentValidationPkg, EntryAction
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import Record
@@ -106,9 +107,21 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
     await park_other_halves(space, records)
     await end_revoked(space, (*records, *found.alone))
     for record in (*records, *found.alone):
-        space.signal({"kind": "integrated", "author": record.action.author, "hash": record.hash})
+        space.signal(_told(space, record))
     if (records or found.alone) and found.lacked:
         space.validation_bell.ring()
+
+
+def _told(space: Space, record: Record) -> dict[str, Any]:
+    """What clients hear of a record; its `type`, the entry's or else the action's, to choose by."""
+    action = record.action
+    return {
+        "kind": "integrated",
+        "dna": space.dna,
+        "type": action.entry_type if isinstance(action, EntryAction) else type(action).__name__,
+        "author": action.author,
+        "hash": record.hash,
+    }
 
 
 async def end_revoked(space: Space, records: Sequence[Record]) -> None:

@@ -141,6 +141,33 @@ async def history(host: Host, agent: AgentPubKey) -> list[dict[str, Any]]:
     return [asdict(era) for era in await eras_of(host, agent)]
 
 
+async def change(host: Host, by: ActionHash) -> dict[str, Any] | None:
+    """What one action says has become of a key; None if it says nothing of the kind.
+
+    `kind` is "revoked", "new keys" (`successor` goes on) or "new owner" (of a device: `owner` has
+    bought it); `agent` is the key that ended, `since_us` the action's time.
+    """
+    found = await host.get(by)
+    if found is None:
+        return None
+    action, entry = found.action, found.entry
+    said = {"since_us": action.timestamp_us}
+    if isinstance(entry, Revocation):
+        return {**said, "kind": "revoked", "agent": entry.agent}
+    if isinstance(entry, Keyset) and entry.follows is not None:
+        end = await host.get(entry.follows)
+        if end is not None and isinstance(end.entry, Revocation):
+            ended = end.entry.agent
+            return {**said, "kind": "new keys", "agent": ended, "successor": action.author}
+    close = await host.get(action.close_hash) if isinstance(action, OpenChain) else None
+    if close is None:
+        return None
+    said["agent"] = close.action.author
+    if close.action.new_target == action.author:
+        return {**said, "kind": "new keys", "successor": action.author}
+    return {**said, "kind": "new owner", "owner": close.action.new_target}
+
+
 async def key_at(host: Host, agent: AgentPubKey, time_us: int) -> AgentPubKey | None:
     """Which of an agent's keys was in force then."""
     for era in await eras_of(host, agent):
