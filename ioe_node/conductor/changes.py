@@ -3,8 +3,9 @@
     a record integrated here that says so  ──►  told, whoever's it is
     a device gone from our portfolio       ──►  looked up, told
 
-The first costs nothing, but in a large community this node holds only its share; the second is for
-our own devices, whoever holds their records.  Nothing is told twice, and nothing of before we joined.
+The first costs nothing, but in a large community this node holds only its share; the second is
+for our own devices, whoever holds their records.  Nothing is told twice, and nothing of before we
+joined.
 """
 
 import logging

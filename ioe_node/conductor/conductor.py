@@ -215,8 +215,8 @@ class Conductor:
         if self.role == "owner":
             looking = [recovery.look_for_communities] if state.recovering else []
             telling = partial(spread, send=self._send_policy)
-            for_devices = [devices.finish_claims, leaving.finish_departures, telling]
-            return [*turning, *looking, *for_devices, changes.watch]
+            seeing_to = (devices.finish_claims, leaving.finish_departures, telling, changes.watch)
+            return [*turning, *looking, *seeing_to]
         return [*turning, leaving.look_for_a_sale, succession.keep_following]
 
     async def _send_policy(self, device: AgentPubKey, policy: bytes) -> None:

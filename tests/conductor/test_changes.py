@@ -18,15 +18,12 @@ TOLD = ("new owner", "new keys", "revoked")
 
 async def told(owner: Any, kind: str, agent: bytes) -> dict[str, Any]:
     """The one alert of this kind about an agent; waits for it."""
-    name = to_text(agent)
 
     def about(found: Any) -> list[Any]:
-        return [each for each in found if (each["kind"], each["facts"].get("agent")) == (kind, name)]
+        alike = [each for each in found if each["kind"] == kind]
+        return [each for each in alike if each["facts"]["agent"] == to_text(agent)]
 
-    with trio.fail_after(3 * changes.LOOK_EVERY_S):
-        while not about(await owner.call("alerts")):
-            await trio.sleep(1)
-    (alert,) = about(await owner.call("alerts"))
+    (alert,) = about(await owner.until(about, "alerts"))
     return dict(alert)
 
 

@@ -151,7 +151,7 @@ async def change(host: Host, by: ActionHash) -> dict[str, Any] | None:
     if found is None:
         return None
     action, entry = found.action, found.entry
-    said = {"since_us": action.timestamp_us}
+    said: dict[str, Any] = {"since_us": action.timestamp_us}
     if isinstance(entry, Revocation):
         return {**said, "kind": "revoked", "agent": entry.agent}
     if isinstance(entry, Keyset) and entry.follows is not None:
@@ -159,13 +159,13 @@ async def change(host: Host, by: ActionHash) -> dict[str, Any] | None:
         if end is not None and isinstance(end.entry, Revocation):
             ended = end.entry.agent
             return {**said, "kind": "new keys", "agent": ended, "successor": action.author}
-    close = await host.get(action.close_hash) if isinstance(action, OpenChain) else None
-    if close is None:
+    closed = await host.get(action.close_hash) if isinstance(action, OpenChain) else None
+    if closed is None or not isinstance(closed.action, CloseChain):
         return None
-    said["agent"] = close.action.author
-    if close.action.new_target == action.author:
+    said["agent"] = closed.action.author
+    if closed.action.new_target == action.author:
         return {**said, "kind": "new keys", "successor": action.author}
-    return {**said, "kind": "new owner", "owner": close.action.new_target}
+    return {**said, "kind": "new owner", "owner": closed.action.new_target}
 
 
 async def key_at(host: Host, agent: AgentPubKey, time_us: int) -> AgentPubKey | None:
