@@ -195,7 +195,7 @@ def test_a_key_is_rotated_and_a_device_sold(
     street.until(
         lambda _: "accepted" in ioe(*accept, home="buyer", code=None).out, "status", home="buyer"
     )
-    status = street.until(lambda found: found["role"] == "unowned", "status", home="roof")
+    status = street.until(lambda found: found["code"], "status", home="roof")
     street.until(
         lambda found: status["agent"] in [each["agent"] for each in found["near"]],
         "device",
