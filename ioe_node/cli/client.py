@@ -10,6 +10,7 @@ from typing import Any
 from ioe_node.conductor.frames import LENGTH_BYTES, decode_body, encode_frame, length_of
 from ioe_node.errors import IoeError, Malformed, TransportError
 
+PORT_MAX = 65_535
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 120.0
 
@@ -27,6 +28,8 @@ def _connect(home: Path) -> Iterator[tuple[socket.socket, str]]:
     try:
         found = json.loads((home / "control.json").read_text())
         port, token = int(found["port"]), str(found["token"])
+        if not 0 < port <= PORT_MAX:  # the C library would take it modulo 65,536
+            raise ValueError
         connection = socket.create_connection(("127.0.0.1", port), CONNECT_TIMEOUT_S)
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         raise TransportError(f"no node runs in {home}; start it with 'ioe run'") from None

@@ -1,11 +1,12 @@
 """What has become of the keys of our communities' devices and people, told to an owner.
 
-    a record integrated here that says so  ──►  told, whoever's it is
-    a device gone from our portfolio       ──►  looked up, told
+    a warrant that says "revoked"               ──►  told: it comes to every member
+    an integrated record that goes on for a key ──►  told, whoever's it is
+    a device gone from our portfolio            ──►  looked up, told
 
-The first costs nothing, but in a large community this node holds only its share; the second is
-for our own devices, whoever holds their records.  Nothing is told twice, and nothing of before we
-joined.
+Of records this node holds only its share in a large community; the last is for our own devices,
+whoever holds their records.  Nothing is told twice, and nothing of before we joined: who joins
+takes up a whole past.  (I-042)
 """
 
 import logging
@@ -24,7 +25,7 @@ log = logging.getLogger("ioe.alerts")
 
 LOOK_EVERY_S = 60.0
 WAITING_MAX = 256
-_TYPES = ("OpenChain", "identity.Keyset", "identity.Revocation")
+_TYPES = ("OpenChain", "identity.Keyset")
 _KINDS = {"rotated": "new keys", "sold": "new owner", "revoked": "revoked"}
 """What the alert of a key is that ended so."""
 
@@ -51,7 +52,10 @@ async def _listen(conductor: "Conductor", send: trio.MemorySendChannel[Heard]) -
     """Pick what may change a key, so fast that no signal is missed."""
     with conductor.signals.follow() as signals:
         async for signal in signals:
-            if signal["kind"] == "integrated" and signal["type"] in _TYPES:
+            if signal["kind"] == "warrant" and signal["revoked_us"] is not None:
+                if _is_news(conductor, signal["dna"], signal["revoked_us"]):
+                    _tell(conductor, {"kind": "revoked", "agent": signal["agent"]})
+            elif signal["kind"] == "integrated" and signal["type"] in _TYPES:
                 try:
                     send.send_nowait((signal["dna"], signal["hash"]))
                 except trio.WouldBlock:
@@ -59,9 +63,8 @@ async def _listen(conductor: "Conductor", send: trio.MemorySendChannel[Heard]) -
 
 
 async def _read(conductor: "Conductor", cell: "Cell", action: ActionHash) -> None:
-    genesis = cell.space.store.record_at(cell.space.agent, 0)
     event = await cell.call("identity", "change", {"by": action})
-    if event and genesis and event["since_us"] >= genesis.action.timestamp_us:
+    if event is not None and _is_news(conductor, cell.space.dna, event.pop("since_us")):
         _tell(conductor, event)
 
 
@@ -87,6 +90,13 @@ async def _compare(conductor: "Conductor", cell: "Cell", ours: set[AgentPubKey])
                     keys = {"successor": era["to"], "owner": era["to"]}
                     _tell(conductor, {"kind": _KINDS[era["how"]], "agent": device, **keys})
     ours |= listed
+
+
+def _is_news(conductor: "Conductor", network: bytes, since_us: int) -> bool:
+    """Whether this came about after our own chain began."""
+    cell = conductor.cell_of(network)
+    first = None if cell is None else cell.space.store.record_at(cell.space.agent, 0)
+    return first is not None and since_us >= first.action.timestamp_us
 
 
 def _tell(conductor: "Conductor", event: dict[str, Any]) -> None:

@@ -101,7 +101,8 @@ async def rotate(conductor: "Conductor", cell: "Cell", device: AgentPubKey) -> A
             state = conductor.home.state()
             if pending not in state.pending:
                 conductor.home.keep(replace(state, pending=(*state.pending, pending)))
-    await owner_calls.ask(conductor, device, owner_calls.Rotate(seed))
+    given = communities.invite(conductor, cell, agent, "device")
+    await owner_calls.ask(conductor, device, owner_calls.Rotate(seed, given.encoded()))
     return agent
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ioe_node.conductor import holding, leaving, succession
 from ioe_node.conductor.consents import from_file
+from ioe_node.conductor.invitation import decode_invitation
 from ioe_node.conductor.owner_calls import (
     Answer,
     Consented,
@@ -67,7 +68,8 @@ async def _answer(conductor: "Conductor", request: Request) -> Answer:
         case Release():
             return await _release(conductor, request)
         case Rotate():
-            succession.turn(conductor, {"device": request.device_seed})
+            given = decode_invitation(request.invitation)
+            succession.turn(conductor, {"device": request.device_seed}, given=given)
         case SetPolicy():
             conductor.policy_received(request.policy)
         case ShowInvitations():

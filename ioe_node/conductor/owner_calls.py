@@ -37,9 +37,10 @@ class Release(_Message, frozen=True, tag="release"):
 
 
 class Rotate(_Message, frozen=True, tag="rotate"):
-    """Go on under the key of another device seed."""
+    """Go on under the key of another device seed, which this invitation admits."""
 
     device_seed: Annotated[bytes, Meta(min_length=SEED_BYTES, max_length=SEED_BYTES)]
+    invitation: Annotated[bytes, Meta(max_length=INVITATION_BYTES_MAX)]
 
 
 class SetPolicy(_Message, frozen=True, tag="policy"):

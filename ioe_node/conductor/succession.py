@@ -26,6 +26,7 @@ from ioe_node.hdi import (
     KeyHolders,
     holders_digest,
 )
+from ioe_node.hdk import DnaDef
 from ioe_node.model.action import AgentValidationPkg, OpenChain
 from ioe_node.model.signing import Signer
 from ioe_node.net.peer_id import join_address
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 FOLLOW_EVERY_S = 30.0
+FOLLOW_SOON_S = 1.0
 OPENED_WITHIN_ACTIONS = 16
 NEXT = "next "
 
@@ -49,11 +51,17 @@ NO_WORDS = (
 # -- our own key ----------------------------------------------------------------------------------
 
 
-def turn(conductor: "Conductor", secrets: Mapping[str, bytes], revoke: bool = False) -> AgentPubKey:
+def turn(
+    conductor: "Conductor",
+    secrets: Mapping[str, bytes],
+    revoke: bool = False,
+    given: Invitation | None = None,
+) -> AgentPubKey:
     """Begin to put these secrets in the place of ours, in every community; the new agent.
 
     `revoke`: the old chain is not closed but revoked, by the new key, as somebody else may hold
-    the old one.  Raises `CallError` where a community would not have the new key.
+    the old one.  `given`: the invitation of our owner, where we are a device.  Raises `CallError`
+    where a community would not have the new key.
     """
     home, keystore = conductor.home, conductor.keystore
     state = home.state()
@@ -68,7 +76,9 @@ def turn(conductor: "Conductor", secrets: Mapping[str, bytes], revoke: bool = Fa
                 f"'{invitation.seed}' is not open or has no keys that follow; see 'ioe status'"
             )
     agent = Signer(keytree.agent_seed(secrets)).agent
-    cells = tuple(_succeeding(conductor, each, agent).encoded() for each in home.invitations())
+    cells = tuple(
+        _succeeding(conductor, each, agent, given).encoded() for each in home.invitations()
+    )
     waiting = {NEXT + name: secret for name, secret in secrets.items()}
     keystore.replace({**keystore.secrets, **waiting})
     home.keep(replace(state, turning=Turning(agent, cells, revoke)))
@@ -76,34 +86,46 @@ def turn(conductor: "Conductor", secrets: Mapping[str, bytes], revoke: bool = Fa
     return agent
 
 
-def _succeeding(conductor: "Conductor", invitation: Invitation, agent: AgentPubKey) -> Invitation:
-    """Our invitation, for the agent who succeeds us.
-
-    Where key-holders were named for us, theirs is the word: ours can be stolen with the machine.
-    """
-    definition, old = invitation.definition(conductor.known), conductor.signer()
-    community = "zomes.community.integrity:"
-    digest = load(community + "recovery_of")(definition, old.agent, invitation.proof)
-    if not digest:
-        vouch = load(community + "vouch")
-        named = communities.recovery_digest(conductor) if conductor.role == "owner" else b""
-        proof = vouch(definition, old.agent, invitation.proof, agent, "successor", old.sign, named)
-    else:
-        holders = KeyHolders(1, (conductor.keystore.secrets["revocation_key"],))
-        if conductor.holder is None or holders_digest(holders) != digest:
-            raise CallError(
-                f"in '{invitation.seed}' key-holders have to sign for our next key: "
-                "type the 24 words of the one who was named"
-            )
-        made = load(community + "Voucher")
-        voucher = made(definition.hash, agent, old.agent, "successor", digest)
-        message = load(community + "successor_message")(voucher, holders)
-        given = (Consent(0, conductor.holder.sign(message)),)
-        proof = load(community + "succeed")(invitation.proof, voucher, holders, given)
+def _succeeding(
+    conductor: "Conductor", invitation: Invitation, agent: AgentPubKey, given: Invitation | None
+) -> Invitation:
+    """Our invitation, for the agent who succeeds us; raises `CallError` if it admits that not."""
+    definition = invitation.definition(conductor.known)
+    proof: bytes | None = (
+        given.proof if given is not None else _proof(conductor, invitation, definition, agent)
+    )
     verdict = definition.admits(agent, proof)
     if isinstance(verdict, Invalid):
         raise CallError(f"'{invitation.seed}' would not have our next key: {verdict.reason}")
     return replace(invitation, proof=proof, bootstrap=_known(conductor, invitation))
+
+
+def _proof(
+    conductor: "Conductor", invitation: Invitation, definition: DnaDef, agent: AgentPubKey
+) -> bytes:
+    """What admits the agent who succeeds us, an owner.
+
+    Where key-holders were named for us, theirs is the word: ours can be stolen with the machine.
+    """
+    old = conductor.signer()
+    community = "zomes.community.integrity:"
+    digest = load(community + "recovery_of")(definition, old.agent, invitation.proof)
+    proof: bytes
+    if not digest:
+        vouch, named = load(community + "vouch"), communities.recovery_digest(conductor)
+        proof = vouch(definition, old.agent, invitation.proof, agent, "successor", old.sign, named)
+        return proof
+    holders = KeyHolders(1, (conductor.keystore.secrets["revocation_key"],))
+    if conductor.holder is None or holders_digest(holders) != digest:
+        raise CallError(
+            f"in '{invitation.seed}' key-holders have to sign for our next key: "
+            "type the 24 words of the one who was named"
+        )
+    voucher = load(community + "Voucher")(definition.hash, agent, old.agent, "successor", digest)
+    message = load(community + "successor_message")(voucher, holders)
+    agreed = (Consent(0, conductor.holder.sign(message)),)
+    proof = load(community + "succeed")(invitation.proof, voucher, holders, agreed)
+    return proof
 
 
 def _known(conductor: "Conductor", invitation: Invitation) -> tuple[str, ...]:
@@ -261,13 +283,32 @@ async def _predecessors(conductor: "Conductor") -> frozenset[bytes]:
 
 
 async def keep_following(conductor: "Conductor") -> None:
-    """Look for our owner's next key; for ever."""
+    """Look for our owner's next key now and then, and soon once theirs has ended; for ever.
+
+    Until we know it we obey the old one, which others may hold.
+    """
+    pause_s = FOLLOW_SOON_S
     while True:
         try:
             await follow_owner(conductor)
         except IoeError as error:
             log.info("looking for our owner's next key: %s", error)
-        await trio.sleep(FOLLOW_EVERY_S)
+        ended = _owner_has_ended(conductor)
+        pause_s = min(FOLLOW_EVERY_S, 2 * pause_s) if ended else FOLLOW_SOON_S
+        with trio.move_on_after(FOLLOW_EVERY_S):
+            await trio.sleep(pause_s)
+            while not _owner_has_ended(conductor):  # noqa: ASYNC110  # seen in many ways
+                await trio.sleep(FOLLOW_SOON_S)
+
+
+def _owner_has_ended(conductor: "Conductor") -> bool:
+    """Whether our owner's key is closed or revoked, as far as it is seen here."""
+    owner = AgentPubKey(conductor.keystore.secrets["owner"])
+    spaces = [cell.space for cell in conductor.cells_with("identity")]
+    heads = [space.store.head(owner) for space in spaces]
+    return any(owner in space.ended for space in spaces) or any(
+        head is not None and head.closed for head in heads
+    )
 
 
 async def owners_invitations(conductor: "Conductor") -> tuple[bytes, ...]:

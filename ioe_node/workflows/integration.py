@@ -28,7 +28,7 @@ from ioe_node.workflows.incoming_ops import park, pull, with_room
 from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay
-from ioe_node.workflows.revocation import is_revoked, note_ended, warrants_of
+from ioe_node.workflows.revocation import is_revoked, note_ended, revoked_us, warrants_of
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.standing import take_standings
@@ -211,7 +211,15 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         space.block(convicted)
         space.warrants_bell.ring()
         space.validation_bell.ring()
-        space.signal({"kind": "warrant", "agent": convicted, "text": describe(warrant)})
+        space.signal(
+            {
+                "kind": "warrant",
+                "dna": space.dna,
+                "agent": convicted,
+                "text": describe(warrant),
+                "revoked_us": revoked_us(space, warrant),
+            }
+        )
     return True
 
 

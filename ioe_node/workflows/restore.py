@@ -16,7 +16,9 @@ is written (`Space.check_branch`), and the owner is told to move the file away a
 
 Only who holds a share can tell: a member without one has nothing of us to tell of, and leads us
 to the others.  Who is there and does not tell is waited for a few rounds and then left out, or one
-could keep us silent for ever.
+could keep us silent for ever.  A fresh key, which this disk knows to have written nothing, leaves
+out in the same way who is not there at all, once somebody has told: a street's books are full of
+machines that are gone and of keys that have had their time.
 """
 
 from collections import Counter
@@ -60,11 +62,13 @@ class Inquiry:
     space: Space
     bootstrap: tuple[AgentPubKey, ...]
     from_seq: int
+    fresh: bool = False
     told: set[AgentPubKey] = field(default_factory=set)
     _asked: set[AgentPubKey] = field(default_factory=set)
     _there: set[AgentPubKey] = field(default_factory=set)
     _led: bool = False
     _failures: Counter[AgentPubKey] = field(default_factory=Counter)
+    _absences: Counter[AgentPubKey] = field(default_factory=Counter)
     _notice: str = ""
     _liars: set[AgentPubKey] = field(default_factory=set)
     _lost_us: int = 0
@@ -81,12 +85,15 @@ class Inquiry:
         Those `named` to us whom nobody admitted may be invented: to wait for them has to end.
         Before anybody has answered, each member may know one that could.
         """
+        return len(self._could_tell(named))
+
+    def _could_tell(self, named: bool) -> set[AgentPubKey]:
         space = self.space
         others = {peer for peer in space.peers.agents() if named or peer in space.admitted}
         could = {peer for peer in {*others, *self.bootstrap} if holds(space, peer)}
         if not could and not self._led:
             could = others
-        return len((could - space.blocked) | self.reached)
+        return (could - space.blocked) | self.reached
 
     @property
     def enough(self) -> bool:
@@ -100,8 +107,14 @@ class Inquiry:
 
     @property
     def _all_told(self) -> bool:
-        """Whether enough have told, even if all that were named to us are there."""
-        return enough(len(self.told), len(self.reached), self.known(named=True))
+        """Whether enough have told, even if all that were named to us are there.
+
+        For a fresh key, who is not there round after round is not waited for when others have told.
+        """
+        could = self._could_tell(named=True)
+        if self.fresh and self.told:
+            could -= {peer for peer, rounds in self._absences.items() if rounds >= FAILURES_MAX}
+        return enough(len(self.told), len(self.reached), len(could))
 
     async def wait(self, patience_s: float) -> None:
         """Ask again and again until enough have told, or for so long.
@@ -119,6 +132,7 @@ class Inquiry:
         """Ask those closest to us once, and take all that they have while we `hold` the chain."""
         peers = await self._keepers()
         self._there = {peer for peer in peers if holds(self.space, peer)}
+        self._absences.update(self._could_tell(named=True) - self._there)
         self._asked |= self._there
         silent: set[AgentPubKey] = set()
         while True:
@@ -271,7 +285,7 @@ async def begin(space: Space, bootstrap: tuple[AgentPubKey, ...], begun: bool) -
     """
     founder = space.membrane_proof is None
     if begun or not founder:
-        inquiry = Inquiry(space, bootstrap, 0)
+        inquiry = Inquiry(space, bootstrap, 0, fresh=not begun)
         if begun:
             await inquiry.note_loss()
         await inquiry.wait(BEGIN_PATIENCE_S)

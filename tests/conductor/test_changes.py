@@ -63,6 +63,22 @@ async def test_members_hear_of_a_devices_next_key_its_sale_and_its_end(
         assert to_text(third) in (await told(each, "revoked", third))["text"]
         kinds = [alert["kind"] for alert in await each.call("alerts") if alert["kind"] in TOLD]
         assert sorted(kinds) == sorted(TOLD), "each of them once"
+    late = await joined(street, owner, "late", b"l" * 32)
+    await late.until(lambda found: third in found["communities"][0]["blocked"])
+    assert [each for each in await late.call("alerts") if each["kind"] in TOLD] == []
+
+
+async def test_members_hear_of_a_lost_key_and_of_who_goes_on_for_it(
+    founded: Any, street: Any, autojump: Any
+) -> None:
+    owner, other, roof = await street_of_two(founded, street)
+    old = owner.agent
+    await owner.stop()
+    again = await street.recovered(ROOT, roof)
+    await owns(again, "roof")
+    made = await again.call("key_recover", root=ROOT)
+    await told(other, "revoked", old)
+    assert (await told(other, "new keys", old))["facts"]["successor"] == to_text(made["agent"])
 
 
 async def test_members_hear_of_an_owners_next_key_and_who_joins_later_does_not(

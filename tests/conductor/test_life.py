@@ -12,6 +12,7 @@ from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.succession import NEXT
 from ioe_node.errors import Busy, CallError, IoeError, PairingRefused, Refused
 from ioe_node.hdi import Invalid
+from ioe_node.model.hashes import to_text
 from ioe_node.model.signing import Signer
 from zomes.community.integrity import vouch
 
@@ -19,7 +20,7 @@ CODE = "1234-5678"
 ROOT = b"r" * 32
 ASKED = (
     owner_calls.Release(None),
-    owner_calls.Rotate(bytes(32)),
+    owner_calls.Rotate(bytes(32), b""),
     owner_calls.SetPolicy(b""),
     owner_calls.ShowInvitations(),
 )
@@ -83,6 +84,18 @@ async def owns(owner: Any, *names: str) -> Any:
     )
 
 
+async def hears(node: Any, kind: str, **facts: str) -> None:
+    """Wait until a node has told its owner this."""
+    await node.until(
+        lambda found: [
+            each
+            for each in found
+            if each["kind"] == kind and facts.items() <= each["facts"].items()
+        ],
+        "alerts",
+    )
+
+
 async def test_a_released_device_is_as_new_and_anybodys(
     claimed: Any, street: Any, autojump: Any
 ) -> None:
@@ -135,6 +148,7 @@ async def test_a_sold_device_goes_to_its_buyer_and_to_nobody_else(
         (old, "sold"),
         (roof.agent, "in use"),
     ]
+    await hears(seller, "new owner", agent=to_text(old), owner=to_text(buyer.agent))
     for request in ASKED:
         with pytest.raises(Refused, match="its owner only"):
             await owner_calls.ask(seller.conductor, roof.agent, request)
@@ -195,6 +209,7 @@ async def test_a_device_takes_its_next_key_and_stays_its_owners(
         (old, "rotated"),
         (roof.agent, "in use"),
     ]
+    await hears(owner, "new keys", agent=to_text(old), successor=to_text(roof.agent))
     await roof.until(bool, "zome_call", zome="metering", function="history", payload={})
     assert roof.home.state().before == ()
     await roof.stop()
@@ -238,9 +253,10 @@ async def test_an_owner_comes_back_from_the_words_and_shuts_the_lost_machine_out
     (community,) = await again.call("community_list")
     assert community["steward"]
     made = await again.call("key_recover", root=ROOT)
-    await again.until(lambda found: found["agent"] == made["agent"] != old)
+    with trio.fail_after(10):  # in which a thief's word would still be obeyed
+        await roof.until(lambda found: found["owner"] == made["agent"] != old)
+    await again.until(lambda found: found["agent"] == made["agent"])
     await owns(again, "roof")
-    await roof.until(lambda found: found["owner"] == again.agent)
     found = await again.until(lambda found: len(found) == 2, "key_history", agent=old)
     assert [each["how"] for each in found] == ["revoked", "in use"]
 
@@ -270,6 +286,7 @@ async def test_a_stolen_device_is_revoked_and_refused(
     await deed(owner, "revoke", agent=roof.agent, reason="stolen")
     await owns(owner)
     await other.until(lambda found: roof.agent in found["communities"][0]["blocked"])
+    await hears(other, "revoked", agent=to_text(roof.agent))
     await roof.start()
     await roof.until(lambda found: found["communities"] and found["communities"][0]["refused_by"])
     seen = {"zome": "metering", "function": "history", "payload": {"device": roof.agent}}

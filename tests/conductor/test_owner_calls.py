@@ -36,7 +36,7 @@ HASH = b"\x84 $" + bytes(36)
 REQUESTS = (
     Release(None),
     Release(HASH),
-    Rotate(bytes(32)),
+    Rotate(bytes(32), b"i"),
     SetPolicy(b"p"),
     ShowInvitations(),
     Consider(b"c"),

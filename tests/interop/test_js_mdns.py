@@ -100,9 +100,10 @@ async def test_each_finds_and_dials_the_other(js_script: Callable[[str, str], Pa
         async with our_node() as node, js_peer(script) as (js, lines):
             assert await found_by_js(lines, node) == list(node.addresses())
             agent = agent_of_peer_id(js["id"])
-            while agent not in node._hints:  # noqa: ASYNC110
+            hints = node._dialling._hints
+            while agent not in hints:  # noqa: ASYNC110
                 await trio.sleep(0.1)
-            assert node._hints[agent] == tuple(split_address(each)[1] for each in js["addresses"])
+            assert hints[agent] == tuple(split_address(each)[1] for each in js["addresses"])
         async with js_peer(script) as (js, _), our_node() as node:
             await dial_by_hint(node, js)
 

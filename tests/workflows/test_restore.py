@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 
+from ioe_node.conductor import cell
 from ioe_node.core.chain import Head
 from ioe_node.errors import AnotherContinuation, Busy, IoeError, TransportError
 from ioe_node.net.messages import Activity, Chain, Done
@@ -16,6 +17,7 @@ from ioe_node.workflows.publish import deliver
 from ioe_node.workflows.restore import (
     BEGIN_PATIENCE_S,
     HEAD_PATIENCE_S,
+    begin,
     enough,
 )
 from ioe_node.workflows.settle import CHAIN_WAIT_S
@@ -89,6 +91,25 @@ def test_nobody_is_believed_while_more_can_be_asked(
         assert home.cell.space.head_confirmed.is_set()
 
     play(story)
+
+
+def test_a_fresh_key_does_not_wait_for_a_machine_that_is_gone(
+    play: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        *_, gone = swarm.homes
+        await swarm.kill(gone)
+
+        async def begin_by_an_old_list(space: Any, bootstrap: Any, begun: bool) -> None:
+            await begin(space, (*bootstrap, gone.agent), begun)
+
+        monkeypatch.setattr(cell, "begin", begin_by_an_old_list)
+        began_s = trio.current_time()
+        home = await swarm.add()
+        assert trio.current_time() - began_s < BEGIN_PATIENCE_S / 2
+        await enrol(home, swarm.homes[1], "at once")
+
+    play(story, 3)
 
 
 def test_a_witness_knows_of_its_loss(play: Callable[[Story], None], tmp_path: Path) -> None:

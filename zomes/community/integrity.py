@@ -7,7 +7,8 @@ names the network, so none fits another community.
 A *successor* goes on for the agent that vouches for it, with all that this one may do: a
 steward's successor is a steward.  Where a voucher (or, for a steward, the property `recovery`)
 names key-holders by their digest, only these make the successor of that agent, and can when its
-key is lost; so a stolen key cannot pass the membership on.
+key is lost; so a stolen key cannot pass the membership on.  A device, which stands where others can
+take it, vouches for nobody: its owner vouches for its next key, as for its first.
 """
 
 from collections.abc import Callable, Sequence
@@ -137,8 +138,8 @@ def _fault(network: Network, place: Place, voucher: Voucher, signed: SignedVouch
         return "an invitation by someone who may not invite here"
     if voucher.role == "member" and place.rank != "steward":
         return "a member may vouch for its devices and its successor only"
-    if voucher.role == "device" and place.rank == "device":
-        return "a device may vouch for its successor only"
+    if place.rank == "device":
+        return "a device vouches for nobody; its owner does, for its next key too"
     if len(voucher.recovery) not in (0, DIGEST_BYTES):
         return f"key-holders are named by {DIGEST_BYTES} bytes"
     if voucher.role == SUCCESSOR and place.recovery:

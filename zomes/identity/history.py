@@ -144,16 +144,14 @@ async def history(host: Host, agent: AgentPubKey) -> list[dict[str, Any]]:
 async def change(host: Host, by: ActionHash) -> dict[str, Any] | None:
     """What one action says has become of a key; None if it says nothing of the kind.
 
-    `kind` is "revoked", "new keys" (`successor` goes on) or "new owner" (of a device: `owner` has
-    bought it); `agent` is the key that ended, `since_us` the action's time.
+    `kind` is "new keys" (`successor` goes on) or "new owner" (of a device: `owner` has bought it);
+    `agent` is the key that ended, `since_us` the action's time.
     """
     found = await host.get(by)
     if found is None:
         return None
     action, entry = found.action, found.entry
     said: dict[str, Any] = {"since_us": action.timestamp_us}
-    if isinstance(entry, Revocation):
-        return {**said, "kind": "revoked", "agent": entry.agent}
     if isinstance(entry, Keyset) and entry.follows is not None:
         end = await host.get(entry.follows)
         if end is not None and isinstance(end.entry, Revocation):
