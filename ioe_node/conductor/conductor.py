@@ -210,7 +210,7 @@ class Conductor:
         if self.role == "unowned":
             return []
         if state.leaving is not None:
-            return [leaving.finish]
+            return [leaving.finish, succession.keep_following]
         turning = [succession.finish] if state.turning is not None else []
         if self.role == "owner":
             looking = [recovery.look_for_communities] if state.recovering else []
