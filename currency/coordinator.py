@@ -215,13 +215,18 @@ async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "")
 
 @zome.function
 async def carry(host: Host, close: ActionHash) -> ActionHash | None:
-    """Go on with the account of our last key, whose chain `close` closed; once."""
+    """Go on with the account of our last key, whose chain `close` closed; once.
+
+    None where there is nothing to go on with: a device that was sold has settled its own.
+    """
     us = host.agent_info().agent
     if (await _standing(host, us))[0] is not None:
         return None
     closing = await host.get(close)
     if closing is None:
         raise Busy("the end of our last key's chain is not here yet; try again")
+    if getattr(closing.action, "new_target", None) != us:
+        return None
     previous, account = await _standing(host, closing.action.author)
     if previous is None:
         return None

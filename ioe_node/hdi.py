@@ -85,6 +85,7 @@ __all__ = [
     "IntegrityZome",
     "Invalid",
     "KeyHolders",
+    "Known",
     "LinkOp",
     "Malformed",
     "Missing",
@@ -229,6 +230,16 @@ class ValidationHost(Protocol):
         """The newest record of this type before `op` on its author's chain, or None."""
 
 
+class Known(Protocol):
+    """What is known here by now: another node may know more, so a rule may not ask it."""
+
+    def record(self, action: ActionHash) -> Found | None:
+        """A valid record, if it is here."""
+
+    def newest(self, agent: AgentPubKey, entry_type: type) -> Found | None:
+        """The newest record of this type on an agent's chain as it is here."""
+
+
 def place_of(action: AnyAction) -> Party:
     """The place at which `action`, which is no chain's first, stands."""
     assert action.prev_action is not None, "a chain's first action follows nothing"
@@ -329,7 +340,7 @@ class EntryType:
         self.update_rules: list[Callable[..., Verdict]] = []
         self.delete_rules: list[Callable[..., Verdict]] = []
         self.ends: Callable[[Any], Ended] | None = None
-        self.ends_unless: str | None = None
+        self.overtaken: Callable[[Found, Known], bool] | None = None
         hints = typing.get_type_hints(cls)
         for field in fields(cls):
             _check_hint(hints[field.name], f"{self.name}.{field.name}")
@@ -448,18 +459,20 @@ class IntegrityZome:
         self.open_rules.append(rule)
         return rule
 
-    def revocation(self, unless: type) -> Callable[[Callable[[Any], Ended]], Callable[..., Ended]]:
+    def revocation(
+        self, unless: Callable[[Found, Known], bool]
+    ) -> Callable[[Callable[[Any], Ended]], Callable[..., Ended]]:
         """`rule(entry) -> Ended`: an entry of this type, once valid, ends an agent for all.
 
         It is as good as a warrant: nobody takes anything from that agent any more.  No rule can
-        see that nothing came later, so it is not acted on where an entry of type `unless` is
-        known to stand on the agent's chain after the place at which it is said to end.
+        see that nothing came later, so it is not acted on where `unless(revocation, known)` says
+        that something did.
         """
 
         def declare(rule: Callable[[Any], Ended]) -> Callable[..., Ended]:
             revoking = self._type_of(rule)
             revoking.ends = rule
-            revoking.ends_unless = f"{self.name}.{unless.__name__}"
+            revoking.overtaken = unless
             return rule
 
         return declare

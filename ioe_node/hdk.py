@@ -140,6 +140,12 @@ class Host(Protocol):
     async def get(self, action: ActionHash) -> Found | None:
         """A record, from here or from an authority, checked; None if nobody has it."""
 
+    async def get_judged(self, action: ActionHash) -> Found:
+        """A record that is valid by the rules as run here; what others show keeps to none of them.
+
+        Raises `Busy` while it is fetched and judged, and so for ever for one that breaks a rule.
+        """
+
     async def get_links(self, base: bytes, link_type: str) -> list[LinkFound]:
         """The links of a type that stand at `base`, oldest first."""
 

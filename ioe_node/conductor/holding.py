@@ -74,6 +74,9 @@ def consider(
     if len(asked) >= ASKED_MAX or sum(each.by == peer for each in asked) >= ASKED_BY_ONE_MAX:
         raise Busy("this holder has too many requests to decide on; try again later")
     id_ = core_of(request.message)[:ID_BYTES].hex()
+    if any(each.id == id_ and each.request.message != request.message for each in asked):
+        # Whoever asks can make two of one short id, and have the one signed for the other.
+        raise Busy("another request has the same id here; it must be decided on first")
     bare = msgspec.structs.replace(request, consents=())
     _keep(conductor, [*asked, Asked(id_, peer, conductor.clock.now_us(), bare)])
     conductor.signals.emit({"kind": "request", "id": id_, "by": peer, "deed": request.deed})

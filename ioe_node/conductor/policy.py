@@ -222,10 +222,11 @@ def open_policy(data: bytes, owner: AgentPubKey | None = None) -> tuple[Policy, 
 def newer_policy(data: bytes, held: bytes, owner: AgentPubKey) -> Policy:
     """The policy of `data`, `owner`'s, which may replace `held` (b"" for none).
 
-    Raises `Malformed`, or `StalePolicy` unless it is newer or says the very same.
+    Raises `Malformed`, or `StalePolicy` unless it is newer or says the very same.  What an earlier
+    key of the owner's said binds the next key to nothing: a thief would have counted to the end.
     """
     policy, text = open_policy(data, owner)
-    if held:
+    if held and _sealed.decode(held).owner == owner:
         before, text_before = open_policy(held)
         if text != text_before and policy.version <= before.version:
             raise StalePolicy(

@@ -186,9 +186,14 @@ class DevicePermits:
             raise AgainstPolicy(why)
 
     async def deal(self, other: AgentPubKey, draft: str, by_us: bool) -> None:
-        """Raise `AgainstPolicy` unless this settlement may be."""
+        """Raise `AgainstPolicy` unless this settlement may be.
+
+        A device that leaves settles with its owner whatever the rules, or it could never leave.
+        """
         rules = self._conductor.policy.rules
         circle = await self._circle(other, rules.deals.whom == "portfolio")
+        if circle == "owner" and self._conductor.home.state().leaving is not None:
+            return
         if why := why_no_deal(rules, circle, other, draft, by_us):
             raise AgainstPolicy(why)
 

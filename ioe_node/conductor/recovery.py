@@ -75,11 +75,13 @@ async def recover(conductor: "Conductor", root: bytes) -> dict[str, object]:
     """
     generation = keytree.generation_of(conductor.keystore.secrets)
     check_root(conductor, root)
-    if conductor.succeeded_by is not None:
-        generation = await trio.to_thread.run_sync(_generation, root, conductor.succeeded_by)
-        conductor.keystore.replace(keytree.owner_secrets(root, generation))
-        conductor.succeeded_by = None
+    said, conductor.succeeded_by = conductor.succeeded_by, None
+    later = 0 if said is None else await trio.to_thread.run_sync(_generation, root, said)
+    if later > generation:
+        generation = later
+        # First forgotten: what invites the key before would keep the later one out for ever.
         conductor.home.keep(State(recovering=True))
+        conductor.keystore.replace(keytree.owner_secrets(root, generation))
         conductor.rebirth()
         return {"moved": True, "generation": generation}
     if not conductor.home.invitations():
@@ -94,7 +96,12 @@ async def recover(conductor: "Conductor", root: bytes) -> dict[str, object]:
 
 
 def _generation(root: bytes, owner: AgentPubKey) -> int:
+    """Which of our keys this is, 0 for none of them.
+
+    A thief of the lost machine can speak for a device of ours, and must not keep us from ending
+    its key by what that device says.
+    """
     for generation in range(keytree.GENERATIONS_MAX):
         if Signer(keytree.owner_agent_seed(root, generation)).agent == owner:
             return generation
-    raise CallError("a device names an owner whom these words do not give; it is not ours")
+    return 0

@@ -119,6 +119,26 @@ class RuleHost:
         return None if found is None else self._dna.found(found)
 
 
+class KnownHost:
+    """The `Known` of what is held."""
+
+    __slots__ = ("_dna", "_held")
+
+    def __init__(self, dna: "Rules", held: Held) -> None:
+        self._dna = dna
+        self._held = held
+
+    def record(self, action: ActionHash) -> Found | None:
+        """A valid record, if it is here."""
+        found = self._held.record(action)
+        return None if found is None else self._dna.found(found)
+
+    def newest(self, agent: AgentPubKey, entry_type: type) -> Found | None:
+        """The newest record of this type on an agent's chain as it is here."""
+        found = self._held.newest_of_type(agent, self._dna.name_of(entry_type))
+        return None if found is None else self._dna.found(found)
+
+
 class Rules:
     """One DNA's types and rules, ready to run."""
 
@@ -201,12 +221,12 @@ class Rules:
             return None
         return declared.ends(declared.decode(record.entry))
 
-    def overtaken(self, record: Record, ended: Ended, held: Held) -> bool:
+    def overtaken(self, record: Record, held: Held) -> bool:
         """Whether what is known to have come after it keeps a revocation from being acted on."""
         declared = self._revoking(record)
-        unless = None if declared is None else declared.ends_unless
-        later = None if unless is None else held.newest_of_type(ended.agent, unless)
-        return later is not None and later.action.action_seq > ended.last_seq
+        if declared is None or declared.overtaken is None:
+            return False
+        return declared.overtaken(self.found(record), KnownHost(self, held))
 
     def _revoking(self, record: Record) -> EntryType | None:
         action = record.action

@@ -63,6 +63,9 @@ _CAPABILITIES: dict[type[Any], str] = {
 }
 
 
+NOT_HERE_YET = "this refers to records that are not here yet; they are fetched, try again"
+
+
 class CallHost:
     """The `hdk.Host` of one call; its scratch, and the chain once it writes."""
 
@@ -194,6 +197,13 @@ class CallHost:
         if record is None:
             record = await cascade.retrieve_record(self.space, action)
         return None if record is None else self.space.rules.found(record)
+
+    async def get_judged(self, action: ActionHash) -> Found:
+        record = self._overlay.record(action)
+        if record is None:
+            self.space.want((action,))
+            raise Busy(NOT_HERE_YET)
+        return self.space.rules.found(record)
 
     async def get_links(self, base: bytes, link_type: str) -> list[LinkFound]:
         records = await retrieve_links(self.space, base)
@@ -410,7 +420,7 @@ async def commit(space: Space, drafts: Sequence[Draft]) -> list[Record]:
         verdict = fault[1]
         if isinstance(verdict, Missing):
             space.want(verdict.hashes)
-            raise Busy("this refers to records that are not here yet; they are fetched, try again")
+            raise Busy(NOT_HERE_YET)
         raise RuleBroken(verdict.reason)
     await keep(space, records)
     return records

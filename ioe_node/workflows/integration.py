@@ -1,16 +1,17 @@
 """Integration: verdict to visible record, receipt or warrant; and the loop that drives it."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import trio
 
 from ioe_node.core.chain import head_after
 from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
-from ioe_node.model.action import AgentValidationPkg, OpenChain
+from ioe_node.model.action import AgentValidationPkg, EntryAction
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import to_text
-from ioe_node.model.record import Record
+from ioe_node.model.record import Record, open_record
 from ioe_node.model.warrant import (
     ChainFork,
     DoubleSeal,
@@ -23,11 +24,11 @@ from ioe_node.model.warrant import (
     seal_warrant,
 )
 from ioe_node.workflows import cascade
-from ioe_node.workflows.incoming_ops import park, pull, with_room
+from ioe_node.workflows.incoming_ops import VERDICT_WAIT_S, park, pull, with_room
 from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay
-from ioe_node.workflows.revocation import is_revoked, note_ended, warrants_of
+from ioe_node.workflows.revocation import is_revoked, note_ended, revoked_us, warrants_of
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.standing import take_standings
@@ -46,8 +47,10 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
     """
     lacked_before: set[Lack] = set()
     fetched_s: dict[Lack, float] = {}
+    looked: list[Record] = []
     while True:
         lacked: set[Lack] = set()
+        ending: list[Record] = []
         after_row = 0
         while True:
             async with space.pass_lock:
@@ -55,6 +58,7 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
                 if found is None:
                     break
                 await integrate(space, verdicts, found)
+            ending += (each for each in (*found.valid, *found.alone) if _ends(space, each))
             after_row = found.last_row
             lacked |= found.lacked
         overdue = lacked & lacked_before
@@ -64,6 +68,10 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
         space.wanted_admissions.clear()
         space.wanted.clear()
         space.wanted_chains.clear()
+        await end_revoked(space, looked)
+        for record in ending:
+            await _look_on(space, record)
+        looked = ending
         now_s = trio.current_time()
         fetched_s = {lack: at_s for lack, at_s in fetched_s.items() if at_s > now_s}
         due = sorted(overdue.difference(fetched_s))
@@ -73,7 +81,7 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
             fetched_s.update(dict.fromkeys(due, trio.current_time() + RETRY_MISSING_S))
         patience = RETRY_MISSING_S if overdue else FETCH_AFTER_S
         lacked_before = lacked
-        await space.validation_bell.wait(patience if lacked else float("inf"))
+        await space.validation_bell.wait(patience if lacked or looked else float("inf"))
 
 
 async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
@@ -104,29 +112,64 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
             space.welcome(record.action.author)
             await take_standings(space, (space.store.alone(record).wire(),))
     await park_other_halves(space, records)
-    await end_revoked(space, (*records, *found.alone))
     for record in (*records, *found.alone):
-        action = record.action
-        space.signal({"kind": "integrated", "author": action.author, "hash": record.hash})
-        if isinstance(action, OpenChain):
-            space.signal(
-                {
-                    "kind": "follows",
-                    "network": space.dna,
-                    "agent": action.author,
-                    "before": action.prev_target,
-                    "at_us": action.timestamp_us,
-                }
-            )
+        space.signal(_told(space, record))
     if (records or found.alone) and found.lacked:
         space.validation_bell.ring()
 
 
+def _told(space: Space, record: Record) -> dict[str, Any]:
+    """What clients hear of a record; its `type`, the entry's or else the action's, to choose by."""
+    action = record.action
+    return {
+        "kind": "integrated",
+        "dna": space.dna,
+        "type": action.entry_type if isinstance(action, EntryAction) else type(action).__name__,
+        "author": action.author,
+        "hash": record.hash,
+    }
+
+
 async def end_revoked(space: Space, records: Sequence[Record]) -> None:
     """Take nothing more from whom these records, which are valid here, end."""
-    if any(space.rules.ended_by(record) for record in records):
+    if any(_ends(space, record) for record in records):
         for warrant in await space.run(warrants_of, space, records):
             await _keep_own(space, warrant)
+
+
+def _ends(space: Space, record: Record) -> bool:
+    return space.rules.ended_by(record) is not None
+
+
+async def _look_on(space: Space, revocation: Record) -> bool:
+    """Have what we lack of the end of a chain that is revoked; whether there is any.
+
+    What keeps a revocation from counting may not be here yet, and who is shut out stays so.
+    """
+    ended = space.rules.ended_by(revocation)
+    if ended is None or ended.agent in space.blocked or ended.agent == space.agent:
+        return False
+    agent = ended.agent
+    peers = with_room(space, await authorities_of(space, agent))
+    try:
+        found = await cascade.retrieve_chain(space, agent, space.next_seq(agent), peers)
+        if found is not None:
+            await park(space, found[0], found[1].parcels, on_chain=True, fetched=True)
+    except IoeError as error:
+        log.info("looking for what comes after a revocation's cut: %s", error)
+        return False
+    return found is not None
+
+
+async def _stands_now(space: Space, warrant: Revoked) -> bool | Missing | None:
+    """Whether a revocation that is told stands still, after a look at what came later."""
+    agent = AgentPubKey(warrant.warrantee)
+    begun = space.next_seq(agent)
+    if await _look_on(space, open_record(warrant.record, space.dna)):
+        with trio.move_on_after(VERDICT_WAIT_S):
+            while space.next_seq(agent) == begun:
+                await space.integrated.wait()
+    return await space.run(is_revoked, space, warrant)
 
 
 async def _keep_own(space: Space, warrant: Warrant | None) -> None:
@@ -191,16 +234,22 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         return False
     if warrant.accuser != space.agent:
         guilty = await space.run(stands, space, warrant)
+        if guilty is True and isinstance(warrant, Revoked):
+            guilty = await _stands_now(space, warrant)
+        if guilty is None:
+            return True
         if isinstance(guilty, Missing):
             space.want(guilty.hashes, guilty.chains)
             return False
-        if guilty is None:
-            return True
         if not guilty:
             convicted = AgentPubKey(warrant.accuser)
         if not _is_member(space, convicted):
             raise PeerError("a false warrant by an agent that is no member here")
     if convicted == space.agent:
+        await space.run(
+            space.store.add_warrant, hash_, convicted, encode(signed), space.clock.now_us()
+        )
+        space.convicted = True
         space.fault(f"a warrant names us: {describe(warrant)}")
     elif convicted not in space.blocked and await space.run(
         space.store.add_warrant, hash_, convicted, encode(signed), space.clock.now_us()
@@ -209,7 +258,15 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         space.block(convicted)
         space.warrants_bell.ring()
         space.validation_bell.ring()
-        space.signal({"kind": "warrant", "agent": convicted, "text": describe(warrant)})
+        space.signal(
+            {
+                "kind": "warrant",
+                "dna": space.dna,
+                "agent": convicted,
+                "text": describe(warrant),
+                "revoked_us": revoked_us(space, warrant),
+            }
+        )
     return True
 
 

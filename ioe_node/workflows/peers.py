@@ -126,6 +126,9 @@ async def _refresh(space: Space) -> None:
 def recall(space: Space) -> None:
     """Take up peers and warrants from disk after a restart."""
     for convicted, data in space.store.warrants():
+        if convicted == space.agent:
+            space.convicted = True
+            continue
         space.blocked.add(AgentPubKey(convicted))
         note_ended(space, AgentPubKey(convicted), warrants.decode(data))
     for agent in space.store.authors():

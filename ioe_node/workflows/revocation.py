@@ -3,15 +3,16 @@
 A revocation by whoever may end an agent (`hdi.IntegrityZome.revocation`) is proof enough: every
 node that integrates one tells it as a warrant of the kind `Revoked`, and everyone whom it reaches
 judges the record by the rules.  Two things no rule can see are judged by what is known here: that
-something newer keeps it from counting, and that its author had been ended before it wrote it.
+something newer keeps it from counting, and that its author had been ended, or its chain closed,
+before it wrote it.
 """
 
 from collections.abc import Iterable
 
 from ioe_node.errors import Malformed
-from ioe_node.hdi import AgentPubKey, Ended, Invalid, Missing
+from ioe_node.hdi import AgentPubKey, Invalid, Missing
 from ioe_node.model.record import Record, open_record
-from ioe_node.model.warrant import Revoked, SignedWarrant, decode_warrant
+from ioe_node.model.warrant import Revoked, SignedWarrant, Warrant, decode_warrant
 from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.space import Space
 
@@ -21,7 +22,7 @@ def warrants_of(space: Space, records: Iterable[Record]) -> list[Revoked]:
     found = []
     for record in records:
         ended = space.rules.ended_by(record)
-        if ended is not None and _counts(space, record, ended):
+        if ended is not None and _counts(space, record):
             wire = space.store.alone(record).wire()
             found.append(Revoked(ended.agent, space.agent, space.clock.now_us(), wire))
     return found
@@ -44,14 +45,20 @@ def is_revoked(space: Space, warrant: Revoked) -> bool | Missing | None:
     ended = None if isinstance(verdict, Invalid) else space.rules.ended_by(record)
     if ended is None or ended.agent != warrant.warrantee:
         return False
-    return _counts(space, record, ended) or None
+    return _counts(space, record) or None
 
 
-def _counts(space: Space, record: Record, ended: Ended) -> bool:
-    last_seq = space.ended.get(record.action.author)
-    if last_seq is not None and record.action.action_seq > last_seq:
+def _counts(space: Space, record: Record) -> bool:
+    author, seq = record.action.author, record.action.action_seq
+    last_seq = space.ended.get(author)
+    if last_seq is not None and seq > last_seq:
         return False
-    return not space.rules.overtaken(record, ended, space.store)
+    # A key that its chain was closed for, or its copy, can still write beside that chain.
+    head, known = space.store.head(author), space.store.record_at(author, seq)
+    beside = head is not None and head.closed and seq > head.seq
+    if beside or (known is not None and known.hash != record.hash):
+        return False
+    return not space.rules.overtaken(record, space.store)
 
 
 def note_ended(space: Space, convicted: AgentPubKey, signed: SignedWarrant) -> None:
@@ -61,3 +68,10 @@ def note_ended(space: Space, convicted: AgentPubKey, signed: SignedWarrant) -> N
         ended = space.rules.ended_by(open_record(warrant.record, space.dna))
         if ended is not None:
             space.ended[convicted] = ended.last_seq
+
+
+def revoked_us(space: Space, warrant: Warrant) -> int | None:
+    """When the warrantee was revoked, if that is what the warrant says."""
+    if not isinstance(warrant, Revoked):
+        return None
+    return open_record(warrant.record, space.dna).action.timestamp_us

@@ -116,6 +116,7 @@ class Space:
     quota: Quota = field(init=False)
     limbo: LimboMemory = field(default_factory=LimboMemory)
     faults: list[str] = field(default_factory=list)
+    convicted: bool = False  # whether a warrant that stands names us
     refused_by: dict[AgentPubKey, str] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
     head_confirmed: trio.Event = field(default_factory=trio.Event)

@@ -239,3 +239,22 @@ async def test_a_holder_is_not_flooded_nor_asked_by_strangers(
         made = await owner.call("key_gather", request=each["file"], **ask)
         assert bool(made["silent"]) == (place >= holding.ASKED_BY_ONE_MAX)
     assert len(await friend.call("key_requests")) == holding.ASKED_BY_ONE_MAX
+
+
+async def test_no_two_requests_go_by_one_id(
+    claimed: Any, street: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or who asks for two at once has the one signed that was shown as the other."""
+    owner, _ = await claimed()
+    friend = await street.owner("friend", b"f" * 32)
+    line = await owner.call("community_invite", agent=friend.agent)
+    await friend.call("community_join", invitation=line["invitation"])
+    await friend.until(lambda found: owner.agent in found["communities"][0]["peers"])
+    await named(owner, 2, HOLDERS[0], more=[(await friend.call("key_show"))["holder_key"]])
+    monkeypatch.setattr(holding, "ID_BYTES", 0)
+    for silent, each in enumerate(keys(*HOLDERS[:2])):
+        payload = {"threshold": 1, "keys": [each]}
+        asked = await owner.call("key_ask", deed="set_keyset", payload=payload)
+        made = await owner.call("key_gather", request=asked["file"], holders=[friend.agent])
+        assert len(made["silent"]) == silent
+    assert len(await friend.call("key_requests")) == 1

@@ -171,6 +171,8 @@ async def test_an_owner_comes_back_from_the_words_and_shuts_the_lost_machine_out
     assert again.agent == old
     (community,) = await again.call("community_list")
     assert community["steward"]
+    # A thief has said so, who has the seeds of our devices and can speak for them.
+    again.conductor.succeeded_by = Signer(b"x" * 32).agent
     made = await again.call("key_recover", root=ROOT)
     with trio.fail_after(10):  # in which a thief's word would still be obeyed
         await roof.until(lambda found: found["owner"] == made["agent"] != old)

@@ -12,6 +12,7 @@ from zomes.identity.integrity import (
     FEWER,
     SUCCESSIONS_MAX,
     UNASKED,
+    USED,
     Acceptance,
     Acknowledgement,
     Offer,
@@ -41,6 +42,31 @@ def test_its_owner_alone_gives_a_device_up(household: Any, kind: type) -> None:
     assert household.place.verdict(owner, deed) is Valid
     for stranger in (other, device):
         assert isinstance(household.place.verdict(stranger, deed), Invalid)
+
+
+@pytest.mark.parametrize("kind", [Offer, Release])
+def test_what_was_taken_back_is_not_said_again_by_the_old_consents(
+    household: Any, kind: type
+) -> None:
+    owner, holders = household.owner(2, 2, 3)
+    keyset, other = owner.chain[-1], household.place.member(3)
+    device, said = household.claimed(owner, 4)
+
+    def consented(deed: Any, by: Any) -> Any:
+        return replace(deed, consents=household.consents(deed, by, holders, 0, 2))
+
+    given = consented(given_up(kind, device, said, other), keyset)
+    back = consented(given_up(Offer, device, said, owner), keyset)
+    for _ in range(2):
+        household.place.create(owner, given)
+        household.place.create(owner, back)
+        household.place.create(owner, back)
+        assert household.place.verdict(owner, given) == Invalid(USED)
+        again = household.keyset(holders)
+        keyset = household.place.create(owner, consented(again, keyset))
+        assert household.place.verdict(owner, given) == Invalid(FEWER)
+        given = consented(replace(given, consents=()), keyset)
+        back = consented(replace(back, consents=()), keyset)
 
 
 @pytest.mark.parametrize("kind", [Offer, Release])

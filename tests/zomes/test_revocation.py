@@ -56,9 +56,9 @@ def test_the_key_holders_before_the_cut_decide(household: Any) -> None:
     rules, world = household.place.rules, household.place.world
     ended = rules.ended_by(right)
     assert ended == Ended(owner.agent, second.action.action_seq)
-    assert not rules.overtaken(right, ended, world)
+    assert not rules.overtaken(right, world)
     early = household.place.create(anyone, consented(household, revocation(first), first, old, 0))
-    assert rules.overtaken(early, rules.ended_by(early), world)
+    assert rules.overtaken(early, world)
     assert rules.ended_by(first) is None
 
 

@@ -164,11 +164,21 @@ async def released(host: Host, device: AgentPubKey | None = None) -> bool:
 
 
 async def _owners_word(host: Host, device: AgentPubKey | None) -> Found | None:
-    device = device or host.agent_info().agent
-    said = await reading.newest_of(host, Acknowledgement, device)
+    """What the owner whom a device has acknowledged says of it, or a later key of that owner's.
+
+    A device goes by what it has judged itself: somebody who holds the owner's key may show it a
+    word that lacks its consents.
+    """
+    us = host.agent_info().agent
+    said = await reading.newest_of(host, Acknowledgement, device or us)
     if said is None:
         return None
-    return await reading.word_on(host, device, await reading.keys_of(host, said.entry.owner))
+    owners = await reading.keys_of(host, said.entry.owner)
+    owners = owners[: owners.index(said.entry.owner) + 1]
+    word = await reading.word_on(host, device or us, owners)
+    if word is not None and (device or us) == us:
+        await host.get_judged(word.hash)
+    return word
 
 
 # -- keys -----------------------------------------------------------------------------------------
@@ -247,6 +257,12 @@ async def open(host: Host, prev_target: AgentPubKey, close_hash: ActionHash) -> 
 async def history(host: Host, agent: AgentPubKey) -> list[dict[str, Any]]:
     """Every key that an agent has had, oldest first; see `history.Era`."""
     return await reading.history(host, agent)
+
+
+@zome.function
+async def change(host: Host, by: ActionHash) -> dict[str, Any] | None:
+    """What an action changed about whose or which an agent's key is; see `history.change`."""
+    return await reading.change(host, by)
 
 
 @zome.function

@@ -12,6 +12,7 @@ from ioe_node.hdi import CloseChain, OpenChain
 from ioe_node.hdk import ActionHash, AgentPubKey, Found, Host
 from zomes.identity.integrity import (
     REVOKED,
+    SUCCESSIONS_MAX,
     Acceptance,
     Acknowledgement,
     Keyset,
@@ -45,14 +46,43 @@ async def newest_of(host: Host, entry_type: type, author: AgentPubKey) -> Found 
 
 
 async def revocation_of(host: Host, agent: AgentPubKey) -> Found | None:
-    """The revocation that ends an agent earliest, if there is one."""
+    """The revocation that ends an agent earliest, if there is one that counts."""
     linked = [await host.get(ActionHash(e.target)) for e in await host.get_links(agent, REVOKED)]
     standing = [
         found
         for found in linked
-        if found is not None and isinstance(found.entry, Revocation) and found.entry.agent == agent
+        if found is not None
+        and isinstance(found.entry, Revocation)
+        and found.entry.agent == agent
+        and not await _overtaken(host, found)
     ]
     return min(standing, key=lambda found: (found.entry.cut_seq, found.hash), default=None)
+
+
+async def _overtaken(host: Host, revocation: Found) -> bool:
+    """`integrity.overtaken`, by what can be read anywhere."""
+    entry: Revocation = revocation.entry
+    keyset = await newest_of(host, Keyset, entry.agent)
+    if keyset is not None:
+        return keyset.action.action_seq > entry.cut_seq
+    said = await newest_of(host, Acknowledgement, entry.agent)
+    key: AgentPubKey | None = revocation.action.author
+    for _ in range(SUCCESSIONS_MAX + 1):
+        if said is None or key in (said.entry.owner, None):
+            break
+        key = await _gone_on_for(host, key)
+    return said is not None and key != said.entry.owner
+
+
+async def _gone_on_for(host: Host, agent: AgentPubKey) -> AgentPubKey | None:
+    """For whom an agent goes on by its keyset, if what that follows counts."""
+    keyset = await newest_of(host, Keyset, agent)
+    follows = None if keyset is None else keyset.entry.follows
+    end = None if follows is None else await host.get(follows)
+    if end is None or not isinstance(end.entry, Revocation):
+        return None if end is None else end.action.author
+    revoked: AgentPubKey = end.entry.agent
+    return None if await _overtaken(host, end) else revoked
 
 
 async def _begun(host: Host, agent: AgentPubKey) -> tuple[int, AgentPubKey | None] | None:
@@ -62,13 +92,7 @@ async def _begun(host: Host, agent: AgentPubKey) -> tuple[int, AgentPubKey | Non
         return None
     opened = [each.action.prev_target for each in records if isinstance(each.action, OpenChain)]
     before = AgentPubKey(opened[0]) if opened else None
-    keyset = await newest_of(host, Keyset, agent)
-    if before is None and keyset is not None and keyset.entry.follows is not None:
-        end = await host.get(keyset.entry.follows)
-        if end is not None:
-            revoked = isinstance(end.entry, Revocation)
-            before = end.entry.agent if revoked else end.action.author
-    return records[0].action.timestamp_us, before
+    return records[0].action.timestamp_us, before or await _gone_on_for(host, agent)
 
 
 async def last_of(host: Host, agent: AgentPubKey) -> Found | None:
@@ -139,6 +163,31 @@ async def keys_of(host: Host, agent: AgentPubKey) -> list[AgentPubKey]:
 async def history(host: Host, agent: AgentPubKey) -> list[dict[str, Any]]:
     """`eras_of`, plain."""
     return [asdict(era) for era in await eras_of(host, agent)]
+
+
+async def change(host: Host, by: ActionHash) -> dict[str, Any] | None:
+    """What one action says has become of a key; None if it says nothing of the kind.
+
+    `kind` is "new keys" (`successor` goes on) or "new owner" (of a device: `owner` has bought it);
+    `agent` is the key that ended, `since_us` the action's time.
+    """
+    found = await host.get(by)
+    if found is None:
+        return None
+    action, entry = found.action, found.entry
+    said: dict[str, Any] = {"since_us": action.timestamp_us}
+    if isinstance(entry, Keyset) and entry.follows is not None:
+        end = await host.get(entry.follows)
+        if end is not None and isinstance(end.entry, Revocation):
+            ended = end.entry.agent
+            return {**said, "kind": "new keys", "agent": ended, "successor": action.author}
+    closed = await host.get(action.close_hash) if isinstance(action, OpenChain) else None
+    if closed is None or not isinstance(closed.action, CloseChain):
+        return None
+    said["agent"] = closed.action.author
+    if closed.action.new_target == action.author:
+        return {**said, "kind": "new keys", "successor": action.author}
+    return {**said, "kind": "new owner", "owner": closed.action.new_target}
 
 
 async def key_at(host: Host, agent: AgentPubKey, time_us: int) -> AgentPubKey | None:

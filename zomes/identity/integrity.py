@@ -22,6 +22,7 @@ from ioe_node.hdi import (
     IntegrityZome,
     Invalid,
     KeyHolders,
+    Known,
     LinkOp,
     OpenOp,
     Party,
@@ -42,6 +43,7 @@ SUCCESSIONS_MAX = 8
 """So many keys back an owner is still known by what it owned."""
 FEWER = "fewer of the key-holders consent than the keyset in force asks for"
 UNASKED = "consents where none are asked for"
+USED = "consents that were used before; name the key-holders anew and have them consent again"
 
 zome = IntegrityZome("identity")
 
@@ -177,8 +179,26 @@ def _consented(host: ValidationHost, keyset: Found | None, deed: Deed) -> Verdic
 def _decided(host: ValidationHost, op: CreateOp, deed: Deed) -> Verdict:
     """Whether the author may do alone what it does, or has the consents that it takes."""
     keyset = host.must_get_previous(op, Keyset)
-    several = keyset is not None and keyset.entry.threshold > 1
-    return _consented(host, keyset if several else None, deed)
+    if keyset is None or keyset.entry.threshold == 1:
+        return _consented(host, None, deed)
+    verdict = _consented(host, keyset, deed)
+    return Invalid(USED) if verdict is Valid and _used(host, op, deed, keyset) else verdict
+
+
+def _used(host: ValidationHost, op: CreateOp, deed: Deed, keyset: Found) -> bool:
+    """Whether the author has done this very deed under this keyset.
+
+    What was offered with consents and taken back with consents is not offered again without; to
+    take back is always free.
+    """
+    if isinstance(deed, Offer) and deed.buyer == op.action.author:
+        return False
+    before = host.must_get_previous(op, type(deed))
+    while before is not None and before.action.action_seq > keyset.action.action_seq:
+        if replace(before.entry, consents=()) == replace(deed, consents=()):
+            return True
+        before = host.must_get_previous(place_of(before.action), type(deed))
+    return False
 
 
 def _ended(host: ValidationHost, follows: ActionHash, author: AgentPubKey) -> Party | None:
@@ -338,7 +358,30 @@ def by_whom_it_may_be_ended(entry: Revocation, op: CreateOp, host: ValidationHos
     return _decided(host, op, entry)
 
 
-@zome.revocation(unless=Keyset)
+def overtaken(revocation: Found, known: Known) -> bool:
+    """Whether it rests on key-holders, or on an owner's key, that were replaced since."""
+    entry: Revocation = revocation.entry
+    keyset = known.newest(entry.agent, Keyset)
+    if keyset is not None:
+        return keyset.action.action_seq > entry.cut_seq
+    said = known.newest(entry.agent, Acknowledgement)
+    return said is not None and said.entry.owner not in _line(known, revocation.action.author)
+
+
+def _line(known: Known, agent: AgentPubKey) -> list[AgentPubKey]:
+    """An agent and those for whom it goes on, as far back as nothing newer is known."""
+    line = [agent]
+    while len(line) <= SUCCESSIONS_MAX:
+        keyset = known.newest(line[-1], Keyset)
+        follows = None if keyset is None else keyset.entry.follows
+        end = None if follows is None else known.record(follows)
+        if end is None or (isinstance(end.entry, Revocation) and overtaken(end, known)):
+            break
+        line.append(end.entry.agent if isinstance(end.entry, Revocation) else end.action.author)
+    return line
+
+
+@zome.revocation(unless=overtaken)
 def ends(entry: Revocation) -> Ended:
     return Ended(entry.agent, entry.cut_seq)
 
