@@ -11,6 +11,7 @@ from ioe_node.cli.output import (
     console,
     home_of,
     json_option,
+    our_device,
     parse_agent,
     plain,
     show,
@@ -71,7 +72,7 @@ def claim(
     )
     console.print(f"claimed {made['kind']} '{made['name']}': {plain(made['device'])}")
     if made["failed"]:
-        console.print(f"{made['failed']} attempts to pair with it had failed before")
+        console.print(f"attempts to pair with it that had failed before: {made['failed']}")
 
 
 @device.command("code")
@@ -94,7 +95,7 @@ def code_(context: click.Context, png: Path | None, as_json: bool) -> None:
         console.print(f"pairing code: {found['code']}")
         console.print(f"{qr_text(found['uri'])}\n{found['uri']}")
         if found["failed"]:
-            console.print(f"{found['failed']} attempts have failed; see 'ioe alerts'")
+            console.print(f"failed attempts: {found['failed']}; see 'ioe alerts'")
         if found["locked_s"]:
             console.print(f"locked for {found['locked_s']} s; 'ioe device unlock' opens it once")
         if found["proven"]:
@@ -146,18 +147,19 @@ out_option = click.option(
 @out_option
 @click.pass_context
 def transfer(context: click.Context, device: str, buyer: str, out: Path | None) -> None:
-    """Offer our DEVICE to BUYER, both agent keys; to ourselves takes an offer back.
+    """Offer our DEVICE (its name or agent key) to BUYER (an agent key).
 
     \b
-      ioe device transfer uhCAk...device uhCAk...buyer      we
-      ioe device accept uhCAk...us                          the buyer
-      ioe device claim roof 1234-5678                       the buyer, with the new code it shows
+      ioe device transfer roof uhCAk...buyer      we; to ourselves takes an offer back
+      ioe device accept uhCAk...us                the buyer
+      ioe device claim roof 1234-5678             the buyer, with the new code it shows
 
     Once both have signed, the device settles its balance with us, closes its chain and forgets
     us and all that it kept; then only the buyer can claim it.  It does so while this node runs.
     """
-    payload = {"device": parse_agent(device), "buyer": parse_agent(buyer)}
-    if carry_out(home_of(context), "offer", payload, out, None):
+    home = home_of(context)
+    payload = {"device": our_device(home, device), "buyer": parse_agent(buyer)}
+    if carry_out(home, "offer", payload, out, None):
         console.print("offered; when the buyer has accepted, the device leaves us")
 
 
@@ -187,11 +189,12 @@ def release(context: click.Context, device: str, out: Path | None) -> None:
     """Give our DEVICE up: it forgets us and all that it kept, and shows a new code.
 
     \b
-      ioe device release uhCAk...device
+      ioe device release roof                     by its name or agent key
 
     Whoever has that code can claim it then.  It settles its balance with us first.
     """
-    if carry_out(home_of(context), "release", {"device": parse_agent(device)}, out, None):
+    home = home_of(context)
+    if carry_out(home, "release", {"device": our_device(home, device)}, out, None):
         console.print("released; it leaves as soon as it can be reached ('ioe device list')")
 
 
@@ -204,10 +207,11 @@ def revoke(context: click.Context, device: str, reason: str, out: Path | None) -
     """Shut our DEVICE out, as it is lost or stolen: everybody refuses its key from now on.
 
     \b
-      ioe device revoke uhCAk...device --reason "stolen from the roof"
+      ioe device revoke roof --reason "stolen from the roof"      by its name or agent key
 
     This cannot be taken back.  The machine itself, if it comes back, has to be made anew.
     """
-    payload = {"agent": parse_agent(device), "reason": reason}
-    if carry_out(home_of(context), "revoke", payload, out, None):
+    home = home_of(context)
+    payload = {"agent": our_device(home, device), "reason": reason}
+    if carry_out(home, "revoke", payload, out, None):
         console.print("revoked; it is refused wherever this becomes known")

@@ -1,5 +1,6 @@
 """`ioe key`: our keys, who holds keys for us, and what they consent to."""
 
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +14,7 @@ from ioe_node.cli.output import (
     console,
     home_of,
     json_option,
+    our_device,
     parse_agent,
     parse_digest,
     plain,
@@ -26,13 +28,18 @@ from ioe_node.errors import IoeError, LocalError, TransportError
 
 TURN_PATIENCE_S = 180.0
 LOOK_S = 0.5
+WORDS_CHARS_MAX = 1_000
 FILE_BYTES_MAX = 256 * 1024
 
 
 def typed_words() -> bytes:
-    """The root seed of the 24 words, typed and not shown."""
-    text: str = click.prompt("The 24 words", hide_input=True)
-    return keytree.from_mnemonic(text)
+    """The root seed of the 24 words, typed and not shown; or a line of what is piped in."""
+    if sys.stdin.isatty():
+        return keytree.from_mnemonic(click.prompt("The 24 words", hide_input=True))
+    text = sys.stdin.readline(WORDS_CHARS_MAX)
+    if not text.strip():
+        raise LocalError("nobody types the 24 words here; run this in a terminal, or pipe them in")
+    return keytree.from_mnemonic(text.strip())
 
 
 @click.group()
@@ -109,14 +116,14 @@ def rotate(context: click.Context, device: str | None) -> None:
 
     \b
       ioe key rotate                  a machine may have been read, or it is time
-      ioe key rotate uhCAk...         the same for a device of ours
+      ioe key rotate roof             the same for a device of ours, by its name or agent key
 
     The old chain is closed and stays readable, the new one says that it follows, and devices,
     rights and holders go with it.  If it is interrupted, run it again.
     """
     home = home_of(context)
     if device is not None:
-        made = client.call(home, "device_rotate", device=parse_agent(device))
+        made = client.call(home, "device_rotate", device=our_device(home, device))
         console.print(f"the device takes its next key: {plain(made['device'])}")
         return
     made = client.call(home, "key_rotate", root=typed_words())
@@ -193,7 +200,8 @@ def holders(
     hold keys now have to consent to it.
     """
     payload = {"threshold": threshold, "keys": [parse_digest(each) for each in keys]}
-    carry_out(home_of(context), "set_keyset", payload, out, community)
+    if carry_out(home_of(context), "set_keyset", payload, out, community):
+        console.print(f"{threshold} of these {len(keys)} decide from now on; see 'ioe key show'")
 
 
 def carry_out(

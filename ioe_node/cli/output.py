@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from ioe_node.cli import client
 from ioe_node.errors import LocalError, Malformed
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.hashes import ACTION, AGENT, HASH_BYTES, from_text, to_text
@@ -110,6 +111,20 @@ def parse_agent(text: str) -> AgentPubKey:
         return AgentPubKey(from_text(text, AGENT))
     except Malformed:
         raise LocalError(f"'{text[:60]}' is no agent key; 'ioe status' shows ours") from None
+
+
+def our_device(home: Path, text: str) -> AgentPubKey:
+    """The key of a device of ours, of its key or its name; raises `LocalError`."""
+    if text.startswith("uhCAk"):
+        return parse_agent(text)
+    listed = client.call(home, "device_list")["owned"]
+    found = [each["device"] for each in listed if each["name"] == text]
+    if len(found) != 1:
+        many = "several devices" if found else "no device"
+        raise LocalError(
+            f"{many} of ours of the name '{text[:60]}'; 'ioe device list' shows their keys"
+        )
+    return AgentPubKey(found[0])
 
 
 def parse_action(text: str) -> ActionHash:

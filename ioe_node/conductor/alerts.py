@@ -46,6 +46,7 @@ Kind = Literal[
     "policy",
     "fault",
 ]
+_OF_CARDS = ("appeared", "left")
 TEXTS: dict[str, str] = {
     "appeared": "{device_kind} '{name}' ({state}) appeared near here: {agent}",
     "left": "{device_kind} '{name}' ({state}) is no longer near here: {agent}",
@@ -126,12 +127,19 @@ class Alerts:
         if untold:
             text = f"{alert.text} (and {untold} more of this kind were not told)"
             alert = msgspec.structs.replace(alert, text=text)
+        self._make_room()
         self._kept.append(alert)
         self._changed.set()
         self._emit({"kind": "alert", "alert": msgspec.to_builtins(alert)})
         body = msgspec.json.encode(alert)
         for hook in self._hooks:
             hook.offer(body)
+
+    def _make_room(self) -> None:
+        """Let the oldest go; first of what strangers cause, so that it pushes nothing else out."""
+        if len(self._kept) == ALERTS_MAX:
+            of_cards = (each for each in self._kept if each.kind in _OF_CARDS)
+            self._kept.remove(next(of_cards, self._kept[0]))
 
     def _untold(self, alert: Alert) -> int | None:
         """How many of its kind were left out in an earlier minute; None to leave this one out."""
@@ -147,6 +155,11 @@ class Alerts:
         """The newest `limit` after alert `number`, oldest first, as plain values."""
         found = [alert for alert in self._kept if alert.id > number]
         return [msgspec.to_builtins(alert) for alert in found[-limit:]]
+
+    def told(self, kind: Kind, agent: bytes) -> bool:
+        """Whether an alert of this kind about an agent is kept."""
+        name = to_text(agent)
+        return any(each.kind == kind and each.facts.get("agent") == name for each in self._kept)
 
     def forget(self) -> None:
         """Keep nothing of what was told: a device that leaves its owner takes nothing along."""

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from ioe_node.clock import Clock
 from ioe_node.conductor import (
+    changes,
     devices,
     keytree,
     leaving,
@@ -29,13 +30,12 @@ from ioe_node.conductor import (
 )
 from ioe_node.conductor.alerts import Alerts
 from ioe_node.conductor.cell import Cell
-from ioe_node.conductor.changes import tell_changes
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home
 from ioe_node.conductor.hooks import Hook, command_hook, webhook
 from ioe_node.conductor.invitation import Invitation, decode_invitation, known_dnas
 from ioe_node.conductor.keystore import Keystore
-from ioe_node.conductor.policy import open_policy, runs_by_itself
+from ioe_node.conductor.policy import Rules, open_policy, runs_by_itself
 from ioe_node.conductor.policy_in_force import DevicePermits, PolicyInForce, spread
 from ioe_node.conductor.signals import Signals
 from ioe_node.conductor.unowned import Unowned
@@ -62,11 +62,14 @@ CELL_LOOK_S = 0.1
 OpenTransport = Callable[[bytes, Sequence[str]], AbstractAsyncContextManager[Transport]]
 
 
-def open_libp2p(config: Config, unowned: Callable[[], bool]) -> OpenTransport:
+def open_libp2p(
+    config: Config, unowned: Callable[[], bool], rules: Callable[[], Rules]
+) -> OpenTransport:
     """The real transport as configured; libp2p is imported when it is first opened.
 
     A device that is `unowned` has relays even where all its peers can dial it: these may be
-    neighbours, and the owner far away.
+    neighbours, and the owner far away.  Who relays for others is who says so in the config and
+    in the `rules` that it lives by.
     """
 
     @asynccontextmanager
@@ -76,8 +79,9 @@ def open_libp2p(config: Config, unowned: Callable[[], bool]) -> OpenTransport:
         limits, network = config.limits, config.network
         in_hand = limits.requests_mb_max * 1_000_000
         reach = "relay" if network.reach == "auto" and unowned() else network.reach
+        relays = network.relay and rules().automatic.relay
         async with open_transport(
-            seed, listen, limits.connections_max, in_hand, network.relay, reach
+            seed, listen, limits.connections_max, in_hand, relays, reach
         ) as transport:
             yield transport
 
@@ -116,7 +120,9 @@ class Conductor:
         """The key-holder's key of our words, while it is needed."""
         self.meeting: Any = None
         self.transport: Transport
-        self._open_transport = open_transport or open_libp2p(config, lambda: self.role == "unowned")
+        self._open_transport = open_transport or open_libp2p(
+            config, lambda: self.role == "unowned", lambda: self.policy.rules
+        )
         self._reborn = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.known = known_dnas(config.dnas)
@@ -209,8 +215,8 @@ class Conductor:
         if self.role == "owner":
             looking = [recovery.look_for_communities] if state.recovering else []
             telling = partial(spread, send=self._send_policy)
-            seeing = [devices.finish_claims, leaving.finish_departures, tell_changes]
-            return [*turning, *looking, *seeing, telling]
+            seeing_to = (devices.finish_claims, leaving.finish_departures, telling, changes.watch)
+            return [*turning, *looking, *seeing_to]
         return [*turning, leaving.look_for_a_sale, succession.keep_following]
 
     async def _send_policy(self, device: AgentPubKey, policy: bytes) -> None:

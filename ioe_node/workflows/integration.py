@@ -1,13 +1,14 @@
 """Integration: verdict to visible record, receipt or warrant; and the loop that drives it."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import trio
 
 from ioe_node.core.chain import head_after
 from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
-from ioe_node.model.action import AgentValidationPkg, OpenChain
+from ioe_node.model.action import AgentValidationPkg, EntryAction
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import Record, open_record
@@ -27,7 +28,7 @@ from ioe_node.workflows.incoming_ops import VERDICT_WAIT_S, park, pull, with_roo
 from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay
-from ioe_node.workflows.revocation import is_revoked, note_ended, warrants_of
+from ioe_node.workflows.revocation import is_revoked, note_ended, revoked_us, warrants_of
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.standing import shut_out_uninvited, take_standings
@@ -114,20 +115,21 @@ async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
             await take_standings(space, (space.store.alone(record).wire(),))
     await park_other_halves(space, records)
     for record in (*records, *found.alone):
-        action = record.action
-        space.signal({"kind": "integrated", "author": action.author, "hash": record.hash})
-        if isinstance(action, OpenChain):
-            space.signal(
-                {
-                    "kind": "follows",
-                    "network": space.dna,
-                    "agent": action.author,
-                    "before": action.prev_target,
-                    "at_us": action.timestamp_us,
-                }
-            )
+        space.signal(_told(space, record))
     if (records or found.alone) and found.lacked:
         space.validation_bell.ring()
+
+
+def _told(space: Space, record: Record) -> dict[str, Any]:
+    """What clients hear of a record; its `type`, the entry's or else the action's, to choose by."""
+    action = record.action
+    return {
+        "kind": "integrated",
+        "dna": space.dna,
+        "type": action.entry_type if isinstance(action, EntryAction) else type(action).__name__,
+        "author": action.author,
+        "hash": record.hash,
+    }
 
 
 async def end_revoked(space: Space, records: Sequence[Record]) -> None:
@@ -265,7 +267,15 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         shut_out_uninvited(space)
         space.warrants_bell.ring()
         space.validation_bell.ring()
-        space.signal({"kind": "warrant", "agent": convicted, "text": describe(warrant)})
+        space.signal(
+            {
+                "kind": "warrant",
+                "dna": space.dna,
+                "agent": convicted,
+                "text": describe(warrant),
+                "revoked_us": revoked_us(space, warrant),
+            }
+        )
     return True
 
 

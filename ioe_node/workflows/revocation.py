@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from ioe_node.errors import Malformed
 from ioe_node.hdi import AgentPubKey, Invalid, Missing
 from ioe_node.model.record import Record, open_record
-from ioe_node.model.warrant import Revoked, SignedWarrant, decode_warrant
+from ioe_node.model.warrant import Revoked, SignedWarrant, Warrant, decode_warrant
 from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.space import Space
 
@@ -88,3 +88,10 @@ def note_ended(space: Space, convicted: AgentPubKey, signed: SignedWarrant) -> N
         ended = space.rules.ended_by(open_record(warrant.record, space.dna))
         if ended is not None:
             space.ended[convicted] = ended.last_seq
+
+
+def revoked_us(space: Space, warrant: Warrant) -> int | None:
+    """When the warrantee was revoked, if that is what the warrant says."""
+    if not isinstance(warrant, Revoked):
+        return None
+    return open_record(warrant.record, space.dna).action.timestamp_us

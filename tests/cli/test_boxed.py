@@ -69,7 +69,7 @@ def test_from_the_box_to_its_owner(ioe: Any, daemon: Any, tmp_path: Path) -> Non
         assert "takes uhCAk" in ioe("device", "confirm", home="roof").out
         said, _ = claim.communicate(timeout=20)
         assert "claimed generator 'roof'" in said
-        assert "1 attempts to pair with it had failed before" in said
+        assert "attempts to pair with it that had failed before: 1" in said
         assert follower.stdout is not None
         kinds: list[str] = []
         while "owned" not in kinds:

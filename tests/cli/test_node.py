@@ -1,5 +1,6 @@
 """`ioe init` and `ioe run`: keys, the config, and a process that starts and stops cleanly."""
 
+import io
 import json
 import os
 import re
@@ -40,7 +41,7 @@ def test_an_owner_is_made_once_and_its_words_make_it_again(
 ) -> None:
     words = words_of(ioe("init", "--address", "127.0.0.1").out)
     assert "already" in ioe("init", code=1).err
-    monkeypatch.setattr("click.prompt", lambda *_, **__: f"  {words.upper()} ")
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"  {words.upper()} \n"))
     said = ioe("init", "--recover", "--address", "127.0.0.1", home="again")
     assert words not in said.out
     kept = keytree.owner_secrets(keytree.from_mnemonic(words))
@@ -52,9 +53,11 @@ def test_an_owner_is_made_once_and_its_words_make_it_again(
 def test_a_word_that_is_wrong_is_named_and_nothing_is_made(
     ioe: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("click.prompt", lambda *_, **__: "abandn " * 24)
-    said = ioe("init", "--recover", "--address", "127.0.0.1", code=1)
-    assert "did you mean 'abandon'" in said.err
+    for typed, why in (("abandn " * 24, "did you mean 'abandon'"), ("", "or pipe them in")):
+        monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+        said = ioe("init", "--recover", "--address", "127.0.0.1", code=1)
+        assert why in said.err
+        assert said.err.count("\n") == 1
     assert not (tmp_path / "owner" / "keystore").exists()
     monkeypatch.undo()
 

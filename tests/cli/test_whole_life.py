@@ -4,6 +4,7 @@ After each step whoever had a part before tries what must be theirs no more: the
 who have the whole disk of a machine as it was before the step.
 """
 
+import io
 import json
 import re
 import shutil
@@ -88,8 +89,8 @@ class Life:
         return AgentPubKey(from_text(self.agent(home), AGENT))
 
     def typed(self, words: str) -> None:
-        """What is typed from now on where the 24 words are asked for."""
-        self._patch.setattr("click.prompt", lambda *_, **__: words)
+        """What is typed where the 24 words are asked for next."""
+        self._patch.setattr("sys.stdin", io.StringIO(words))
 
     def image(self, name: str, copy: str) -> None:
         """The disk of a running node as it is at this moment, for a machine with another port."""
@@ -393,6 +394,7 @@ def recovered(life: Life, ben: str, words: str) -> None:
     home = "ben again"
     life.until(lambda found: names_owned(found) == ["load"], "device", "list", home=home)
     assert life.agent(home) == ben
+    life.typed(words)
     assert "number 1" in life.ioe("key", "recover", home=home).out
     new = life.agent(home)
     life.until(lambda found: names_owned(found) == ["load"], "device", "list", home=home)

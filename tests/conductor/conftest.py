@@ -1,5 +1,6 @@
 """Real conductors in one process: real files, sockets and threads; a network in memory."""
 
+import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from math import inf
@@ -59,7 +60,12 @@ class Node:
         keystore = Keystore.open(self.home.keystore, PASSPHRASE)
         config = parse_config(self.text, "config.toml")
         self.conductor = Conductor(
-            self.home, config, keystore, self.street.clock, Random(7), self.street.open_transport
+            self.home,
+            config,
+            keystore,
+            self.street.clock,
+            Random(self.street.seed),
+            self.street.open_transport,
         )
         await self.street.nursery.start(self._run)
         return self
@@ -109,11 +115,12 @@ class Node:
 class Street:
     """Nodes on one network in memory; each knows the owner `home` as its bootstrap."""
 
-    def __init__(self, folder: Path, nursery: trio.Nursery, clock: Clock) -> None:
+    def __init__(self, folder: Path, nursery: trio.Nursery, clock: Clock, seed: int) -> None:
         self.folder = folder
+        self.seed = seed
         self.nursery = nursery
         self.clock = clock
-        self.network = Network(Random(5), clock)
+        self.network = Network(Random(seed), clock)
         self._bootstrap: list[str] = []
 
     @asynccontextmanager
@@ -149,17 +156,29 @@ class Street:
         self._bootstrap.append(join_address(agent, "/ip4/127.0.0.1/tcp/1"))
         return await node.start()
 
-    async def device(
+    def boxed(
         self,
         name: str = "roof",
         folder: str = "",
         driver: str = "steady_meter:Steady",
         visibility: str = "public",
     ) -> Node:
+        """A device that was never on."""
         folder = folder or name
         home = self._home(folder, {"enrolment": folder.encode().ljust(32, b".")})
         table = DEVICE.format(kind="generator", name=name, driver=driver, visibility=visibility)
-        return await Node(self, home, f'role = "device"\n{self._network_table()}{table}').start()
+        return Node(self, home, f'role = "device"\n{self._network_table()}{table}')
+
+    async def device(self, name: str = "roof", **more: str) -> Node:
+        return await self.boxed(name, **more).start()
+
+    async def image(self, node: Node, name: str) -> Node:
+        """A machine, not on yet, with the disk of another as it is now."""
+        await node.stop()
+        home = Home(self.folder / name)
+        shutil.copytree(node.home.path, home.path)
+        await node.start()
+        return Node(self, home, node.text)
 
 
 @pytest.fixture
@@ -203,7 +222,14 @@ def autojump(monkeypatch: pytest.MonkeyPatch) -> trio.testing.MockClock:
 
 
 @pytest.fixture
+def seed() -> int:
+    """What the nodes and the wires draw their lots from."""
+    return 7
+
+
+@pytest.fixture
 def street(
+    seed: int,
     tmp_path: Path,
     nursery: trio.Nursery,
     autojump: trio.testing.MockClock,
@@ -212,7 +238,7 @@ def street(
     clock = JumpingClock(autojump)
     monkeypatch.syspath_prepend(DRIVERS)
     monkeypatch.setattr("steady_meter.SystemClock", lambda: clock)
-    return Street(tmp_path, nursery, clock)
+    return Street(tmp_path, nursery, clock, seed)
 
 
 Owned = Callable[..., Awaitable[tuple[Node, Node]]]

@@ -187,6 +187,17 @@ def test_only_the_newest_are_kept(home: Home) -> None:
     assert book.texts()[-1] == str(ALERTS_MAX + 59)
 
 
+def test_cards_push_nothing_else_out(home: Home) -> None:
+    book = Book(home)
+    book.alerts.tell(CARD)
+    book.alerts.tell({"kind": "fault", "text": "the disk is full"})
+    for _ in range(ALERTS_MAX):
+        book.wall.us += MINUTE_US
+        book.alerts.tell(CARD)
+    assert len(book.texts()) == ALERTS_MAX
+    assert book.texts()[0] == "the disk is full"
+
+
 @pytest.mark.parametrize("data", [b"", b"{", b"[1]", b'[{"id": "x"}]', b"\xff\xfe"])
 def test_a_damaged_file_is_said_and_stops_nothing(
     home: Home, data: bytes, caplog: pytest.LogCaptureFixture

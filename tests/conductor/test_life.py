@@ -10,90 +10,26 @@ from ioe_node.conductor import devices, keytree, leaving, owner_calls, recovery,
 from ioe_node.conductor.home import Home, State
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.succession import NEXT
-from ioe_node.errors import Busy, CallError, IoeError, PairingRefused, Refused
+from ioe_node.errors import CallError, IoeError, PairingRefused
 from ioe_node.hdi import Invalid
 from ioe_node.model.hashes import to_text
 from ioe_node.model.signing import Signer
-from zomes.community.integrity import vouch
-
-CODE = "1234-5678"
-ROOT = b"r" * 32
-ASKED = (
-    owner_calls.Release(None),
-    owner_calls.Rotate(bytes(32), b""),
-    owner_calls.SetPolicy(b""),
-    owner_calls.ShowInvitations(),
+from tests.conductor.steps import (
+    ASKED,
+    CODE,
+    ROOT,
+    balance,
+    deed,
+    hears,
+    joined,
+    owns,
+    pay,
+    refused,
+    sees,
+    three,
+    unowned,
 )
-
-
-async def deed(node: Any, name: str, **payload: Any) -> None:
-    """A deed that takes nobody else's consent; what cannot be read yet is waited for."""
-    with trio.fail_after(60):
-        while True:
-            try:
-                asked = await node.call("key_ask", deed=name, payload=payload)
-                await node.call("key_do", request=asked["file"])
-                return
-            except CallError as error:
-                if "be read now" not in str(error):
-                    raise
-                await trio.sleep(1)
-
-
-async def joined(street: Any, owner: Any, name: str, root: bytes) -> Any:
-    """Another owner, in the first one's community."""
-    guest = await street.owner(name, root)
-    line = await owner.call("community_invite", agent=guest.agent)
-    await guest.call("community_join", invitation=line["invitation"])
-    await guest.until(lambda found: found["communities"][0]["confirmed"])
-    return guest
-
-
-async def three(founded: Any, street: Any) -> tuple[Any, Any, Any]:
-    """An owner, another member, and the owner's device; the device knows both addresses."""
-    owner = await founded()
-    other = await joined(street, owner, "other", b"o" * 32)
-    roof = await street.device()
-    await owner.until(lambda found: found["near"], "device_list")
-    await owner.call("device_claim", device="roof", code=CODE)
-    await owns(owner, "roof")
-    return owner, other, roof
-
-
-async def unowned(roof: Any) -> None:
-    await roof.until(lambda found: found["role"] == "unowned")
-
-
-async def sees(owner: Any, device: Any) -> None:
-    """Wait until a device without an owner is heard of."""
-    await owner.until(
-        lambda found: (
-            device.agent in [e["agent"] for e in found["near"] if e["state"] == "unowned"]
-        ),
-        "device_list",
-    )
-
-
-async def owns(owner: Any, *names: str) -> Any:
-    """Wait until these are an owner's devices, by their word too."""
-    return await owner.until(
-        lambda found: (
-            sorted(e["name"] for e in found["owned"] if e["acknowledged"]) == sorted(names)
-        ),
-        "device_list",
-    )
-
-
-async def hears(node: Any, kind: str, **facts: str) -> None:
-    """Wait until a node has told its owner this."""
-    await node.until(
-        lambda found: [
-            each
-            for each in found
-            if each["kind"] == kind and facts.items() <= each["facts"].items()
-        ],
-        "alerts",
-    )
+from zomes.community.integrity import vouch
 
 
 async def test_a_released_device_is_as_new_and_anybodys(
@@ -149,28 +85,11 @@ async def test_a_sold_device_goes_to_its_buyer_and_to_nobody_else(
         (roof.agent, "in use"),
     ]
     await hears(seller, "new owner", agent=to_text(old), owner=to_text(buyer.agent))
-    for request in ASKED:
-        with pytest.raises(Refused, match="its owner only"):
-            await owner_calls.ask(seller.conductor, roof.agent, request)
+    await refused(seller, roof, "its owner only")
     with pytest.raises(CallError):
         await deed(seller, "release", device=roof.agent)
     with pytest.raises(CallError):
         await deed(seller, "revoke", agent=roof.agent)
-
-
-async def balance(node: Any) -> int:
-    found = await node.call("zome_call", zome="currency", function="balance", payload={})
-    return int(found["balance_micro"])
-
-
-async def pay(payer: Any, payee: Any, amount: int) -> None:
-    terms = {"payee": payee.agent, "amount_micro": amount}
-    while True:
-        try:
-            await payer.call("zome_call", zome="currency", function="pay", payload=terms)
-            return
-        except Busy:
-            await trio.sleep(1)
 
 
 async def test_a_devices_balance_is_settled_before_it_goes(

@@ -10,7 +10,7 @@ from ioe_node.conductor.home import Home
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.errors import Busy
 from ioe_node.model.signing import Signer
-from tests.conductor.test_life import ROOT, balance, deed, owns, pay, sees, three, unowned
+from tests.conductor.steps import ROOT, balance, deed, owns, pay, sees, three, unowned
 
 
 async def test_a_device_that_deals_with_nobody_settles_with_its_owner_and_leaves(

@@ -260,6 +260,12 @@ async def history(host: Host, agent: AgentPubKey) -> list[dict[str, Any]]:
 
 
 @zome.function
+async def change(host: Host, by: ActionHash) -> dict[str, Any] | None:
+    """What an action changed about whose or which an agent's key is; see `history.change`."""
+    return await reading.change(host, by)
+
+
+@zome.function
 async def key_at(host: Host, agent: AgentPubKey, time_us: int) -> AgentPubKey | None:
     """Which of an agent's keys was in force at a time."""
     return await reading.key_at(host, agent, time_us)

@@ -165,6 +165,31 @@ async def history(host: Host, agent: AgentPubKey) -> list[dict[str, Any]]:
     return [asdict(era) for era in await eras_of(host, agent)]
 
 
+async def change(host: Host, by: ActionHash) -> dict[str, Any] | None:
+    """What one action says has become of a key; None if it says nothing of the kind.
+
+    `kind` is "new keys" (`successor` goes on) or "new owner" (of a device: `owner` has bought it);
+    `agent` is the key that ended, `since_us` the action's time.
+    """
+    found = await host.get(by)
+    if found is None:
+        return None
+    action, entry = found.action, found.entry
+    said: dict[str, Any] = {"since_us": action.timestamp_us}
+    if isinstance(entry, Keyset) and entry.follows is not None:
+        end = await host.get(entry.follows)
+        if end is not None and isinstance(end.entry, Revocation):
+            ended = end.entry.agent
+            return {**said, "kind": "new keys", "agent": ended, "successor": action.author}
+    closed = await host.get(action.close_hash) if isinstance(action, OpenChain) else None
+    if closed is None or not isinstance(closed.action, CloseChain):
+        return None
+    said["agent"] = closed.action.author
+    if closed.action.new_target == action.author:
+        return {**said, "kind": "new keys", "successor": action.author}
+    return {**said, "kind": "new owner", "owner": closed.action.new_target}
+
+
 async def key_at(host: Host, agent: AgentPubKey, time_us: int) -> AgentPubKey | None:
     """Which of an agent's keys was in force then."""
     for era in await eras_of(host, agent):
