@@ -24,7 +24,6 @@ import types
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, NewType, Protocol, TypeVar, overload
@@ -52,19 +51,8 @@ from ioe_node.model.consent import (
     holders_digest,
     holders_fault,
 )
-from ioe_node.model.hashes import (
-    ACTION,
-    AGENT,
-    DNA,
-    ENTRY,
-    EXTERNAL,
-    ActionHash,
-    AgentPubKey,
-    DnaHash,
-    EntryHash,
-    ExternalHash,
-    check_hash,
-)
+from ioe_node.model.hashes import ActionHash, AgentPubKey, DnaHash, EntryHash, ExternalHash
+from ioe_node.model.hints import check_hashes, names_a_hash
 from ioe_node.model.record import ENTRY_BYTES_MAX
 from ioe_node.model.signing import verify
 
@@ -84,6 +72,7 @@ __all__ = [
     "Found",
     "IntegrityZome",
     "Invalid",
+    "Invited",
     "KeyHolders",
     "Known",
     "LinkOp",
@@ -197,6 +186,14 @@ class Found(Struct, frozen=True):
     entry: Any
 
 
+class Invited(Struct, frozen=True):
+    """Where the chain of `author` says that it invited somebody."""
+
+    author: AgentPubKey
+    seq: int
+    action: ActionHash
+
+
 class Network(Protocol):
     """What a membrane rule knows of the network that it guards."""
 
@@ -259,15 +256,9 @@ F = TypeVar("F", bound=Callable[..., Verdict])
 
 MembraneRule = Callable[[AgentPubKey, bytes | None, Network], Verdict]
 SponsorRule = Callable[[AgentPubKey, bytes | None, Network], AgentPubKey]
+AdmissionRule = Callable[[AgentPubKey, bytes | None, ValidationHost], Verdict]
+InvitationsRule = Callable[[AgentPubKey, bytes | None, Network], Sequence[Invited]]
 OpenRule = Callable[[OpenOp, ValidationHost], Verdict]
-
-_PREFIX_OF = {
-    AgentPubKey: AGENT,
-    ActionHash: ACTION,
-    EntryHash: ENTRY,
-    DnaHash: DNA,
-    ExternalHash: EXTERNAL,
-}
 
 
 def _check_hint(hint: Any, where: str) -> None:
@@ -282,39 +273,6 @@ def _check_hint(hint: Any, where: str) -> None:
     for inner in typing.get_args(hint):
         if not isinstance(inner, str):
             _check_hint(inner, where)
-
-
-@lru_cache(maxsize=256)
-def _fields_of(hint: type) -> tuple[tuple[str, Any], ...]:
-    """The fields of a dataclass that can hold a hash, with their hints resolved."""
-    hints = typing.get_type_hints(hint).items()
-    return tuple((name, inner) for name, inner in hints if _names_a_hash(inner))
-
-
-def check_hashes(hint: Any, value: Any) -> None:
-    """Raise Malformed unless every hash in `value` is of the kind that its hint names."""
-    prefix = _PREFIX_OF.get(hint)
-    if prefix is not None:
-        check_hash(value, prefix)
-    elif isinstance(value, tuple | list):
-        args = typing.get_args(hint)
-        inner = args[:1] * len(value) if len(args) == 2 and args[1] is ... else args
-        for part, item in zip(inner or (), value, strict=False):
-            check_hashes(part, item)
-    elif is_dataclass(hint):
-        for name, inner_hint in _fields_of(typing.cast(type, hint)):
-            check_hashes(inner_hint, getattr(value, name))
-    elif value is not None and typing.get_origin(hint) in (types.UnionType, typing.Union):
-        for part in typing.get_args(hint):
-            if part is not types.NoneType:
-                check_hashes(part, value)
-
-
-def _names_a_hash(hint: Any) -> bool:
-    """Whether a hint has a hash anywhere in it."""
-    if isinstance(hint, type) and is_dataclass(hint):
-        return any(map(_names_a_hash, typing.get_type_hints(hint).values()))
-    return hint in _PREFIX_OF or any(map(_names_a_hash, typing.get_args(hint)))
 
 
 @dataclass(frozen=True)
@@ -344,7 +302,7 @@ class EntryType:
         hints = typing.get_type_hints(cls)
         for field in fields(cls):
             _check_hint(hints[field.name], f"{self.name}.{field.name}")
-        self._hashes = [(name, hint) for name, hint in hints.items() if _names_a_hash(hint)]
+        self._hashes = [(name, hint) for name, hint in hints.items() if names_a_hash(hint)]
         self._codec: Codec[Any] = Codec(cls, self.name, ENTRY_BYTES_MAX)
 
     def decode(self, data: bytes) -> Any:
@@ -364,6 +322,8 @@ class IntegrityZome:
         self.link_types: dict[str, list[Callable[..., Verdict]]] = {}
         self.membrane_rule: MembraneRule | None = None
         self.sponsor_rule: SponsorRule | None = None
+        self.invitations_rule: InvitationsRule | None = None
+        self.admission_rules: list[AdmissionRule] = []
         self.open_rules: list[OpenRule] = []
         self._sources = [sys._getframe(1).f_globals["__file__"]]
         self._sources += [str(module.__file__) for module in pure_modules]
@@ -483,6 +443,22 @@ class IntegrityZome:
         Run before a peer is answered anything, and again on its chain's second action.
         """
         self.membrane_rule = rule
+        return rule
+
+    def validate_admission(self, rule: AdmissionRule) -> AdmissionRule:
+        """`rule(agent, membrane_proof, host) -> Verdict`, run on a chain's second action.
+
+        It may ask for the records that the proof rests on, as the membrane at the door cannot.
+        """
+        self.admission_rules.append(rule)
+        return rule
+
+    def invitations(self, rule: InvitationsRule) -> InvitationsRule:
+        """`rule(agent, membrane_proof, network) -> places`: where an admitted agent was invited.
+
+        What a revoked key wrote after its end invites nobody: who knows that closes the door.
+        """
+        self.invitations_rule = rule
         return rule
 
     def sponsor(self, rule: SponsorRule) -> SponsorRule:

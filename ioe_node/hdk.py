@@ -39,14 +39,15 @@ from ioe_node.hdi import (
     Found,
     IntegrityZome,
     Invalid,
+    Invited,
     Party,
     Valid,
     Verdict,
-    check_hashes,
 )
 from ioe_node.model.capability import CapClaim, CapGrant
 from ioe_node.model.codec import encode, pack
 from ioe_node.model.hashes import dna_hash
+from ioe_node.model.hints import check_hashes
 
 __all__ = [
     "ActionHash",
@@ -356,6 +357,11 @@ class DnaDef:
             if isinstance(verdict, Invalid):
                 return verdict
         return Valid
+
+    def invitations(self, agent: AgentPubKey, membrane_proof: bytes | None) -> Sequence[Invited]:
+        """Where the chains of others say that they invited an agent that is admitted."""
+        rules = [zome.integrity.invitations_rule for zome in self.zomes]
+        return [place for rule in rules if rule for place in rule(agent, membrane_proof, self)]
 
     def sponsor(self, agent: AgentPubKey, membrane_proof: bytes | None) -> AgentPubKey:
         """On whose word an agent that is admitted is in: its own, unless a zome says otherwise."""

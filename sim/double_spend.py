@@ -44,7 +44,7 @@ from ioe_node.model.finality import (
     vote_message,
     witness_message,
 )
-from ioe_node.model.hashes import DnaHash, dna_hash, entry_hash, key_of
+from ioe_node.model.hashes import DnaHash, action_hash, dna_hash, entry_hash, key_of
 from ioe_node.model.record import Record, WireRecord, open_record
 from ioe_node.model.signing import SEED_BYTES, Signer
 from ioe_node.net.messages import (
@@ -72,7 +72,7 @@ from ioe_node.workflows.witnessing import on_relieve, on_witness
 from sim.conditions import Conditions
 from sim.network import Network
 from sim.virtual_clock import EPOCH_US, VirtualClock, run_virtual
-from zomes.community.integrity import vouch
+from zomes.community.integrity import Written, vouch
 
 NODES = 25
 COLLUDING_MAX = 3
@@ -103,6 +103,11 @@ class Outcome:
         if not self.attack and self.expected and not self.finals:
             return "a quorum could be reached, and nothing became final"
         return None
+
+
+def _somewhere(author: Signer) -> Written:
+    """Where an invitation is said to be: no witness reads it."""
+    return Written(3, action_hash(b"", author.agent))
 
 
 class Witnessing:
@@ -298,6 +303,7 @@ class Trial:
                     signer.agent,
                     "device",
                     self.attacker.sign,
+                    written=_somewhere(self.attacker),
                 )
                 chain = self._genesis(signer, EPOCH_US - DAY_US, proof)
                 standings.append((open_standing(bare(chain[1]), self.rules.hash), signer))
@@ -313,7 +319,8 @@ class Trial:
         steward = self._steward
         if signer != steward and proof is None:
             proof = vouch(
-                self.definition, steward.agent, None, signer.agent, "member", steward.sign
+                *(self.definition, steward.agent, None, signer.agent, "member", steward.sign),
+                written=_somewhere(steward),
             )
         dna = Dna(
             author=signer.agent,

@@ -25,7 +25,7 @@ from ioe_node.errors import IoeError
 from ioe_node.hdk import DnaDef
 from ioe_node.model.agent_info import seal_info
 from ioe_node.model.codec import encode
-from ioe_node.model.hashes import key_of, proof_digest, witness_place
+from ioe_node.model.hashes import AgentPubKey, key_of, proof_digest, witness_place
 from ioe_node.model.record import Record
 from ioe_node.model.signing import SEED_BYTES, Signer
 from ioe_node.workflows.bell import run_inline
@@ -38,7 +38,7 @@ from sim.network import Network
 from sim.shared_verification import verified_once
 from sim.trace import Trace
 from sim.virtual_clock import VirtualClock
-from zomes.community.integrity import vouch
+from zomes.community.integrity import Role, vouch
 
 __all__ = ["Home", "Swarm", "open_swarm", "settled"]
 
@@ -103,7 +103,7 @@ class Swarm:
 
         Without `holds` it is one that holds nothing for others.
         """
-        home = self._invite(signer or self._signer(len(self.homes)), holds)
+        home = await self.invite(signer or self._signer(len(self.homes)), holds)
         if offender:  # which may come while nobody answers, and tries again
             self.offenders.append(home)
             self.bring_back(home)
@@ -111,16 +111,19 @@ class Swarm:
             await self.start(home)
         return home
 
-    def _invite(self, signer: Signer, holds: bool = True) -> Home:
-        """Another home, with a file that is not there yet."""
-        number, steward, proof = len(self.homes), self._signer(0), None
-        if number:
-            proof = vouch(
-                self.definition, steward.agent, None, signer.agent, "member", steward.sign
-            )
+    async def invite(self, signer: Signer, holds: bool = True) -> Home:
+        """Another home, with a file that is not there yet; the steward must run to invite it."""
+        proof = await self.voucher(self.homes[0], signer.agent, "member") if self.homes else None
+        number = len(self.homes)
         home = Home(number, signer, proof, self._directory / f"{number}.db", holds)
         self.homes.append(home)
         return home
+
+    async def voucher(self, by: Home, agent: AgentPubKey, role: Role) -> bytes:
+        """A membrane proof for an agent that a home invites, and says so on its chain."""
+        written = await by.call("community", "invite", {"agent": agent})
+        sign = by.signer.sign
+        return vouch(self.definition, by.agent, by.proof, agent, role, sign, written=written)
 
     async def found(self, homes: int, joined: Callable[[int], None]) -> None:
         """The first homes, one after another, each led in by the steward."""
@@ -130,8 +133,10 @@ class Swarm:
 
     async def wake(self, homes: int) -> None:
         """The first homes, all at once and knowing each other, as after a power cut."""
-        for number in range(homes):
-            self._invite(self._signer(number))
+        await self.add()
+        for number in range(1, homes):
+            await self.invite(self._signer(number))
+        await self.kill(self.homes[0])
         infos = {home.agent: self._info_of(home) for home in self.homes}
         places = {
             home.agent: witness_place(home.agent, proof_digest(home.proof)) for home in self.homes

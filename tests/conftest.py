@@ -21,10 +21,17 @@ from ioe_node.model.action import (
 )
 from ioe_node.model.codec import encode
 from ioe_node.model.consent import Consent, KeyHolders
-from ioe_node.model.hashes import CORE, DnaHash, dna_hash, entry_hash
+from ioe_node.model.hashes import CORE, DnaHash, action_hash, dna_hash, entry_hash
 from ioe_node.model.record import Proof, Record, path_of, seal_message, tree_of
 from ioe_node.model.signing import Signer
-from zomes.community.integrity import SignedVoucher, Voucher, encode_proof, message_of
+from zomes.community.integrity import (
+    Invitation,
+    SignedVoucher,
+    Voucher,
+    Written,
+    encode_proof,
+    message_of,
+)
 
 settings.register_profile("node", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("node")  # a busy machine is no failure
@@ -32,6 +39,9 @@ settings.load_profile("node")  # a busy machine is no failure
 STEWARD = 1
 BEGIN_US = 1_700_000_100_000_000
 STEP_US = 1_000
+
+
+NOWHERE = Written(3, action_hash(b"", Signer(bytes(31) + b"\x01").agent))
 
 
 class Author:
@@ -217,18 +227,26 @@ class Neighbourhood:
         role: Any = "member",
         network: DnaHash | None = None,
         recovery: bytes = b"",
+        written: Written | None = NOWHERE,
     ) -> SignedVoucher:
-        """`by` (the steward) vouches for `agent`."""
+        """`by` (the steward) vouches for `agent`; no membrane reads where its chain says so."""
         signer = (by or self.steward).signer
         network = network or self.rules.hash
-        voucher = Voucher(network, AgentPubKey(agent), signer.agent, role, recovery)
+        written = None if role == "successor" and written is NOWHERE else written
+        voucher = Voucher(network, AgentPubKey(agent), signer.agent, role, recovery, written)
         message = message_of(voucher)
         return SignedVoucher(message[len(b"ioe/voucher/1") :], signer.sign(message))
+
+    def invitation(self, agent: AgentPubKey, by: Author | None = None) -> Written:
+        """Where `by` (the steward) writes down that it invites `agent`."""
+        record = self.create(by or self.steward, Invitation(agent))
+        return Written(record.action.action_seq, record.hash)
 
     def member(self, number: int) -> Author:
         """An invited agent whose genesis is valid and held."""
         member = self.author(number)
-        proof = encode_proof((self.voucher(member.agent),))
+        written = self.invitation(member.agent)
+        proof = encode_proof((self.voucher(member.agent, written=written),))
         self.world.keep(*member.genesis(proof))
         return member
 

@@ -331,7 +331,7 @@ async def community_invite(
     """An invitation for one agent, whose successors the key-holders of that digest make."""
     check_hash(agent, AGENT)
     cell = conductor.cell(community)
-    made = communities.invite(conductor, cell, AgentPubKey(agent), "member", recovery)
+    made = await communities.invite(conductor, cell, AgentPubKey(agent), "member", recovery)
     return {"invitation": made.text()}
 
 

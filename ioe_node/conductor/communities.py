@@ -10,6 +10,7 @@ from ioe_node.errors import CallError, LocalError
 from ioe_node.hdi import AgentPubKey, Invalid, KeyHolders, holders_digest
 from ioe_node.hdk import DnaDef, Modifiers
 from ioe_node.model.codec import encode
+from ioe_node.model.hashes import action_hash
 from ioe_node.net.peer_id import join_address, split_address
 from ioe_node.plugins import load
 
@@ -99,21 +100,29 @@ def _check(conductor: "Conductor", invitation: Invitation) -> None:
         raise CallError(f"this community does not admit us: {verdict.reason}")
 
 
-def invite(
+async def invite(
     conductor: "Conductor", cell: "Cell", agent: AgentPubKey, role: str, recovery: bytes = b""
 ) -> Invitation:
-    """An invitation for one agent, vouched for by us.
+    """An invitation for one agent, vouched for by us and written on our chain.
 
     `recovery` is the digest of the key-holders who alone are to make that agent's successor.
     """
     space = cell.space
     vouch = load("zomes.community.integrity:vouch")
-    definition, proof = space.rules.definition, space.membrane_proof
-    proof = vouch(definition, space.agent, proof, agent, role, space.sign, recovery)
-    verdict = definition.admits(agent, proof)
+    definition, ours = space.rules.definition, space.membrane_proof
+
+    def proof(written: Any) -> bytes:
+        given: bytes = vouch(
+            definition, space.agent, ours, agent, role, space.sign, recovery, written
+        )
+        return given
+
+    anywhere = load("zomes.community.integrity:Written")(0, action_hash(b"", space.agent))
+    verdict = definition.admits(agent, proof(anywhere))
     if isinstance(verdict, Invalid):
         raise CallError(f"we may not invite here: {verdict.reason}")
+    written = await cell.call("community", "invite", {"agent": agent})
     bootstrap = tuple(
         join_address(space.agent, address) for address in conductor.transport.addresses()
     )
-    return _invitation(definition, proof, bootstrap)
+    return _invitation(definition, proof(written), bootstrap)

@@ -34,7 +34,8 @@ async def claim(
     """Pair with a device that is near and take it into our portfolio in `cell`.
 
     The claim is on our disk before the device gets its seed, so that whatever happens after
-    that it is finished (`finish_claims`); before that, nothing of a refused one is kept.
+    that it is finished (`finish_claims`); of a refused one nothing is kept but our chain's
+    invitation of a key that nobody has.
     """
     home = conductor.home
     card = conductor.meeting.find(device)
@@ -43,7 +44,7 @@ async def claim(
     seed = await _fresh_seed(conductor)
     visibility.recognise(conductor)
     agent = keytree.device_agent(seed)
-    invitation = communities.invite(conductor, cell, agent, "device")
+    invitation = await communities.invite(conductor, cell, agent, "device")
     space = cell.space
     pending = Pending(space.dna, agent, card.kind, name)
     pairing = load("discovery.pairing:Grant")
@@ -101,7 +102,7 @@ async def rotate(conductor: "Conductor", cell: "Cell", device: AgentPubKey) -> A
             state = conductor.home.state()
             if pending not in state.pending:
                 conductor.home.keep(replace(state, pending=(*state.pending, pending)))
-    given = communities.invite(conductor, cell, agent, "device")
+    given = await communities.invite(conductor, cell, agent, "device")
     await owner_calls.ask(conductor, device, owner_calls.Rotate(seed, given.encoded()))
     return agent
 

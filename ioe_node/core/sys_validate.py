@@ -148,6 +148,9 @@ class Rules:
         self.entry_types: dict[str, EntryType] = definition.entry_types
         self._by_class = {declared.cls: name for name, declared in self.entry_types.items()}
         self._link_types = definition.link_types
+        self._admission_rules = [
+            r for zome in definition.zomes for r in zome.integrity.admission_rules
+        ]
         self._open_rules = [r for zome in definition.zomes for r in zome.integrity.open_rules]
 
     def name_of(self, entry_type: type | str) -> str:
@@ -239,7 +242,7 @@ class Rules:
         if isinstance(action, EntryAction):
             return self._entry(record, action, held, sealed)
         if isinstance(action, AgentValidationPkg):
-            return self.definition.admits(action.author, action.membrane_proof)
+            return self._admission(action, held)
         if isinstance(action, Delete):
             return self._delete(record, action, held)
         if isinstance(action, CreateLink | DeleteLink):
@@ -249,6 +252,13 @@ class Rules:
         if isinstance(action, CloseChain):
             return _close(action)
         return Valid
+
+    def _admission(self, action: AgentValidationPkg, held: Held) -> Verdict:
+        author, proof = action.author, action.membrane_proof
+        verdict = self.definition.admits(author, proof)
+        if isinstance(verdict, Invalid):
+            return verdict
+        return _first_fault(self._admission_rules, author, proof, RuleHost(self, held))
 
     def _entry(self, record: Record, action: EntryAction, held: Held, sealed: bool) -> Verdict:
         if action.entry_type == AGENT_ENTRY:

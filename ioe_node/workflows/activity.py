@@ -23,7 +23,9 @@ async def read_chain(space: Space, author: AgentPubKey, from_seq: int) -> list[R
     authorities = await authorities_of(space, author)
     if space.agent in (author, *authorities) and space.store.head(author) is not None:
         return await space.run(run_of, space.store, author, from_seq)
-    order = space.rng.sample(authorities, len(authorities))
+    # Nobody vouches for its own chain: what others would not take is not read either.
+    others = [agent for agent in authorities if agent != author]
+    order = space.rng.sample(others, len(others))
     ask = Activity(author, from_seq)
     found = await space.ask_first(order, ask, lambda answer: _open(space, answer, author, from_seq))
     return found or []

@@ -7,12 +7,13 @@ nothing of it is written down.
 from collections.abc import Sequence
 
 from ioe_node.errors import Malformed, PeerError
-from ioe_node.hdi import ActionHash, AgentPubKey, Invalid
+from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.action import AgentValidationPkg, decode_action
 from ioe_node.model.record import Record, first_action, open_parcel, open_record
 from ioe_node.net.messages import Activity, Answer, Chain, Get, Records
 from ioe_node.net.transport import REQUEST_TIMEOUT_S
 from ioe_node.workflows.locate import authorities_of
+from ioe_node.workflows.revocation import door_fault
 from ioe_node.workflows.space import Space
 
 OFFERED_TIMEOUT_S = 4.0
@@ -82,7 +83,7 @@ async def retrieve_admission(space: Space, agent: AgentPubKey) -> None:
     found = await retrieve_chain(space, agent, 0, await authorities_of(space, agent))
     for record in [] if found is None else open_parcel(found[1].parcels[0], space.dna):
         if isinstance(record.action, AgentValidationPkg):
-            verdict = space.rules.definition.admits(agent, record.action.membrane_proof)
-            if isinstance(verdict, Invalid):
-                raise PeerError(f"an author whom the membrane does not admit: {verdict.reason}")
+            fault = door_fault(space, agent, record.action.membrane_proof)
+            if fault is not None:
+                raise PeerError(f"an author whom the membrane does not admit: {fault}")
             space.welcome(agent)

@@ -41,7 +41,8 @@ async def newest_of_chain(space: Space, author: AgentPubKey, count: int) -> list
     if own is not None:
         from_seq = max(0, own.seq + 1 - count)
         return (await space.run(space.store.chain, author, from_seq, count))[::-1]
-    order = space.rng.sample(authorities, len(authorities))
+    others = [agent for agent in authorities if agent != author]  # as in `read_chain`
+    order = space.rng.sample(others, len(others))
     for _ in range(min(READERS_TRIED_MAX, len(order)) if count else 0):
         found = await _read_end(space, order, author, count)
         if found:

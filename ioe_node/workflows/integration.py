@@ -31,7 +31,7 @@ from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.revocation import is_revoked, note_ended, revoked_us, warrants_of
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
-from ioe_node.workflows.standing import take_standings
+from ioe_node.workflows.standing import shut_out_uninvited, take_standings
 from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 
 FETCHES_AT_ONCE_MAX = 64
@@ -47,10 +47,10 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
     """
     lacked_before: set[Lack] = set()
     fetched_s: dict[Lack, float] = {}
+    ending: list[Record] = []
     looked: list[Record] = []
     while True:
         lacked: set[Lack] = set()
-        ending: list[Record] = []
         after_row = 0
         while True:
             async with space.pass_lock:
@@ -69,9 +69,11 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
         space.wanted.clear()
         space.wanted_chains.clear()
         await end_revoked(space, looked)
-        for record in ending:
-            await _look_on(space, record)
-        looked = ending
+        looked = []
+        if space.others():  # somebody who may know better
+            for record in ending:
+                await _look_on(space, record)
+            looked, ending = ending, []
         now_s = trio.current_time()
         fetched_s = {lack: at_s for lack, at_s in fetched_s.items() if at_s > now_s}
         due = sorted(overdue.difference(fetched_s))
@@ -81,7 +83,7 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
             fetched_s.update(dict.fromkeys(due, trio.current_time() + RETRY_MISSING_S))
         patience = RETRY_MISSING_S if overdue else FETCH_AFTER_S
         lacked_before = lacked
-        await space.validation_bell.wait(patience if lacked or looked else float("inf"))
+        await space.validation_bell.wait(patience if lacked or looked or ending else float("inf"))
 
 
 async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
@@ -165,6 +167,8 @@ async def _stands_now(space: Space, warrant: Revoked) -> bool | Missing | None:
     """Whether a revocation that is told stands still, after a look at what came later."""
     agent = AgentPubKey(warrant.warrantee)
     begun = space.next_seq(agent)
+    if not space.others():
+        return Missing(())
     if await _look_on(space, open_record(warrant.record, space.dna)):
         with trio.move_on_after(VERDICT_WAIT_S):
             while space.next_seq(agent) == begun:
@@ -200,7 +204,10 @@ async def fetch(space: Space, lacked: Iterable[Lack]) -> None:
 
 
 async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> None:
-    """One record, or its author's chain up to it where that is asked for or in our share."""
+    """One record, or its author's chain up to it where that is asked for or in our share.
+
+    Who has a revoked key can still write beside its chain, before its end: the chain shows that.
+    """
     giver, record = space.agent, cascade.get_record(space, hash_)
     if record is None:
         peers = with_room(space, await authorities_of(space, hash_))
@@ -212,7 +219,7 @@ async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> No
     known = space.store.record_at(author, seq)
     if known is not None and known.hash != hash_:
         await _keep_own(space, fork_of(space, space.store.alone(known), record.wire()))
-    elif known is None and (with_chain or space.is_authority(author)):
+    elif known is None and (with_chain or author in space.ended or space.is_authority(author)):
         await pull(space, author, await authorities_of(space, author))
     elif known is None:
         await park(space, giver, [record.wire()], fetched=True)
@@ -227,7 +234,7 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
     """
     hash_, warrant = await space.run(open_warrant, signed, space.dna)
     convicted = AgentPubKey(warrant.warrantee)
-    if convicted in space.blocked:
+    if convicted in space.blocked - space.uninvited:
         return True
     if not _is_member(space, convicted):
         space.want_admission(convicted)
@@ -251,11 +258,13 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         )
         space.convicted = True
         space.fault(f"a warrant names us: {describe(warrant)}")
-    elif convicted not in space.blocked and await space.run(
+    elif convicted not in space.blocked - space.uninvited and await space.run(
         space.store.add_warrant, hash_, convicted, encode(signed), space.clock.now_us()
     ):
         note_ended(space, convicted, signed)
+        space.uninvited.discard(convicted)
         space.block(convicted)
+        shut_out_uninvited(space)
         space.warrants_bell.ring()
         space.validation_bell.ring()
         space.signal(

@@ -9,13 +9,13 @@ Whoever is named to us is met if there is room for it: only the membrane makes i
 import trio
 
 from ioe_node.errors import IoeError, Malformed, PeerError
-from ioe_node.hdi import AgentPubKey, Invalid
+from ioe_node.hdi import AgentPubKey
 from ioe_node.model.agent_info import INFO_BYTES_MAX, SignedInfo
 from ioe_node.model.codec import Codec
 from ioe_node.model.hashes import key_of, proof_digest, to_text, witness_place
 from ioe_node.net.messages import FOUND_PEERS_MAX, Hello, encode, hellos
 from ioe_node.workflows.locate import ask_near, lookup, lookup_near_us
-from ioe_node.workflows.revocation import note_ended
+from ioe_node.workflows.revocation import door_fault, note_ended
 from ioe_node.workflows.space import Space, log
 from ioe_node.workflows.spread import warrants
 from ioe_node.workflows.turns import refuse_shunned
@@ -40,9 +40,9 @@ def admit(space: Space, peer: AgentPubKey, data: bytes) -> None:
         raise PeerError(space.why_blocked(peer))
     refuse_shunned(space, peer)
     opening = hellos.decode(data)
-    verdict = space.rules.definition.admits(peer, opening.membrane_proof)
-    if isinstance(verdict, Invalid):
-        raise PeerError(f"this community does not admit you: {verdict.reason}")
+    fault = door_fault(space, peer, opening.membrane_proof)
+    if fault is not None:
+        raise PeerError(f"this community does not admit you: {fault}")
     space.admitted.setdefault(peer)  # first, or a flood of strangers leaves no room for it
     if space.learn(opening.info) != peer:
         raise Malformed("an opening message in another agent's name")

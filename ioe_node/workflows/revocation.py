@@ -61,6 +61,26 @@ def _counts(space: Space, record: Record) -> bool:
     return not space.rules.overtaken(record, space.store)
 
 
+def door_fault(space: Space, agent: AgentPubKey, proof: bytes | None) -> str | None:
+    """Why an agent is not let in on its proof, as far as that is known here; raises `Malformed`.
+
+    Whether others' chains say what the proof says that they do, its own chain is judged by.
+    """
+    definition = space.rules.definition
+    verdict = definition.admits(agent, proof)
+    if isinstance(verdict, Invalid):
+        return verdict.reason
+    if invited_too_late(space, agent, proof):
+        return "whoever invited you did so with a key that had been revoked"
+    return None
+
+
+def invited_too_late(space: Space, agent: AgentPubKey, proof: bytes | None) -> bool:
+    """Whether an agent whom the membrane admits is in by what a revoked key wrote after its end."""
+    places = space.rules.definition.invitations(agent, proof)
+    return any(place.seq > space.ended.get(place.author, place.seq) for place in places)
+
+
 def note_ended(space: Space, convicted: AgentPubKey, signed: SignedWarrant) -> None:
     """Remember where an agent ended, if that is what the warrant says that convicts it here."""
     warrant = decode_warrant(signed)

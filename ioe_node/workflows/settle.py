@@ -228,6 +228,8 @@ class Settlements:
     ) -> ActionHash:
         """Settle with `counterparty`; the caller holds our chain, whose head is `head`."""
         space = self._space
+        if counterparty in space.blocked:
+            raise PeerError("with whoever is shut out of this network nobody settles")
         await space.permits.deal(counterparty, name, True)
         if not space.head_confirmed.is_set():
             raise Busy("nobody has told yet what others hold of our chain; try again")

@@ -102,6 +102,7 @@ class Space:
     blocked: set[AgentPubKey] = field(default_factory=set)
     ended: dict[AgentPubKey, int] = field(default_factory=dict)
     """The last place that counts on the chain of each agent that is blocked as it was revoked."""
+    uninvited: set[AgentPubKey] = field(default_factory=set)  # who is blocked without a warrant
     admitted: dict[AgentPubKey, None] = field(default_factory=dict)
     named: dict[AgentPubKey, AgentPubKey | None] = field(default_factory=dict)
     """Who named each stranger to us, the oldest first."""
@@ -203,8 +204,7 @@ class Space:
 
     def _note_stranger(self, agent: AgentPubKey, named_by: AgentPubKey | None) -> None:
         """Remember who named a stranger, and forget one if there are too many: the oldest that the
-        same peer named, or whoever named most.  So who invents strangers crowds out its own.
-        """
+        same peer named, or whoever named most.  So who invents strangers crowds out its own."""
         self.named.pop(agent, None)
         self.named[agent] = named_by
         counts = Counter(self.named[each] for each in self.strangers())
@@ -313,7 +313,7 @@ class Space:
         """What a blocked agent is told."""
         if agent in self.ended:
             return "your key was revoked in this network, by your owner or your key-holders"
-        return "you are warranted in this network"
+        return "you are warranted in this network, or were invited by a key that was revoked"
 
     def block(self, agent: AgentPubKey) -> None:
         """A warrant convicts an agent: it counts for nothing from now on."""

@@ -30,7 +30,7 @@ def _convicted(space: Space) -> list[AgentPubKey]:
 
 def warrants_digest(space: Space) -> bytes:
     """16 bytes that two nodes share when they have blocked the same agents."""
-    return blake2b(b"".join(sorted(space.blocked)), digest_size=16).digest()
+    return blake2b(b"".join(sorted(space.blocked - space.uninvited)), digest_size=16).digest()
 
 
 def answer_get_warrants(space: Space, ask: GetWarrants) -> Warrants:

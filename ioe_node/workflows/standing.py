@@ -24,6 +24,7 @@ from ioe_node.model.finality import (
 from ioe_node.model.hashes import to_text
 from ioe_node.model.record import WireRecord
 from ioe_node.net.messages import Here, Knock, Standings
+from ioe_node.workflows.revocation import invited_too_late
 from ioe_node.workflows.space import Space, log
 
 STANDINGS_MAX = 10_000
@@ -52,7 +53,8 @@ def admits(space: Space, agent: AgentPubKey, proof: bytes | None, witness: bool 
 def _news(space: Space, wires: Iterable[WireRecord]) -> list[tuple[Standing, bool]]:
     """The standings among these of whom we had none, and whether each has a seat.
 
-    Raises `Malformed` for what is no standing, or not admitted.  In a worker thread.
+    Not of those who were invited too late, which is no fault of who has not heard of it.  Raises
+    `Malformed` for what is no standing, or not admitted.  In a worker thread.
     """
     news: dict[AgentPubKey, tuple[Standing, bool]] = {}
     for wire in wires:
@@ -61,7 +63,8 @@ def _news(space: Space, wires: Iterable[WireRecord]) -> list[tuple[Standing, boo
         if agent not in space.standings:
             if not admits(space, agent, standing.proof):
                 raise Malformed("a standing that the membrane does not admit")
-            news.setdefault(agent, (standing, _seated(space, standing)))
+            if not invited_too_late(space, agent, standing.proof):
+                news.setdefault(agent, (standing, _seated(space, standing)))
     return list(news.values())
 
 
@@ -75,6 +78,16 @@ def seat(space: Space, standing: Standing, seated: bool | None = None) -> None:
     space.standings[standing.agent] = standing
     if _seated(space, standing) if seated is None else seated:
         space.seats[standing.agent] = standing
+
+
+def shut_out_uninvited(space: Space) -> None:
+    """Somebody was revoked: take back what we gave to whom that key has invited since its end."""
+    for agent, standing in list(space.standings.items()):
+        if agent != space.agent and invited_too_late(space, agent, standing.proof):
+            del space.standings[agent]
+            space.seats.pop(agent, None)
+            space.uninvited.add(agent)
+            space.block(agent)
 
 
 async def take_standings(space: Space, wires: Iterable[WireRecord]) -> bool:
@@ -126,6 +139,7 @@ def recall_standings(space: Space) -> None:
                         seat(space, standing, seated)
             except (StoreError, Malformed) as error:
                 log.info("a standing on a damaged chain: %s", error)  # the conductor says which
+    shut_out_uninvited(space)
 
 
 async def on_standings(space: Space, peer: AgentPubKey, request: Standings) -> Standings:

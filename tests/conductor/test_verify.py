@@ -25,7 +25,7 @@ async def test_every_chain_held_is_named(claimed: Any, autojump: Any) -> None:
         found = {each["agent"]: each for each in verify_home(node.home, KNOWN)}
         assert set(found) == {owner.agent, roof.agent}
         assert not any(each["fault"] for each in found.values())
-        assert found[owner.agent]["actions"] == 5
+        assert found[owner.agent]["actions"] == 6
 
 
 async def test_a_break_in_one_chain_leaves_the_others_verified(claimed: Any, autojump: Any) -> None:

@@ -35,6 +35,7 @@ def test_its_zomes_and_types() -> None:
         "claims.SignedElsewhere",
         "claims.Status",
         "claims.Withdrawal",
+        "community.Invitation",
         "currency.Carried",
         "currency.Settlement",
         "identity.Acceptance",

@@ -31,7 +31,7 @@ from ioe_node.errors import PeerError, TransportError
 from ioe_node.hdi import Consent, KeyHolders, Valid, holders_digest
 from ioe_node.hdk import Modifiers
 from ioe_node.model.codec import encode
-from ioe_node.model.hashes import ACTION, AGENT, ENTRY, AgentPubKey, DnaHash, dna_hash
+from ioe_node.model.hashes import ACTION, AGENT, ENTRY, AgentPubKey, DnaHash, action_hash, dna_hash
 from ioe_node.model.hashes import DNA as DNA_PREFIX
 from ioe_node.model.signing import Signer
 from zomes.community import integrity as community
@@ -68,10 +68,16 @@ def test_membrane_proofs(fuzz: Fuzz) -> None:
     network = Community(dna_hash(b"fuzz"), Stewards((ALICE.agent,)))
     holders = KeyHolders(1, tuple(sorted(one.agent[3:35] for one in (ALICE, DEVICE))))
 
+    def written(signer: Signer, role: Any) -> community.Written | None:
+        place = community.Written(3, action_hash(b"", signer.agent))
+        return None if role == "successor" else place
+
     def vouch(
         agent: AgentPubKey, signer: Signer, role: Any, recovery: bytes = b""
     ) -> community.SignedVoucher:
-        voucher = community.Voucher(network.hash, agent, signer.agent, role, recovery)
+        voucher = community.Voucher(
+            network.hash, agent, signer.agent, role, recovery, written(signer, role)
+        )
         signature = signer.sign(community.message_of(voucher))
         return community.SignedVoucher(encode(voucher), signature)
 

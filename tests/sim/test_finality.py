@@ -194,9 +194,9 @@ def test_one_lost_disk_and_a_minority_that_colludes_do_not_make_two(
 ) -> None:
     template = tmp_path / "template.db"
     Store(template).close()
-    assert run_trial(25, True, template).finals <= 1
+    assert run_trial(35, True, template).finals <= 1
     monkeypatch.setattr(witness_rules, "begun_after", lambda view_us, lost_us: True)
-    assert run_trial(25, True, template).finals == 2
+    assert run_trial(35, True, template).finals == 2
 
 
 def test_without_a_quorum_nothing_is_final_until_it_is_back(play: Callable[..., Any]) -> None:

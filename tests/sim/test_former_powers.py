@@ -34,7 +34,7 @@ def written_at(home: Home, before: Record, entry: Any) -> Record:
         timestamp_us=before.action.timestamp_us + 1,
         action_seq=before.action.action_seq + 1,
         prev_action=before.hash,
-        entry_type=f"identity.{type(entry).__name__}",
+        entry_type=f"{type(entry).__module__.split('.')[-2]}.{type(entry).__name__}",
         entry_hash=entry_hash(data),
     )
     hash_, body = hash_of(action)

@@ -38,7 +38,7 @@ def test_what_is_written_is_read_elsewhere_with_its_authors_time(
     play: Callable[[Story], None],
 ) -> None:
     async def story(swarm: Swarm) -> None:
-        one, two, _ = swarm.homes
+        two, one, _ = swarm.homes
         before = swarm.clock.now_us()
         made = await one.call("load", "write", {"value": 7, "filler_bytes": 100})
         streamed = await one.call("load", "stream", {"value": 8})
@@ -93,7 +93,7 @@ def test_links_are_found_at_their_base(play: Callable[[Story], None]) -> None:
 
 def test_news_tells_each_chain_once_from_its_cursor(play: Callable[[Story], None]) -> None:
     async def story(swarm: Swarm) -> None:
-        one, two, three = swarm.homes
+        three, one, two = swarm.homes
         await one.call("load", "stream", {"value": 1})
         await two.call("load", "write", {"value": 2})
         assert await swarm.settle()
@@ -105,7 +105,7 @@ def test_news_tells_each_chain_once_from_its_cursor(play: Callable[[Story], None
 
         found = await look([0, 0, 0])
         assert [[each["value"] for each in page["entries"]] for page in found] == [[1], [2], []]
-        assert [page["next_seq"] for page in found] == [4, 4, 3]
+        assert [page["next_seq"] for page in found] == [4, 4, 5]
         again = await look([page["next_seq"] for page in found])
         assert again == [{"next_seq": page["next_seq"], "entries": []} for page in found]
         shown = await three.call("load", "activity", {"agent": one.agent})

@@ -18,7 +18,7 @@ Play = Callable[..., Any]
 
 async def newcomer(swarm: Swarm, number: int, proof: bytes | None = None) -> Home:
     """A home under a fresh key, invited by the steward or in by `proof`; as soon as it runs."""
-    home = swarm._invite(Signer(number.to_bytes(32, "big")))
+    home = await swarm.invite(Signer(number.to_bytes(32, "big")))
     home.proof = proof or home.proof
     await swarm.start(home)
     return home
@@ -214,8 +214,7 @@ def test_a_stewards_next_key_is_a_steward(play: Play) -> None:
         given = (swarm.definition, steward.agent, None, new.agent, "successor")
         heir = await newcomer(swarm, 503, vouch(*given, steward.signer.sign))
         guest = Signer((504).to_bytes(32, "big"))
-        invited = (swarm.definition, heir.agent, heir.proof, guest.agent, "member")
-        await newcomer(swarm, 504, vouch(*invited, heir.signer.sign))
+        await newcomer(swarm, 504, await swarm.voucher(heir, guest.agent, "member"))
         assert await swarm.settle()
         listed = await member.call("community", "members", {})
         stewards = sorted(each["agent"] for each in listed if each["steward"])

@@ -56,7 +56,7 @@ async def pages(reader: Home, author: AgentPubKey) -> list[list[Any]]:
 
 def test_a_long_chain_is_read_in_pages_and_nothing_is_kept(play: Play) -> None:
     async def story(swarm: Swarm) -> None:
-        author = swarm.homes[0]
+        author = swarm.homes[1]
         for value in range(OPS_PER_PUBLISH_MAX + 10):
             await author.call("load", "stream", {"value": value})
         assert await swarm.settle()
@@ -76,7 +76,7 @@ def test_a_long_chain_is_read_in_pages_and_nothing_is_kept(play: Play) -> None:
 
 def test_an_authority_reads_its_own_store(play: Play) -> None:
     async def story(swarm: Swarm) -> None:
-        author = swarm.homes[0]
+        author = swarm.homes[1]
         await author.call("load", "stream", {"value": 1})
         assert await swarm.settle()
         by_agent = {home.agent: home for home in swarm.homes}
@@ -92,7 +92,7 @@ def test_an_authority_reads_its_own_store(play: Play) -> None:
 
 def test_a_silent_authority_delays_a_read_and_does_not_end_it(play: Play) -> None:
     async def story(swarm: Swarm) -> None:
-        author = swarm.homes[0]
+        author = swarm.homes[1]
         await author.call("load", "stream", {"value": 1})
         assert await swarm.settle()
         reader = stranger_to(swarm, author)

@@ -7,14 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioe_node.errors import Malformed
-from ioe_node.hdi import Invalid, Valid, holders_digest
+from ioe_node.hdi import Invalid, Missing, Valid, holders_digest
 from ioe_node.model.codec import encode
-from ioe_node.model.hashes import dna_hash
+from ioe_node.model.hashes import action_hash, dna_hash
 from zomes.community.coordinator import role_of
 from zomes.community.integrity import (
     VOUCHERS_MAX,
+    Invitation,
     SignedVoucher,
     Voucher,
+    Written,
     decode_proof,
     encode_proof,
     recovery_of,
@@ -252,8 +254,55 @@ def test_a_vouch_continues_the_vouchers_own_proof(neighbourhood: Any) -> None:
         *map(neighbourhood.author, (2, 3)),
     )
     digest = bytes(32)
-    proof = vouch(dna, steward.agent, None, member.agent, "member", steward.signer.sign, digest)
+    given = (steward.agent, None, member.agent, "member", steward.signer.sign, digest)
+    proof = vouch(dna, *given, written=neighbourhood.invitation(member.agent))
     assert recovery_of(dna, member.agent, proof) == digest
-    claimed = vouch(dna, member.agent, proof, new.agent, "device", member.signer.sign)
+    written = Written(3, member.genesis(proof)[-1].hash)
+    given = (member.agent, proof, new.agent, "device", member.signer.sign)
+    claimed = vouch(dna, *given, written=written)
     assert dna.admits(new.agent, claimed) is Valid
     assert recovery_of(dna, new.agent, claimed) == b""
+
+
+def test_an_invitation_stands_on_the_chain_of_whoever_invites(neighbourhood: Any) -> None:
+    owner, device, other = neighbourhood.member(2), *map(neighbourhood.author, (3, 4))
+    invited = decode_proof(owner.chain[1].action.membrane_proof)
+    written = neighbourhood.invitation(device.agent, by=owner)
+    another = neighbourhood.invitation(other.agent, by=owner)
+    elsewhere = neighbourhood.invitation(device.agent)
+
+    def verdict(place: Written, before: Any = invited) -> Any:
+        claimed = neighbourhood.voucher(device.agent, by=owner, role="device", written=place)
+        package = neighbourhood.author(3).genesis(encode_proof((*before, claimed)))[1]
+        assert neighbourhood.dna.admits(device.agent, package.action.membrane_proof) is Valid
+        return neighbourhood.rules.validate_alone(package, neighbourhood.world)
+
+    assert verdict(written) is Valid
+    nowhere = Written(written.seq, action_hash(b"", owner.agent))
+    assert verdict(nowhere) == Missing((nowhere.action,))
+    misplaced = Invalid("an invitation that is not at that place of its author's chain")
+    assert verdict(Written(written.seq - 1, written.action)) == misplaced
+    assert verdict(elsewhere) == misplaced
+    no_invitation = Written(2, owner.chain[2].hash)
+    for place in (another, no_invitation):
+        assert verdict(place) == Invalid(
+            "an invitation whose author's chain names somebody else there"
+        )
+    # The device of a member who is in by nothing is in by nothing, too.
+    unwritten = neighbourhood.voucher(owner.agent)
+    assert isinstance(verdict(written, (unwritten,)), Missing)
+
+
+def test_a_voucher_says_where_it_stands_and_a_successors_nothing(neighbourhood: Any) -> None:
+    agent, place = neighbourhood.author(2).agent, Written(3, action_hash(b"", bytes(39)))
+    for role, written in (("member", None), ("device", None), ("successor", place)):
+        given = neighbourhood.voucher(agent, role=role, written=written)
+        verdict = admits(neighbourhood, agent, given)
+        assert verdict == Invalid(
+            "an invitation that does not stand on the chain of whoever invites"
+        )
+
+
+def test_nobody_invites_itself(neighbourhood: Any) -> None:
+    steward = neighbourhood.steward
+    assert isinstance(neighbourhood.verdict(steward, Invitation(steward.agent)), Invalid)

@@ -4,7 +4,7 @@ from typing import Any
 
 from ioe_node.hdi import decode
 from ioe_node.hdk import AgentPubKey, CoordinatorZome, Host
-from zomes.community.integrity import SUCCESSOR, Voucher, decode_proof
+from zomes.community.integrity import SUCCESSOR, Invitation, Voucher, Written, decode_proof
 from zomes.community.integrity import zome as integrity
 
 zome = CoordinatorZome(integrity)
@@ -16,6 +16,18 @@ async def members(host: Host) -> list[dict[str, Any]]:
     return [
         {"agent": agent, "steward": await _is_steward(host, agent)} for agent in await host.agents()
     ]
+
+
+@zome.function
+async def invite(host: Host, agent: AgentPubKey) -> Written:
+    """Where our chain says that we invite an agent; it says so once."""
+    for found in await host.query(Invitation):
+        if found.entry.agent == agent:
+            return Written(found.action.action_seq, found.hash)
+    written = await host.create(Invitation(agent))
+    made = await host.get(written)
+    assert made is not None, "what was just committed is here"
+    return Written(made.action.action_seq, written)
 
 
 async def _is_steward(host: Host, agent: AgentPubKey) -> bool:

@@ -2,7 +2,9 @@
 
 A membrane proof is a chain of vouchers.  The first is by a steward whom the DNA's properties
 name; each other by the agent whom the one before it admits.  Stewards need no proof.  A voucher
-names the network, so none fits another community.
+names the network, so none fits another community, and the place on its author's chain where that
+says whom it invites: a signature alone has no time, and whoever steals a key would go on inviting
+when it is revoked.
 
 A *successor* goes on for the agent that vouches for it, with all that this one may do: a
 steward's successor is a steward.  Where a voucher (or, for a steward, the property `recovery`)
@@ -13,18 +15,22 @@ take it, vouches for nobody: its owner vouches for its next key, as for its firs
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ioe_node.hdi import (
     DIGEST_BYTES,
+    ActionHash,
     AgentPubKey,
     Consent,
+    CreateOp,
     DnaHash,
     IntegrityZome,
     Invalid,
+    Invited,
     KeyHolders,
     Network,
     Valid,
+    ValidationHost,
     Verdict,
     agreed,
     consent_message,
@@ -43,11 +49,29 @@ Role = Literal["member", "device", "successor"]
 Rank = Literal["steward", "member", "device"]
 
 
+@zome.entry_type
+@dataclass(frozen=True)
+class Invitation:
+    """The author invites `agent`: as a member, or as a device of its own."""
+
+    agent: AgentPubKey
+
+
+@dataclass(frozen=True)
+class Written:
+    """The place of an `Invitation` on its author's chain."""
+
+    seq: int
+    action: ActionHash
+
+
 @dataclass(frozen=True)
 class Voucher:
     """`voucher` vouches for `agent` in this network.
 
     `recovery` is the digest of the key-holders who alone make its successor, or empty.
+    `written` is where the voucher's chain says so; a successor's, which the end of that chain
+    names, says nothing there.
     """
 
     network: DnaHash
@@ -55,6 +79,7 @@ class Voucher:
     voucher: AgentPubKey
     role: Role
     recovery: bytes = b""
+    written: Written | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +165,8 @@ def _fault(network: Network, place: Place, voucher: Voucher, signed: SignedVouch
         return "a member may vouch for its devices and its successor only"
     if place.rank == "device":
         return "a device vouches for nobody; its owner does, for its next key too"
+    if (voucher.written is None) != (voucher.role == SUCCESSOR):
+        return "an invitation that does not stand on the chain of whoever invites"
     if len(voucher.recovery) not in (0, DIGEST_BYTES):
         return f"key-holders are named by {DIGEST_BYTES} bytes"
     if voucher.role == SUCCESSOR and place.recovery:
@@ -175,6 +202,43 @@ def admitted(agent: AgentPubKey, proof: bytes | None, network: Network) -> Verdi
     return place if isinstance(place, Invalid) else Valid
 
 
+@zome.validate_create
+def somebody_else(entry: Invitation, op: CreateOp, host: ValidationHost) -> Verdict:
+    return Invalid("nobody invites itself") if entry.agent == op.action.author else Valid
+
+
+@zome.invitations
+def written_at(agent: AgentPubKey, proof: bytes | None, network: Network) -> list[Invited]:
+    """Where the chains of those who vouched, from a steward to `agent`, say so."""
+    return [
+        Invited(voucher.voucher, written.seq, written.action)
+        for voucher, written in _written(network.properties, agent, proof)
+    ]
+
+
+@zome.validate_admission
+def as_their_chains_say(agent: AgentPubKey, proof: bytes | None, host: ValidationHost) -> Verdict:
+    """Whether each who vouched invited so; until that is here the newcomer waits."""
+    vouched = _written(host.properties, agent, proof)
+    records = host.must_get_records([written.action for _, written in vouched])
+    for (voucher, written), found in zip(vouched, records, strict=True):
+        if (found.action.author, found.action.action_seq) != (voucher.voucher, written.seq):
+            return Invalid("an invitation that is not at that place of its author's chain")
+        if not isinstance(found.entry, Invitation) or found.entry.agent != voucher.agent:
+            return Invalid("an invitation whose author's chain names somebody else there")
+    return Valid
+
+
+def _written(
+    properties: Any, agent: AgentPubKey, proof: bytes | None
+) -> list[tuple[Voucher, Written]]:
+    """The vouchers of an admitted agent's proof that stand on chains; a steward needs none."""
+    if not proof or agent in properties.stewards:
+        return []
+    vouchers: list[Voucher] = [decode(Voucher, each.body) for each in decode_proof(proof)]
+    return [(each, each.written) for each in vouchers if each.written is not None]
+
+
 @zome.sponsor
 def sponsor(agent: AgentPubKey, proof: bytes | None, network: Network) -> AgentPubKey:
     """Whom a steward admitted: the member that a device is in by, the first that a successor
@@ -194,9 +258,10 @@ def vouch(
     role: Role,
     sign: Callable[[bytes], bytes],
     recovery: bytes = b"",
+    written: Written | None = None,
 ) -> bytes:
     """A membrane proof for `agent`, signed by `voucher`, whose own proof it continues."""
-    body = Voucher(network.hash, agent, voucher, role, recovery)
+    body = Voucher(network.hash, agent, voucher, role, recovery, written)
     return _continued(own_proof, SignedVoucher(encode(body), sign(message_of(body))))
 
 
