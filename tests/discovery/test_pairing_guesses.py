@@ -1,6 +1,6 @@
 """Whoever guesses codes gets nowhere: not by many guesses, and not by one recorded conversation."""
 
-from hashlib import blake2b, sha256, shake_256
+from hashlib import blake2b, sha256
 from itertools import cycle
 
 import pytest
@@ -10,44 +10,31 @@ from discovery.pairing import (
     OPEN_S,
     PAIRING_ATTEMPTS_MAX,
     PAIRING_LOCK_S,
-    Grant,
     PairingDevice,
     PairingOwner,
     Reply,
     lock_s,
 )
-from discovery.pairing_code import Entropy
 from ioe_node.errors import PairingRefused
 from ioe_node.model.hashes import AgentPubKey
 from ioe_node.model.signing import Signer
+from tests.discovery.test_pairing import (
+    CODE,
+    DEVICE,
+    GRANT,
+    OWNER,
+    SECOND,
+    STRANGER,
+    agent_of_seed,
+    repeatable,
+)
 
-CODE = "1234-5678"
-OWNER = Signer(b"o" * 32).agent
-STRANGER = Signer(b"x" * 32).agent
-DEVICE = Signer(b"d" * 32).agent
-GRANT = Grant(b"seed" * 8, OWNER, b"invitation", "kitchen plug")
-SECOND = 1_000_000
 DAY_S = 86_400
 MONTH_S = 30 * DAY_S
 CODES = 10**8
 STRANGERS: list[AgentPubKey] = [Signer(bytes([each]) * 32).agent for each in range(40)]
 TRULY_TRIED = 20
 """How many guesses are checked against the device's answer; the others cost only a session."""
-
-
-def agent_of_seed(seed: bytes) -> AgentPubKey:
-    return Signer(seed).agent
-
-
-def repeatable(name: bytes) -> Entropy:
-    count = 0
-
-    def entropy(size: int) -> bytes:
-        nonlocal count
-        count += 1
-        return shake_256(name + count.to_bytes(8, "big")).digest(size)
-
-    return entropy
 
 
 def waiting(attempts: int = 0) -> PairingDevice:

@@ -24,25 +24,11 @@ from ioe_node.workflows.settle import CHAIN_WAIT_S
 from sim.checkers import faults
 from sim.copies import cut_off, put_aside, put_back, take_away
 from sim.disk import lose
-from sim.swarm import Home, Swarm, open_swarm
-from sim.virtual_clock import run_virtual
+from sim.swarm import Home, Swarm
 
 Story = Callable[[Swarm], Awaitable[None]]
 HOMES = 5
 ZERO_ARCS = 12
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Callable[..., None]:
-    def run(story: Story, homes: int = HOMES) -> None:
-        async def main() -> None:
-            async with open_swarm(tmp_path, 1, homes) as swarm:
-                await swarm.settle()
-                await story(swarm)
-
-        run_virtual(main, seed=1)
-
-    return run
 
 
 async def enrol(home: Home, device: Home, name: str) -> Any:

@@ -3,7 +3,6 @@
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -19,30 +18,12 @@ from ioe_node.workflows.restore import (
 )
 from sim.checkers import faults
 from sim.copies import put_aside, put_back, take_away
-from sim.swarm import Home, Swarm, open_swarm
-from sim.virtual_clock import run_virtual
+from sim.swarm import Home, Swarm
+from tests.workflows.test_restore import enrol
 
 Story = Callable[[Swarm], Awaitable[None]]
 HOMES = 5
 ZERO_ARCS = 12
-
-
-@pytest.fixture
-def play(tmp_path: Path) -> Callable[..., None]:
-    def run(story: Story, homes: int = HOMES) -> None:
-        async def main() -> None:
-            async with open_swarm(tmp_path, 1, homes) as swarm:
-                await swarm.settle()
-                await story(swarm)
-
-        run_virtual(main, seed=1)
-
-    return run
-
-
-async def enrol(home: Home, device: Home, name: str) -> Any:
-    payload = {"device": device.agent, "kind": "monitor", "name": name}
-    return await home.call("identity", "enrol", payload)
 
 
 async def among_zero_arcs(swarm: Swarm) -> Home:
