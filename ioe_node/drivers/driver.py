@@ -54,6 +54,22 @@ class Button(Protocol):
         """Return when the button has been pressed."""
 
 
+@runtime_checkable
+class Battery(Protocol):
+    """A store of energy that tells how full it is.  Raises as `Meter` does."""
+
+    async def stored_bp(self) -> int:
+        """What it holds now, in basis points of what it can hold for use."""
+
+
+@runtime_checkable
+class PowerLimit(Protocol):
+    """A device that can be told to draw, or give, no more than so much.  Raises as `Meter` does."""
+
+    async def limit_power(self, milli_w: int | None) -> None:
+        """Set the bound, in milliwatts, or lift it; returns when the device has confirmed it."""
+
+
 class ReadingRefused(LocalError):
     """The registers cannot be those of the meter that was read before."""
 
