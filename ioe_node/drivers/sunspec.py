@@ -273,7 +273,8 @@ def percent_register(milli_w: int, full_milli_w: int, model: Registers, percent:
     assert percent.scale is not None
     exponent = scale_factor(model[percent.scale]) or 0
     hundred = 100 * 10 ** max(-exponent, 0)
-    steps = min(max(milli_w, 0), full_milli_w) * hundred // full_milli_w // 10 ** max(exponent, 0)
+    step = full_milli_w * 10 ** max(exponent, 0)
+    steps: int = min(max(milli_w, 0), full_milli_w) * hundred // step
     if steps >= 0xFFFF:
         raise LocalError(f"the device tells a scale factor of {exponent}, too fine for a limit")
     return steps
