@@ -11,11 +11,17 @@ from hypothesis import strategies as st
 from trio_websocket import (
     ConnectionClosed,
     WebSocketConnection,
-    open_websocket,
+    wrap_client_stream,
 )
 
 from ioe_node.drivers.driver import Reading
-from ioe_node.drivers.ocpp import CALL_DEADLINE_S, CONNECTIONS_MAX, SILENCE_S, ChargePoint
+from ioe_node.drivers.ocpp import (
+    CALL_DEADLINE_S,
+    CONNECTIONS_MAX,
+    HANDSHAKE_DEADLINE_S,
+    SILENCE_S,
+    ChargePoint,
+)
 from ioe_node.drivers.ocpp_messages import (
     MESSAGE_BYTES_MAX,
     Violation,
@@ -208,9 +214,13 @@ async def listening(nursery: trio.Nursery, told: list[Reading]) -> ChargePoint:
 
 @asynccontextmanager
 async def connection(driver: ChargePoint) -> AsyncIterator[WebSocketConnection]:
-    where = ("127.0.0.1", driver.port, "/garage")
-    async with open_websocket(*where, use_ssl=False, subprotocols=["ocpp1.6"]) as socket:
-        yield socket
+    async with (
+        await trio.open_tcp_stream("127.0.0.1", driver.port) as stream,
+        trio.open_nursery() as nursery,
+    ):
+        where = ("127.0.0.1", "/garage")
+        yield await wrap_client_stream(nursery, stream, *where, subprotocols=["ocpp1.6"])
+        nursery.cancel_scope.cancel()
 
 
 async def test_the_driver_outlives_bad_messages(nursery: trio.Nursery) -> None:
@@ -263,7 +273,9 @@ async def test_another_subprotocol_is_refused(nursery: trio.Nursery) -> None:
         assert (await stream.receive_some()).startswith(b"HTTP/1.1 400")
 
 
-async def test_too_many_connections(nursery: trio.Nursery) -> None:
+async def test_too_many_connections(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
     driver = await listening(nursery, [])
     where = ("127.0.0.1", driver.port)
     streams = [await trio.open_tcp_stream(*where) for _ in range(CONNECTIONS_MAX)]
@@ -271,6 +283,7 @@ async def test_too_many_connections(nursery: trio.Nursery) -> None:
         assert await stream.receive_some() == b""
     for each in streams:
         await each.aclose()
+    await trio.sleep(HANDSHAKE_DEADLINE_S)
     async with connection(driver):
         pass
 
