@@ -72,17 +72,22 @@ class Ven:
         """The events of now and later, after a poll for news."""
         async with self._turn:
             try:
-                if self._ven_id is None:
-                    self._ven_id = await self._register()
-                    await self._hear("EiEvent", request_events(self._next_id(), self._ven_id))
                 for _ in range(POLLS_MAX):
-                    if self._ven_id is None or not await self._hear("OadrPoll", poll(self._ven_id)):
+                    if not await self._go_on():
                         break
             except (LocalError, TransportError) as failure:
                 if isinstance(failure, LocalError):
                     self._ven_id = None  # it may have forgotten us: next time we start anew
                 raise type(failure)(f"openadr {self._options.url}: {failure}") from None
             return self._periods
+
+    async def _go_on(self) -> bool:
+        """Register where that is due, or ask for news; False when there are none."""
+        if self._ven_id is not None:
+            return await self._hear("OadrPoll", poll(self._ven_id))
+        self._ven_id = await self._register()
+        await self._hear("EiEvent", request_events(self._next_id(), self._ven_id))
+        return True
 
     async def _register(self) -> str:
         options = self._options

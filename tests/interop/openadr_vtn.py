@@ -11,7 +11,9 @@ import json
 import logging
 import socket
 import sys
+from contextlib import redirect_stdout
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 
 from openleadr import OpenADRServer
@@ -64,7 +66,8 @@ async def main() -> None:
         port = free.getsockname()[1]
     server = OpenADRServer("vtn", http_port=port, ven_lookup=look_up)
     server.add_handler("on_create_party_registration", register)
-    await server.run()
+    with redirect_stdout(StringIO()):  # its banner
+        await server.run()
     print(port, flush=True)
     while line := await asyncio.to_thread(sys.stdin.readline):
         order, *words = line.split()

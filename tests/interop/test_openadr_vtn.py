@@ -49,7 +49,7 @@ async def test_events_of_every_kind(run_peer: RunPeer) -> None:
         assert await vtn.heard() == said
         assert await ven.periods() == levels  # nothing new: nothing is answered twice
 
-        hour = "2099-01-01T01:00:00+00:00"
+        hour = "2099-01-01T01:00:00Z"
         await vtn.order(
             "add", "e2", "ELECTRICITY_PRICE", "price", hour, "3600=0.2345", "3600=-0.01"
         )
