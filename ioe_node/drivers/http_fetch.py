@@ -2,6 +2,7 @@
 
 import ssl
 from collections.abc import Mapping
+from functools import cache
 
 import httpx
 import trio
@@ -11,6 +12,12 @@ from ioe_node.errors import LocalError, TransportError
 DEADLINE_S = 30.0
 BODY_BYTES_MAX = 1024 * 1024
 CODES_TO_RETRY = (408, 425, 429)
+
+
+@cache
+def _public_authorities() -> ssl.SSLContext:
+    """Loaded once: it takes a small board longer than the request."""
+    return httpx.create_ssl_context()
 
 
 async def fetch(
@@ -24,23 +31,24 @@ async def fetch(
     TransportError when there is none yet, LocalError when asking again cannot help.
     """
     method = "GET" if content is None else "POST"
+    body = bytearray()
     try:
-        with trio.fail_after(DEADLINE_S):
-            async with (
-                httpx.AsyncClient(verify=tls or True, timeout=DEADLINE_S) as client,
-                client.stream(method, url, content=content, headers=headers) as answer,
-            ):
-                body = bytearray()
+        with trio.fail_after(DEADLINE_S), trio.CancelScope() as enough:
+            client = httpx.AsyncClient(verify=tls or _public_authorities(), timeout=DEADLINE_S)
+            asking = client.stream(method, url, content=content, headers=headers)
+            async with client, asking as answer:
                 async for chunk in answer.aiter_bytes():
                     body += chunk
                     if len(body) > BODY_BYTES_MAX:
-                        raise LocalError(f"it sent more than {BODY_BYTES_MAX} bytes")
+                        enough.cancel()  # which, unlike leaving it, lets httpx close its generators
     except trio.TooSlowError:
         raise TransportError(f"no answer in {DEADLINE_S:g} s") from None
     except (httpx.UnsupportedProtocol, httpx.InvalidURL) as failure:
         raise LocalError(f"{failure}: check `url`") from None
     except httpx.HTTPError as failure:
         raise TransportError(str(failure) or type(failure).__name__) from None
+    if len(body) > BODY_BYTES_MAX:
+        raise LocalError(f"it sent more than {BODY_BYTES_MAX} bytes")
     status = answer.status_code
     if status >= 500 or status in CODES_TO_RETRY:
         raise TransportError(f"it answered HTTP {status}")

@@ -71,6 +71,8 @@ def check_written(pdu: bytes, address: int, count: int) -> None:
 
 
 def _refuse_exception(pdu: bytes, function: int) -> None:
+    if len(pdu) < 2:
+        raise TransportError("its answer is empty")
     if pdu[0] == function | EXCEPTION_BIT:
         code = pdu[1]
         if code in CODES_TO_RETRY:
