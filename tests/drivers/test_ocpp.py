@@ -13,6 +13,8 @@ from trio_websocket import (
     WebSocketConnection,
     wrap_client_stream,
 )
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import CloseConnection, Message, Request
 
 from ioe_node.drivers.driver import Reading
 from ioe_node.drivers.ocpp import (
@@ -356,3 +358,19 @@ def test_a_password_is_bytes(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_bytes(b"\xff\n")
     ChargePoint.from_options({"name": "a", "password_file": str(secret)})
+
+
+async def test_calls_and_the_end_in_one_breath(nursery: trio.Nursery) -> None:
+    driver = await listening(nursery, [])
+    peer = WSConnection(ConnectionType.CLIENT)
+    opening = peer.send(Request(host="a", target="/garage", subprotocols=["ocpp1.6"]))
+    async with await trio.open_tcp_stream("127.0.0.1", driver.port) as stream:
+        await stream.send_all(opening)
+        peer.receive_data(bytes(await stream.receive_some()))
+        beats = b"".join(peer.send(Message('[2,"a","Heartbeat",{}]')) for _ in range(9))
+        await stream.send_all(beats + peer.send(CloseConnection(1000)))
+        async for _ in stream:
+            pass
+    async with connection(driver) as socket:
+        await socket.send_message('[2,"c","Heartbeat",{}]')
+        assert json.loads(await socket.get_message())[:2] == [3, "c"]
