@@ -8,17 +8,18 @@ protects it.  Documents with a DTD or entities are refused unread.
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError, TreeBuilder
 from xml.sax.saxutils import escape
 
-from defusedxml.ElementTree import fromstring
+from defusedxml.ElementTree import DefusedXMLParser
 
 from ioe_node.drivers.feed import Period, decimal_of, iso_us, level_of, price_micro
 from ioe_node.errors import LocalError, TransportError
 
-PAYLOAD_BYTES_MAX = 512 * 1024
+PAYLOAD_BYTES_MAX = 256 * 1024
+DEPTH_MAX = 32
 EVENTS_MAX = 100
-INTERVALS_MAX = 2_000
+INTERVALS_MAX = 1_000
 TEXT_MAX = 256
 OPEN_END_US = 366 * 24 * 3_600_000_000
 """An event of length zero lasts until it is cancelled; a year stands for that."""
@@ -124,12 +125,32 @@ class Other:
     name: str
 
 
+class _Shallow(TreeBuilder):
+    """Builds no tree that is deeper than a payload is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._depth = 0
+
+    def start(self, tag: str, attrs: dict[str, str]) -> Element:
+        self._depth += 1
+        if self._depth > DEPTH_MAX:
+            raise ValueError(tag)
+        return super().start(tag, attrs)
+
+    def end(self, tag: str) -> Element:
+        self._depth -= 1
+        return super().end(tag)
+
+
 def decode_payload(data: bytes, source: str) -> Distributed | Registered | Other:
     """What a VTN's payload says; LocalError for what is no payload or refuses us."""
     if len(data) > PAYLOAD_BYTES_MAX:
         raise LocalError(f"it sent more than {PAYLOAD_BYTES_MAX} bytes")
     try:
-        root = fromstring(data, forbid_dtd=True)
+        parser = DefusedXMLParser(target=_Shallow(), forbid_dtd=True)
+        parser.feed(data)
+        root: Element = parser.close()
     except (ParseError, ValueError, LookupError):
         raise LocalError("its answer is no XML that we accept: check `url`") from None
     signed = root.find(f"{{{_OADR}}}oadrSignedObject")
