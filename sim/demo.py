@@ -321,6 +321,8 @@ def main(hours: int, fast: bool, kills: int, seed: int, keep: Path | None) -> No
 
     Ctrl-C, SIGTERM and a terminal that is closed clean up.
     """
+    # A shell's background job is begun with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in PASSING_SIGNALS:
         signal.signal(number, _as_an_interrupt)
     exit_code = 1
