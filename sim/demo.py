@@ -129,8 +129,7 @@ async def set_up(street: Street) -> None:
         await node.ready()
     console.print(f"{len(street.nodes)} node processes run on loopback")
     await street.ada.ask("community_create", name="street", amend={})
-    invited = await street.ada.ask("community_invite", agent=street.ben.agent)
-    await street.ben.ask("community_join", invitation=invited["invitation"])
+    await street.ada.admit(street.ben)
     console.print("ada founded the community 'street' and invited ben")
     for device in street.devices:
         owner = street.ben if device in (street.homes[2], street.plug) else street.ada
