@@ -71,6 +71,7 @@ PURE = (
     "ioe_node/net/kad_messages.py",
     "ioe_node/net/peer_id.py",
     "currency/ledger.py",
+    "currency/market/",
     "discovery/announcement.py",
     "discovery/hidden.py",
     "discovery/pairing",

@@ -1,0 +1,182 @@
+"""Merit order: both sides sorted by price, crossed by bisection; n log n, no solver.
+
+The energy traded is the most for which every unit's buyer would pay what its seller wants,
+which is an optimum of the linear program max Σ limit·bought - Σ limit·sold, bought = sold.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from operator import itemgetter, mul
+
+from currency.market.book import Order, Price, Trade
+
+ID, ENERGY, LIMIT, WANTS = map(
+    Order._fields.index, ("id", "energy_milli_wh", "limit_micro", "wants")
+)
+_energy, _limit, _wants = itemgetter(ENERGY), itemgetter(LIMIT), itemgetter(WANTS)
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """One side's orders that trade, best first, and how much each; both empty if none does.
+
+    `next_micro` is the best limit that has energy left, None if none has.
+    """
+
+    orders: list[Order]
+    energies: list[int]
+    next_micro: int | None
+
+    def worth_pico(self) -> int:
+        """Energy times limit."""
+        limits: Iterator[int] = map(_limit, self.orders)
+        return sum(map(mul, self.energies, limits))
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """Where the two curves meet: who trades how much; `price` is None if nobody does."""
+
+    bids: Accepted
+    asks: Accepted
+    price: Price | None
+
+    def welfare_pico(self) -> int:
+        """What the buyers would have paid less what the sellers wanted."""
+        return self.bids.worth_pico() - self.asks.worth_pico()
+
+
+def sides(orders: Sequence[Order]) -> tuple[list[Order], list[Order]]:
+    """(bids, asks); orders of no energy drop out."""
+    return (
+        [order for order in orders if order.side == "bid" and order.energy_milli_wh > 0],
+        [order for order in orders if order.side == "ask" and order.energy_milli_wh > 0],
+    )
+
+
+def cross(orders: Sequence[Order]) -> Crossing:
+    """Accept by merit all that can trade."""
+    bids, asks = sides(orders)
+    bids.sort(key=_limit, reverse=True)
+    asks.sort(key=_limit)
+    falling = [-limit for limit in map(_limit, bids)]
+    rising = list(map(_limit, asks))
+    demand = [0, *accumulate(map(_energy, bids))]
+    supply = [0, *accumulate(map(_energy, asks))]
+
+    def demand_at(ask: int) -> int:
+        return demand[bisect_right(falling, -rising[ask])]
+
+    # An ask trades if the asks before it leave some of the demand at its price.
+    trading = bisect_left(range(len(asks)), True, key=lambda ask: supply[ask] >= demand_at(ask))
+    volume = min(supply[trading], demand_at(trading - 1)) if trading else 0
+    accepted_bids = accept(bids, falling, demand, volume, bid_rank)
+    accepted_asks = accept(asks, rising, supply, volume, ask_rank)
+    price = _price(accepted_bids, accepted_asks) if volume else None
+    return Crossing(accepted_bids, accepted_asks, price)
+
+
+def bid_rank(order: Order) -> tuple[int, bytes]:
+    """Sorts bids: the best price first, then by id."""
+    return -order.limit_micro, order.id
+
+
+ask_rank = itemgetter(LIMIT, ID)
+"""Sorts asks: the best price first, then by id."""
+
+
+def accept(
+    orders: list[Order],
+    steps: list[int],
+    sums: list[int],
+    volume: int,
+    rank: Callable[[Order], tuple[int, bytes]],
+) -> Accepted:
+    """The best orders up to `volume`; the last price level shares by the tie rule.
+
+    `steps` are the limits, negated for bids, so that they rise; `sums` the energy before each.
+    Only what trades is put in the order of ids: that costs more than sorting by price.
+    """
+    if not volume:
+        return Accepted([], [], None)
+    last = steps[bisect_left(sums, volume) - 1]
+    first, end = bisect_left(steps, last), bisect_right(steps, last)
+    accepted = sorted(orders[:end], key=rank)
+    energies = list(map(_energy, accepted))
+    if sums[end] > volume:
+        energies[first:] = share(energies[first:], volume - sums[first])
+        return Accepted(accepted, energies, accepted[-1].limit_micro)
+    return Accepted(accepted, energies, orders[end].limit_micro if end < len(orders) else None)
+
+
+def share(energies: Sequence[int], part: int) -> list[int]:
+    """`part` of their sum in proportion, rounded down, the rest one each to the first."""
+    whole = sum(energies)
+    shares = [energy * part // whole for energy in energies]
+    for place in range(part - sum(shares)):
+        shares[place] += 1
+    return shares
+
+
+def _price(bids: Accepted, asks: Accepted) -> Price:
+    low = ask = asks.orders[-1].limit_micro
+    high = bid = bids.orders[-1].limit_micro
+    if bids.next_micro is not None:
+        low = max(low, bids.next_micro)
+    if asks.next_micro is not None:
+        high = min(high, asks.next_micro)
+    return Price(low, high, (low + high) // 2, ask, bid)
+
+
+def clean_first(crossing: Crossing) -> tuple[Accepted, Accepted]:
+    """Bids that want clean energy, and asks that have it, before the others.
+
+    So they miss each other only where there is too little.  To be used where every accepted bid
+    can be paired with every accepted ask.
+    """
+    bids, asks = crossing.bids, crossing.asks
+    if not any(map(_wants, bids.orders)):
+        return bids, asks
+    return (
+        _sorted(bids, lambda each: not wants_clean(each[0])),
+        _sorted(asks, lambda each: not each[0].clean),
+    )
+
+
+def _sorted(side: Accepted, rank: Callable[[tuple[Order, int]], bool]) -> Accepted:
+    rows = sorted(zip(side.orders, side.energies, strict=True), key=rank)
+    return Accepted([row[0] for row in rows], [row[1] for row in rows], side.next_micro)
+
+
+def pair(bids: Accepted, asks: Accepted, price_micro: int | None) -> list[Trade]:
+    """Trades of what both sides had accepted, each side in its order.
+
+    All at one price, or, with None, each at its bid's limit.
+    """
+    sellers = zip(asks.orders, asks.energies, strict=True)
+    trades: list[Trade] = []
+    ask, left = b"", 0
+    for order, wanted in zip(bids.orders, bids.energies, strict=True):
+        bid = order.id
+        price = order.limit_micro if price_micro is None else price_micro
+        while wanted:
+            while not left:
+                seller, left = next(sellers)
+                ask = seller.id
+            energy = wanted if wanted < left else left
+            trades.append(Trade(bid, ask, energy, price))
+            wanted -= energy
+            left -= energy
+    return trades
+
+
+def wants_clean(order: Order) -> bool:
+    """Whether a bid may be served with clean energy only."""
+    return order.wants is not None and order.wants.clean_only
+
+
+def best_pico(orders: Sequence[Order]) -> int:
+    """The most welfare that prices alone allow, in pico-credits."""
+    return cross(orders).welfare_pico()
