@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import groupby
 
-from currency.market.book import Clearing, Order, Trade
+from currency.market.book import Clearing, Order, Trade, Trades
 from currency.market.merit import best_pico
 
 Side = list[tuple[int, int, bytes, Order]]
@@ -37,7 +37,7 @@ def double_auction(orders: Sequence[Order]) -> Clearing:
             welfare_pico += energy * (bid.limit_micro - ask.limit_micro)
             left[bid.id] -= energy
             left[ask.id] -= energy
-    return Clearing(tuple(trades), (), welfare_pico, best_pico(orders))
+    return Clearing(Trades.of(trades), (), welfare_pico, best_pico(orders))
 
 
 def _best(side: Side, left: dict[bytes, int], now_us: int) -> Order | None:

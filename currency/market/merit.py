@@ -5,12 +5,12 @@ which is an optimum of the linear program max Σ limit·bought - Σ limit·sold,
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from operator import itemgetter, mul
 
-from currency.market.book import Order, Price, Trade
+from currency.market.book import Order, Price
 
 ID, ENERGY, LIMIT, WANTS = map(
     Order._fields.index, ("id", "energy_milli_wh", "limit_micro", "wants")
@@ -31,8 +31,8 @@ class Accepted:
 
     def worth_pico(self) -> int:
         """Energy times limit."""
-        limits: Iterator[int] = map(_limit, self.orders)
-        return sum(map(mul, self.energies, limits))
+        total: int = sum(map(mul, self.energies, map(_limit, self.orders)))
+        return total
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def cross(orders: Sequence[Order]) -> Crossing:
     asks.sort(key=_limit)
     falling = [-limit for limit in map(_limit, bids)]
     rising = list(map(_limit, asks))
-    demand = [0, *accumulate(map(_energy, bids))]
-    supply = [0, *accumulate(map(_energy, asks))]
+    demand: list[int] = [0, *accumulate(map(_energy, bids))]
+    supply: list[int] = [0, *accumulate(map(_energy, asks))]
 
     def demand_at(ask: int) -> int:
         return demand[bisect_right(falling, -rising[ask])]
@@ -150,26 +150,26 @@ def _sorted(side: Accepted, rank: Callable[[tuple[Order, int]], bool]) -> Accept
     return Accepted([row[0] for row in rows], [row[1] for row in rows], side.next_micro)
 
 
-def pair(bids: Accepted, asks: Accepted, price_micro: int | None) -> list[Trade]:
-    """Trades of what both sides had accepted, each side in its order.
-
-    All at one price, or, with None, each at its bid's limit.
-    """
+def pair(bids: Accepted, asks: Accepted) -> tuple[list[bytes], list[bytes], list[int]]:
+    """What both sides had accepted, each in its order: trades' bids, asks and energies."""
+    buyers: list[bytes] = []
+    suppliers: list[bytes] = []
+    energies: list[int] = []
     sellers = zip(asks.orders, asks.energies, strict=True)
-    trades: list[Trade] = []
     ask, left = b"", 0
     for order, wanted in zip(bids.orders, bids.energies, strict=True):
         bid = order.id
-        price = order.limit_micro if price_micro is None else price_micro
         while wanted:
             while not left:
                 seller, left = next(sellers)
                 ask = seller.id
             energy = wanted if wanted < left else left
-            trades.append(Trade(bid, ask, energy, price))
+            buyers.append(bid)
+            suppliers.append(ask)
+            energies.append(energy)
             wanted -= energy
             left -= energy
-    return trades
+    return buyers, suppliers, energies
 
 
 def wants_clean(order: Order) -> bool:

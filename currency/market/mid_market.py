@@ -9,7 +9,7 @@ and export price.
 
 from collections.abc import Sequence
 
-from currency.market.book import Clearing, Order, Price
+from currency.market.book import Clearing, Order, Price, Trades
 from currency.market.merit import (
     Accepted,
     Crossing,
@@ -36,7 +36,7 @@ def at_price(orders: Sequence[Order], price_micro: int) -> Clearing:
     volume = min(sum(order.energy_milli_wh for order in side) for side in (bids, asks))
     best = best_pico(orders)
     if not volume:
-        return Clearing((), (), 0, best)
+        return Clearing(Trades.of(()), (), 0, best)
     crossing = Crossing(_part(bids, volume), _part(asks, volume), None)
     price = Price(
         price_micro,
@@ -45,8 +45,9 @@ def at_price(orders: Sequence[Order], price_micro: int) -> Clearing:
         max(order.limit_micro for order in asks),
         min(order.limit_micro for order in bids),
     )
-    trades = pair(*clean_first(crossing), price_micro)
-    return Clearing(tuple(trades), (price,), crossing.welfare_pico(), best)
+    pairs = pair(*clean_first(crossing))
+    trades = Trades(*pairs, [price_micro] * len(pairs[0]))
+    return Clearing(trades, (price,), crossing.welfare_pico(), best)
 
 
 def _part(orders: list[Order], volume: int) -> Accepted:

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, groupby
 
-from currency.market.book import Clearing, Order, Trade
+from currency.market.book import Clearing, Order, Trades
 from currency.market.merit import (
     Accepted,
     Crossing,
@@ -51,12 +51,6 @@ def need_weighted(orders: Sequence[Order], need_bp: Mapping[bytes, int]) -> Clea
     buyers = Accepted(chosen, energies, None)
     crossing = Crossing(buyers, accept(asks, rising, supply, volume, ask_rank), None)
     limits = {order.id: order.limit_micro for order in (*bids, *asks)}
-    trades = (
-        trade._replace(price_micro=_midpoint(trade, limits))
-        for trade in pair(crossing.bids, crossing.asks, 0)
-    )
-    return Clearing(tuple(trades), (), crossing.welfare_pico(), best_pico(orders))
-
-
-def _midpoint(trade: Trade, limits: Mapping[bytes, int]) -> int:
-    return (limits[trade.bid] + limits[trade.ask]) // 2
+    pairs = pair(crossing.bids, crossing.asks)
+    prices = [(limits[bid] + limits[ask]) // 2 for bid, ask in zip(*pairs[:2], strict=True)]
+    return Clearing(Trades(*pairs, prices), (), crossing.welfare_pico(), best_pico(orders))

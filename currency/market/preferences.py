@@ -14,7 +14,7 @@ with it uses clean energy for those bids alone.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 
-from currency.market.book import Clearing, Mechanism, Order, left_of
+from currency.market.book import Clearing, Mechanism, Order, Trades, left_of
 from currency.market.merit import best_pico, wants_clean
 
 Key = tuple[bytes, bytes] | str | None
@@ -32,7 +32,7 @@ def cleared(orders: Sequence[Order], mechanism: Mechanism) -> Clearing:
         done += stage
     done += _clean_kept(rest, mechanism)
     return Clearing(
-        tuple(trade for each in done for trade in each.trades),
+        Trades.of(trade for each in done for trade in each.trades),
         tuple(price for each in done for price in each.prices),
         sum(each.welfare_pico for each in done),
         best_pico(orders),

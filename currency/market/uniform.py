@@ -5,7 +5,7 @@ No bid pays more than its limit, no ask gets less, and the welfare is the linear
 
 from collections.abc import Sequence
 
-from currency.market.book import Clearing, Order
+from currency.market.book import Clearing, Order, Trades
 from currency.market.merit import clean_first, cross, pair
 
 
@@ -13,8 +13,8 @@ def uniform(orders: Sequence[Order]) -> Clearing:
     """Clear by merit at one price."""
     crossing = cross(orders)
     welfare = crossing.welfare_pico()
-    price = crossing.price
-    if price is None:
-        return Clearing((), (), 0, 0)
-    trades = pair(*clean_first(crossing), price.price_micro)
-    return Clearing(tuple(trades), (price,), welfare, welfare)
+    if crossing.price is None:
+        return Clearing(Trades.of(()), (), 0, 0)
+    pairs = pair(*clean_first(crossing))
+    trades = Trades(*pairs, [crossing.price.price_micro] * len(pairs[0]))
+    return Clearing(trades, (crossing.price,), welfare, welfare)
