@@ -64,7 +64,8 @@ def check(orders: Sequence[Order], clearing: Clearing) -> None:
         welfare_pico += trade.energy_milli_wh * (bid.limit_micro - ask.limit_micro)
         money = money_of(trade)
         assert (money.paid_micro, money.rounding_micro) == (money.earned_micro, 0)
-        assert 0 <= trade.energy_milli_wh * trade.price_micro - money.paid_micro * KWH_MILLI_WH
+        exact = trade.energy_milli_wh * trade.price_micro
+        assert money.paid_micro == exact // KWH_MILLI_WH
         balances[bid.agent] -= money.paid_micro
         balances[ask.agent] += money.earned_micro
     assert sum(balances.values()) == 0
@@ -86,6 +87,7 @@ def test_welfare_is_the_linear_programs(name: str) -> None:
         clearing = MECHANISMS[name](orders)
         assert clearing.welfare_pico == clearing.best_pico == best_pico_
         check(orders, clearing)
+    assert sum(bool(uniform(orders).trades) for orders in every) > BOOKS // 4
 
 
 @pytest.mark.parametrize("weight_bp", [10_000, 25_000])
