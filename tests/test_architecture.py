@@ -276,8 +276,7 @@ def test_pure_modules_import_nothing_impure() -> None:
     by_name = {module.name: module for module in product()}
     faults = []
     for pure in filter(is_pure, product()):
-        ways = {pure.name: pure.name}
-        queue = [pure]
+        ways, queue = {pure.name: pure.name}, [pure]
         for module in queue:
             for node, target in runtime_imports(module):
                 if target.partition(".")[0] in IMPURE:
