@@ -34,7 +34,7 @@ from currency.market.zones import Grid, best_pico, clear_tree
 AIMS_MS = {1_000: 2.0, 10_000: None, 100_000: 300.0}
 RUNS = {1_000: 21, 10_000: 7, 100_000: 7}
 HIGHS_RUNS = {1_000: 5, 10_000: 1, 100_000: 1}
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 HOUSES = 1_000
 SLOTS = 96
 DAY_AIM_S = 60.0

@@ -15,7 +15,7 @@ from currency.market.book import Order, Price
 ID, ENERGY, LIMIT, WANTS = map(
     Order._fields.index, ("id", "energy_milli_wh", "limit_micro", "wants")
 )
-_energy, _limit, _wants = itemgetter(ENERGY), itemgetter(LIMIT), itemgetter(WANTS)
+_id, _energy, _limit, _wants = map(itemgetter, (ID, ENERGY, LIMIT, WANTS))
 
 
 @dataclass(frozen=True)
@@ -61,21 +61,23 @@ def cross(orders: Sequence[Order]) -> Crossing:
     bids, asks = sides(orders)
     bids.sort(key=_limit, reverse=True)
     asks.sort(key=_limit)
-    falling = [-limit for limit in map(_limit, bids)]
-    rising = list(map(_limit, asks))
     demand: list[int] = [0, *accumulate(map(_energy, bids))]
     supply: list[int] = [0, *accumulate(map(_energy, asks))]
 
     def demand_at(ask: int) -> int:
-        return demand[bisect_right(falling, -rising[ask])]
+        return demand[bisect_right(bids, -asks[ask].limit_micro, key=_falling)]
 
     # An ask trades if the asks before it leave some of the demand at its price.
     trading = bisect_left(range(len(asks)), True, key=lambda ask: supply[ask] >= demand_at(ask))
     volume = min(supply[trading], demand_at(trading - 1)) if trading else 0
-    accepted_bids = accept(bids, falling, demand, volume, bid_rank)
-    accepted_asks = accept(asks, rising, supply, volume, ask_rank)
+    accepted_bids = accept(bids, demand, volume, bid_rank)
+    accepted_asks = accept(asks, supply, volume, ask_rank)
     price = _price(accepted_bids, accepted_asks) if volume else None
     return Crossing(accepted_bids, accepted_asks, price)
+
+
+def _falling(order: Order) -> int:
+    return -order.limit_micro
 
 
 def bid_rank(order: Order) -> tuple[int, bytes]:
@@ -88,21 +90,21 @@ ask_rank = itemgetter(LIMIT, ID)
 
 
 def accept(
-    orders: list[Order],
-    steps: list[int],
-    sums: list[int],
-    volume: int,
-    rank: Callable[[Order], tuple[int, bytes]],
+    orders: list[Order], sums: list[int], volume: int, rank: Callable[[Order], tuple[int, bytes]]
 ) -> Accepted:
     """The best orders up to `volume`; the last price level shares by the tie rule.
 
-    `steps` are the limits, negated for bids, so that they rise; `sums` the energy before each.
-    Only what trades is put in the order of ids: that costs more than sorting by price.
+    `orders` are sorted by price, `sums` the energy before each and after all.  Only what trades
+    is put in the order of ids: that costs more than sorting by price.
     """
     if not volume:
         return Accepted([], [], None)
-    last = steps[bisect_left(sums, volume) - 1]
-    first, end = bisect_left(steps, last), bisect_right(steps, last)
+
+    def step(order: Order) -> int:
+        return rank(order)[0]
+
+    last = step(orders[bisect_left(sums, volume) - 1])
+    first, end = bisect_left(orders, last, key=step), bisect_right(orders, last, key=step)
     accepted = sorted(orders[:end], key=rank)
     energies = list(map(_energy, accepted))
     if sums[end] > volume:
@@ -155,14 +157,12 @@ def pair(bids: Accepted, asks: Accepted) -> tuple[list[bytes], list[bytes], list
     buyers: list[bytes] = []
     suppliers: list[bytes] = []
     energies: list[int] = []
-    sellers = zip(asks.orders, asks.energies, strict=True)
+    sellers = zip(map(_id, asks.orders), asks.energies, strict=True)
     ask, left = b"", 0
-    for order, wanted in zip(bids.orders, bids.energies, strict=True):
-        bid = order.id
+    for bid, wanted in zip(map(_id, bids.orders), bids.energies, strict=True):
         while wanted:
             while not left:
-                seller, left = next(sellers)
-                ask = seller.id
+                ask, left = next(sellers)
             energy = wanted if wanted < left else left
             buyers.append(bid)
             suppliers.append(ask)

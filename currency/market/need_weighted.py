@@ -25,6 +25,10 @@ from currency.market.merit import (
 BASIS_POINTS = 10_000
 
 
+def _rising(order: Order) -> int:
+    return order.limit_micro
+
+
 def need_weighted(orders: Sequence[Order], need_bp: Mapping[bytes, int]) -> Clearing:
     """Clear by weighted rank; `need_bp` is each agent's weight, 10,000 where it names none."""
 
@@ -35,7 +39,6 @@ def need_weighted(orders: Sequence[Order], need_bp: Mapping[bytes, int]) -> Clea
     bids, asks = sides(orders)
     bids.sort(key=lambda order: (*rank(order), order.id))
     asks.sort(key=ask_rank)
-    rising = [order.limit_micro for order in asks]
     supply = [0, *accumulate(order.energy_milli_wh for order in asks)]
     chosen: list[Order] = []
     energies: list[int] = []
@@ -43,13 +46,13 @@ def need_weighted(orders: Sequence[Order], need_bp: Mapping[bytes, int]) -> Clea
     for (_, below), level in groupby(bids, key=rank):
         equals = list(level)
         wanted = [order.energy_milli_wh for order in equals]
-        served = min(sum(wanted), supply[bisect_right(rising, -below)] - volume)
+        served = min(sum(wanted), supply[bisect_right(asks, -below, key=_rising)] - volume)
         if served > 0:
             chosen += equals
             energies += share(wanted, served)
             volume += served
     buyers = Accepted(chosen, energies, None)
-    crossing = Crossing(buyers, accept(asks, rising, supply, volume, ask_rank), None)
+    crossing = Crossing(buyers, accept(asks, supply, volume, ask_rank), None)
     limits = {order.id: order.limit_micro for order in (*bids, *asks)}
     pairs = pair(crossing.bids, crossing.asks)
     prices = [(limits[bid] + limits[ask]) // 2 for bid, ask in zip(*pairs[:2], strict=True)]
