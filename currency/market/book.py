@@ -73,7 +73,7 @@ class Trade(NamedTuple):
 
 @dataclass(frozen=True)
 class Trades:
-    """Trades in columns, which spares the collector of garbage a hundred thousand small objects."""
+    """Trades in columns, which spares the garbage collector a hundred thousand objects."""
 
     bids: list[bytes]
     asks: list[bytes]

@@ -70,8 +70,8 @@ def cross(orders: Sequence[Order]) -> Crossing:
     # An ask trades if the asks before it leave some of the demand at its price.
     trading = bisect_left(range(len(asks)), True, key=lambda ask: supply[ask] >= demand_at(ask))
     volume = min(supply[trading], demand_at(trading - 1)) if trading else 0
-    accepted_bids = accept(bids, demand, volume, bid_rank)
-    accepted_asks = accept(asks, supply, volume, ask_rank)
+    accepted_bids = accept(bids, demand, volume, falling=True)
+    accepted_asks = accept(asks, supply, volume)
     price = _price(accepted_bids, accepted_asks) if volume else None
     return Crossing(accepted_bids, accepted_asks, price)
 
@@ -80,32 +80,20 @@ def _falling(order: Order) -> int:
     return -order.limit_micro
 
 
-def bid_rank(order: Order) -> tuple[int, bytes]:
-    """Sorts bids: the best price first, then by id."""
-    return -order.limit_micro, order.id
-
-
-ask_rank = itemgetter(LIMIT, ID)
-"""Sorts asks: the best price first, then by id."""
-
-
-def accept(
-    orders: list[Order], sums: list[int], volume: int, rank: Callable[[Order], tuple[int, bytes]]
-) -> Accepted:
+def accept(orders: list[Order], sums: list[int], volume: int, falling: bool = False) -> Accepted:
     """The best orders up to `volume`; the last price level shares by the tie rule.
 
-    `orders` are sorted by price, `sums` the energy before each and after all.  Only what trades
-    is put in the order of ids: that costs more than sorting by price.
+    `orders` are sorted by price, falling for bids; `sums` the energy before each and after all.
+    Only what trades is put in the order of ids, and not by pairs of price and id: to make and
+    collect those costs more than a second sorting.
     """
     if not volume:
         return Accepted([], [], None)
-
-    def step(order: Order) -> int:
-        return rank(order)[0]
-
+    step = _falling if falling else _limit
     last = step(orders[bisect_left(sums, volume) - 1])
     first, end = bisect_left(orders, last, key=step), bisect_right(orders, last, key=step)
-    accepted = sorted(orders[:end], key=rank)
+    accepted = sorted(orders[:end], key=_id)
+    accepted.sort(key=_limit, reverse=falling)
     energies = list(map(_energy, accepted))
     if sums[end] > volume:
         energies[first:] = share(energies[first:], volume - sums[first])

@@ -15,7 +15,6 @@ from currency.market.merit import (
     Accepted,
     Crossing,
     accept,
-    ask_rank,
     best_pico,
     pair,
     share,
@@ -38,7 +37,7 @@ def need_weighted(orders: Sequence[Order], need_bp: Mapping[bytes, int]) -> Clea
 
     bids, asks = sides(orders)
     bids.sort(key=lambda order: (*rank(order), order.id))
-    asks.sort(key=ask_rank)
+    asks.sort(key=_rising)
     supply = [0, *accumulate(order.energy_milli_wh for order in asks)]
     chosen: list[Order] = []
     energies: list[int] = []
@@ -52,7 +51,7 @@ def need_weighted(orders: Sequence[Order], need_bp: Mapping[bytes, int]) -> Clea
             energies += share(wanted, served)
             volume += served
     buyers = Accepted(chosen, energies, None)
-    crossing = Crossing(buyers, accept(asks, supply, volume, ask_rank), None)
+    crossing = Crossing(buyers, accept(asks, supply, volume), None)
     limits = {order.id: order.limit_micro for order in (*bids, *asks)}
     pairs = pair(crossing.bids, crossing.asks)
     prices = [(limits[bid] + limits[ask]) // 2 for bid, ask in zip(*pairs[:2], strict=True)]
