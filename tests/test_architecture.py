@@ -31,6 +31,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("hdi",),
     ("hdk",),
     ("core",),
+    ("history",),
     ("store", "net"),
     ("workflows",),
     ("drivers", "config", "plugins"),
@@ -40,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 # These may import less than their layer would allow.
 NARROW = {
     "drivers": ("errors", "clock"),
+    "history": ("errors",),
     **dict.fromkeys(("config", "plugins"), ("errors",)),
 }
 # What each package may import of the others; `sim`, `tests` and `bench` may import anything.
@@ -56,7 +58,8 @@ FENCED = {
     "sqlite3": ("ioe_node/store/",),
     "sqlite_utils": ("ioe_node/store/", "sim/results.py"),
     "matplotlib": ("sim/plots.py",),
-    "pyarrow": ("sim/results.py",),
+    "pyarrow": ("sim/results.py", "ioe_node/history/parquet.py"),
+    "defusedxml": ("ioe_node/history/espi.py",),
     "distributed": ("sim/sweep.py",),
     "zeroconf": ("discovery/mdns",),
     "asyncio": (),

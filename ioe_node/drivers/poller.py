@@ -28,8 +28,8 @@ INTERVALS_PER_RECORD_MAX = 1_000
 class Poller:
     """One device: `state` is "starting", "ok", "retrying" or "stopped", `why` says more.
 
-    `record(intervals)` commits them, or raises `IoeError` and is asked again.  `heard` is given each
-    reading, `refused` once what the slicer says of one that it cannot count.
+    `record(intervals)` commits them, or raises `IoeError` and is asked again.  `heard` is given
+    each reading, `refused` once what the slicer says of one that it cannot count.
     """
 
     meter: Meter

@@ -104,8 +104,7 @@ class _Break:
         """Whether the registers of the break have grown to `shown` since."""
         could = could_carry(self.newest, shown)
         return shown.at_us > self.newest.at_us and all(
-            old <= new <= old + could
-            for old, new in zip(self.newest[1:], shown[1:], strict=True)
+            old <= new <= old + could for old, new in zip(self.newest[1:], shown[1:], strict=True)
         )
 
 

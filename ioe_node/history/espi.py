@@ -46,9 +46,7 @@ def write_espi(
     """Write points, which begin and end at whole seconds, as a feed titled `name`."""
     if any(each.start_us % SECOND_US or each.end_us % SECOND_US for each in points):
         raise LocalError("Green Button knows whole seconds only; export these points as CSV")
-    head = (
-        f'<?xml version="1.0" encoding="utf-8"?>\n<feed xmlns="{ATOM}" xmlns:espi="{ESPI}">\n'
-    )
+    head = f'<?xml version="1.0" encoding="utf-8"?>\n<feed xmlns="{ATOM}" xmlns:espi="{ESPI}">\n'
     feed = Element("feed")
     updated = Calendar.text(now_us)
     for tag, text in (("id", _urn(name)), ("title", name), ("updated", updated)):
@@ -104,7 +102,9 @@ def _reading_type(flow: int, length_s: int) -> Element:
 
 
 def _block(points: Sequence[Point], flow: int) -> Element:
-    block = _made("IntervalBlock", interval=_span("interval", points[0].start_us, points[-1].end_us))
+    block = _made(
+        "IntervalBlock", interval=_span("interval", points[0].start_us, points[-1].end_us)
+    )
     for each in points:
         reading = SubElement(block, "espi:IntervalReading")
         if each.estimated:
@@ -202,7 +202,9 @@ def read_espi(file: IO[bytes]) -> list[Point]:
     except ParseError as error:
         raise FileRefused(f"no XML: {error}") from None
     except DefusedXmlException:
-        raise FileRefused("it has a DTD or entities, which a Green Button feed needs none of") from None
+        raise FileRefused(
+            "it has a DTD or entities, which a Green Button feed needs none of"
+        ) from None
     except (LookupError, ValueError) as error:
         raise FileRefused(f"no XML: {error}") from None
     return checked(_points(feed))
@@ -270,9 +272,10 @@ def _scaled(value: int, power: int) -> int:
     """`value` times ten to a power, exactly."""
     if not -DIGITS_MAX <= power <= DIGITS_MAX:
         raise FileRefused(f"a power of ten of {power + MILLI} is no energy of a meter")
+    factor = int(10 ** abs(power))
     if power >= 0:
-        return value * 10**power
-    whole, rest = divmod(value, 10**-power)
+        return value * factor
+    whole, rest = divmod(value, factor)
     if rest:
         raise FileRefused("energy finer than a milli-Wh")
     return whole

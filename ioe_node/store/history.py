@@ -26,6 +26,7 @@ from ioe_node.store.notes import REFUSAL, fault, guard
 BUSY_TIMEOUT_S = 5.0
 SUMMED: tuple[Step, ...] = ("hour", "day", "month")
 MADE_OF: dict[Step, Step] = {"week": "day", "year": "month"}
+_Row = tuple[int, int, int, int, int]
 _PLACES = {step: place for place, step in enumerate(SUMMED)}
 
 migrations = Migrations("ioe-history")
@@ -111,10 +112,10 @@ class History:
         name = self._calendar.zone.key
         with self._transaction("sum up a history") as db:
             row = db.execute("SELECT name FROM zone").fetchone()
-            if row is not None and row[0] != name:
+            if row is None or row[0] != name:
                 for (series,) in db.execute("SELECT id FROM series").fetchall():
                     self._sum_up(db, series)
-            db.execute("INSERT OR REPLACE INTO zone VALUES (0, ?)", (name,))
+                db.execute("INSERT OR REPLACE INTO zone VALUES (0, ?)", (name,))
 
     # -- writing ------------------------------------------------------------------------------
 
@@ -224,21 +225,19 @@ class History:
                 return []
             from_us = self._calendar.period(from_us, step)[0]
             made_of = MADE_OF.get(step, step)
-            if made_of == "15m":
-                table, place = "reading WHERE series=?", ()
-            else:
-                table, place = "total WHERE series=? AND step=?", (_PLACES[made_of],)
+            place = _PLACES.get(made_of)
+            table = "reading WHERE" if place is None else f"total WHERE step={place} AND"
             # A week is of seven rows, a year of twelve.
-            rows = self._db.execute(
-                "SELECT start_us, end_us, imported, exported, estimated FROM"
-                f" {table} AND start_us >= ? AND start_us < ? ORDER BY start_us LIMIT ?",
-                (series, *place, from_us, to_us, limit if made_of == step else 12 * limit),
+            rows: Iterable[_Row] = self._db.execute(
+                f"SELECT start_us, end_us, imported, exported, estimated FROM {table} series=?"
+                " AND start_us >= ? AND start_us < ? ORDER BY start_us LIMIT ?",
+                (series, from_us, to_us, limit if made_of == step else 12 * limit),
             )
             if made_of == step:
-                return [Point(*row[:4], bool(row[4])) for row in rows]
+                return [Point(a, b, c, d, bool(e)) for a, b, c, d, e in rows]
             return self._grouped(rows, step)[:limit]
 
-    def _grouped(self, rows: Iterable[tuple[int, int, int, int, int]], step: Step) -> list[Point]:
+    def _grouped(self, rows: Iterable[_Row], step: Step) -> list[Point]:
         found = []
         for period, each in groupby(rows, lambda row: self._calendar.period(row[0], step)):
             _, _, imported, exported, estimated = zip(*each, strict=True)
@@ -272,9 +271,7 @@ class History:
             db.executemany(
                 "INSERT INTO sample (at_us, imported, exported, power) VALUES (?,?,?,?)", samples
             )
-            db.execute(
-                "DELETE FROM sample WHERE id <= (SELECT max(id) FROM sample) - ?", (most,)
-            )
+            db.execute("DELETE FROM sample WHERE id <= (SELECT max(id) FROM sample) - ?", (most,))
             # In order of arrival, so the old ones are the first.
             db.execute(
                 "DELETE FROM sample WHERE id < coalesce((SELECT id FROM sample WHERE at_us >= ?"
@@ -295,20 +292,15 @@ class History:
 def _quarters(points: Sequence[Point]) -> list[Point]:
     """What is shorter than a quarter hour, summed up to it; the longer as it is."""
     sums: dict[tuple[int, int], Point] = {}
-    for each in points:
-        where = each.start_us, each.end_us
-        if each.end_us - each.start_us < QUARTER_US:
-            start_us = each.start_us // QUARTER_US * QUARTER_US
+    for start_us, end_us, imported, exported, estimated in points:
+        where = start_us, end_us
+        if end_us - start_us < QUARTER_US:
+            start_us = start_us // QUARTER_US * QUARTER_US
             where = start_us, start_us + QUARTER_US
-        held = sums.get(where)
-        sums[where] = (
-            Point(*where, *each[2:])
-            if held is None
-            else Point(
-                *where,
-                held.import_milli_wh + each.import_milli_wh,
-                held.export_milli_wh + each.export_milli_wh,
-                held.estimated or each.estimated,
-            )
-        )
+        if where in sums:
+            held = sums[where]
+            imported += held.import_milli_wh
+            exported += held.export_milli_wh
+            estimated |= held.estimated
+        sums[where] = Point(*where, imported, exported, estimated)
     return list(sums.values())

@@ -102,7 +102,9 @@ def test_quality_says_whether_the_ends_are_known(steps: list[tuple[int, int, int
 
 
 def test_a_gap_is_spread_evenly() -> None:
-    intervals = feed_all(Slicer(INTERVAL_US, None, PLENTY), [Reading(0, 0, 0), Reading(3600, 402, 8)])
+    intervals = feed_all(
+        Slicer(INTERVAL_US, None, PLENTY), [Reading(0, 0, 0), Reading(3600, 402, 8)]
+    )
     assert [interval.import_milli_wh for interval in intervals] == [100, 101, 100, 101]
     assert [interval.export_milli_wh for interval in intervals] == [2, 2, 2, 2]
     assert {interval.quality for interval in intervals} == {"estimated"}
