@@ -166,7 +166,8 @@ async def _read_on(conductor: "Conductor", cell: Cell, device: AgentPubKey) -> N
 def _is_kept(reading: dict[str, Any]) -> bool:
     """A community may have rules by which its readings fit no calendar."""
     length_us = reading["end"] - reading["start"]
-    return 0 <= reading["start"] < reading["end"] <= TIME_US_MAX and length_us <= LENGTH_US_MAX
+    sound = 0 <= reading["start"] < reading["end"] <= TIME_US_MAX
+    return sound and bool(length_us <= LENGTH_US_MAX)
 
 
 def _point(reading: dict[str, Any]) -> Point:
