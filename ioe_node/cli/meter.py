@@ -1,11 +1,12 @@
 """`ioe meter`: what was metered."""
 
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 
 from ioe_node.cli import client
-from ioe_node.cli.meter_files import export, fetch_points, import_, span
+from ioe_node.cli.meter_files import export, fetch_points, import_, local_zone, span
 from ioe_node.cli.output import (
     community_option,
     console,
@@ -21,7 +22,7 @@ from ioe_node.cli.output import (
     when,
 )
 from ioe_node.errors import LocalError
-from ioe_node.history.periods import STEPS, Step
+from ioe_node.history.periods import STEPS, Step, moment
 from ioe_node.history.point import Point
 
 
@@ -106,7 +107,8 @@ def history(
     if by is not None:
         device = our_device(home, agent) if agent else None
         found = fetch_points(home, device, span(home, by, since, until), by, source)
-        show([each._asdict() for each in found], as_json, lambda: _sums(found, by))
+        zone = local_zone(home)
+        show([each._asdict() for each in found], as_json, lambda: _sums(found, by, zone))
         return
     if since or until or source:
         raise LocalError("say by what to sum up, too: --by day")
@@ -121,10 +123,12 @@ def history(
     show(readings, as_json, lambda: _readings(readings))
 
 
-def _sums(points: list[Point], by: Step) -> None:
+def _sums(points: list[Point], by: Step, zone: ZoneInfo) -> None:
     rows = [
         (
-            when(each.start_us)[: 16 if by in ("15m", "hour") else 10],
+            moment(each.start_us, zone).strftime(
+                "%Y-%m-%d %H:%M %Z" if by in ("15m", "hour") else "%Y-%m-%d"
+            ),
             kwh(each.import_milli_wh),
             kwh(each.export_milli_wh),
             "partly" if each.estimated else "",

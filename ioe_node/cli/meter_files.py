@@ -31,13 +31,14 @@ SHOWN_DAYS: dict[Step, int] = {
 _points = msgspec.msgpack.Decoder(list[Point])
 
 
-def _zone(home: Path) -> ZoneInfo:
+def local_zone(home: Path) -> ZoneInfo:
+    """Where the node's days begin."""
     return zone_of(load_config(Home(home).config).metering.timezone)
 
 
 def span(home: Path, step: Step, since: str | None, until: str | None) -> tuple[int, int]:
     """From when to when to show; the last of it where nothing is said."""
-    zone = _zone(home)
+    zone = local_zone(home)
     end = _moment(until, zone) if until else datetime.now(zone)
     begin = _moment(since, zone) if since else end - timedelta(days=SHOWN_DAYS[step])
     return max(0, instant_us(begin)), max(0, instant_us(end))
@@ -76,7 +77,7 @@ def fetch_points(
         )
         page = _points.decode(answer["points"])
         found += page
-        if answer["complete"] or not page:
+        if answer["complete"] or not page or page[-1].end_us >= to_us:
             return found
         from_us = page[-1].end_us
 
@@ -112,7 +113,7 @@ def export(
     kind = kind or {".xml": "espi", ".parquet": "parquet"}.get(file.suffix, "csv")
     agent = our_device(home, device) if device else None
     points = fetch_points(home, agent, span(home, by, since, until), by, source)
-    zone = _zone(home)
+    zone = local_zone(home)
     try:
         if kind == "parquet":
             write_parquet(file, points)

@@ -66,7 +66,7 @@ def _points(reader: "csv.DictReader[str]") -> Iterator[Point]:
             raise FileRefused(f"more than {POINTS_MAX} lines; import the file in parts")
         try:
             yield _point(row)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise FileRefused(f"line {reader.line_num}: {error}") from None
 
 
