@@ -161,7 +161,7 @@ def _change(change: dict[str, str] | None) -> str:
 @json_option
 @click.pass_context
 def sources(context: click.Context, as_json: bool) -> None:
-    """The histories kept here: by the chains, and imported ones by their names."""
+    """The histories kept here: of chains, and imported ones, which --source of 'history' takes."""
     found = client.call(home_of(context), "meter_sources")
 
     def people() -> None:
@@ -199,11 +199,19 @@ def samples(context: click.Context, limit: int, as_json: bool) -> None:
 
 @meter.command()
 @click.argument("agent", required=False)
-@click.option("--reason", type=click.Choice(("replaced", "reset", "clock")), required=True)
+@click.option(
+    "--reason",
+    type=click.Choice(("replaced", "reset", "clock")),
+    required=True,
+    help="Another meter, the same with a new count, or a time that made no sense.",
+)
 @click.option("--serial", default="", help="The new meter's number, for the record.")
 @click.pass_context
 def changed(context: click.Context, agent: str | None, reason: str, serial: str) -> None:
     """Say that the meter of AGENT, a device of ours (this one by default), was changed.
+
+    \b
+      ioe meter changed roof --reason replaced --serial 77-1204
 
     Its count begins anew where it broke, or with the next reading: what flowed in between is not
     known, and counts as nothing.  The chain says so, to everybody.
@@ -217,7 +225,10 @@ def changed(context: click.Context, agent: str | None, reason: str, serial: str)
 @meter.command()
 @click.pass_context
 def rebuild(context: click.Context) -> None:
-    """Make the history of our meters anew from their chains; imported data stay."""
+    """Make the history of our meters anew from their chains; imported data stay.
+
+    It takes some ten seconds for each million interval readings.
+    """
     if not client.call(home_of(context), "meter_rebuild")["complete"]:
         raise LocalError("not all chains could be read now; the rest follows by itself")
     console.print("done")

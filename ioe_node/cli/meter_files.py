@@ -88,9 +88,15 @@ def fetch_points(
 @click.option(
     "--format", "kind", type=click.Choice(FORMATS), help="By the file's name if not said."
 )
-@click.option("--by", type=click.Choice(STEPS), default="15m", show_default=True)
+@click.option(
+    "--by",
+    type=click.Choice(STEPS),
+    default="15m",
+    show_default=True,
+    help="What a row or a reading of the file sums up, by local time.",
+)
 @click.option("--from", "since", metavar="DATE", default="1970-01-01", help="All, if not said.")
-@click.option("--to", "until", metavar="DATE")
+@click.option("--to", "until", metavar="DATE", help="The first moment left out; now by default.")
 @click.option("--source", metavar="NAME", help="What was imported under this name.")
 @click.pass_context
 def export(
@@ -145,6 +151,10 @@ def import_(
     source: str | None,
 ) -> None:
     """Read a history from FILE: CSV as 'export' writes it, or Green Button (ESPI) XML.
+
+    \b
+      ioe meter import usage.xml --source "grid operator"
+      ioe meter history --by month --source "grid operator"
 
     It is kept on this machine beside what was metered, under the name of its source, all of it or
     nothing.  No chain says it, since no meter of ours did.  Imported again, it is replaced.

@@ -11,7 +11,6 @@ mixed with these; and a ring of the raw samples of our own meter, which leave th
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from itertools import groupby
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
@@ -238,10 +237,17 @@ class History:
             return self._grouped(rows, step)[:limit]
 
     def _grouped(self, rows: Iterable[_Row], step: Step) -> list[Point]:
-        found = []
-        for period, each in groupby(rows, lambda row: self._calendar.period(row[0], step)):
-            _, _, imported, exported, estimated = zip(*each, strict=True)
-            found.append(Point(*period, sum(imported), sum(exported), any(estimated)))
+        found: list[Point] = []
+        for start_us, _, imported, exported, estimated in rows:
+            if found and start_us < found[-1].end_us:
+                held = found.pop()
+                period = held[:2]
+                imported += held.import_milli_wh
+                exported += held.export_milli_wh
+                estimated |= held.estimated
+            else:
+                period = self._calendar.period(start_us, step)
+            found.append(Point(*period, imported, exported, bool(estimated)))
         return found
 
     def _find(self, device: bytes, source: str | None) -> int | None:

@@ -21,6 +21,8 @@ READING = {
     "policy show",
     "meter read",
     "meter history",
+    "meter sources",
+    "meter samples",
     "credit balance",
     "credit history",
     "credit audit",
@@ -43,6 +45,10 @@ READING = {
     "key requests",
 }
 ACTING = {
+    "meter changed",
+    "meter rebuild",
+    "meter export",
+    "meter import",
     "init",
     "run",
     "device claim",
