@@ -187,8 +187,11 @@ async def test_what_is_not_automatic_is_not_done(
     (cell,) = roof.conductor.cells.values()
     called: list[str] = []
 
-    async def spied(zome: str, function: str, payload: Any) -> None:
+    call = cell.call
+
+    async def spied(zome: str, function: str, payload: Any) -> Any:
         called.append(function)
+        return await call(zome, function, payload)
 
     monkeypatch.setattr(cell, "call", spied)
     await trio.sleep(2)
