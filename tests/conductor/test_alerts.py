@@ -33,7 +33,7 @@ CARD = {
     "name": "cellar",
 }
 FACTS = {
-    **dict.fromkeys(("agent", "owner", "successor"), AGENT),
+    **dict.fromkeys(("agent", "owner", "seller", "successor"), AGENT),
     **dict.fromkeys(("name", "device_kind", "state", "reason"), "roof"),
     **dict.fromkeys(("failed", "seconds", "version", "import_milli_wh", "export_milli_wh"), 3),
 }
