@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("ioe.history")
 
 READ_EVERY_S = 15.0
+CHAIN_WAIT_S = 1.0
+"""Who asks is not kept waiting for members that are away: what is here is told."""
 POINTS_PER_ANSWER_MAX = 40_000
 SAMPLES_WAITING_MAX = 10_000
 DAY_US = 86_400_000_000
@@ -127,9 +129,8 @@ async def catch_up(conductor: "Conductor", only: bytes | None = None) -> bool:
     whole = True
     for cell in conductor.cells_with("metering"):
         try:
-            for device in await _meters(conductor, cell):
-                if only in (None, device):
-                    await _read_on(conductor, cell, device)
+            for device in await _meters(conductor, cell, only):
+                await _read_on(conductor, cell, device)
         except DiskFull:
             raise
         except IoeError as error:  # a community that closes, or whose members are away
@@ -138,11 +139,21 @@ async def catch_up(conductor: "Conductor", only: bytes | None = None) -> bool:
     return whole
 
 
-async def _meters(conductor: "Conductor", cell: Cell) -> list[AgentPubKey]:
+async def _meters(conductor: "Conductor", cell: Cell, only: bytes | None) -> list[AgentPubKey]:
+    """Ours in a community; only this one, if it is ours."""
     if conductor.role == "device":
-        return [cell.space.agent]
-    found = await cell.call("identity", "portfolio", {}) if cell.has("identity") else []
-    return [AgentPubKey(each["device"]) for each in found]
+        ours = [cell.space.agent]
+    elif only is not None and await _is_begun(conductor, cell, only):
+        ours = [AgentPubKey(only)]
+    else:
+        found = await cell.call("identity", "portfolio", {}) if cell.has("identity") else []
+        ours = [AgentPubKey(each["device"]) for each in found]
+    return [each for each in ours if only in (None, each)]
+
+
+async def _is_begun(conductor: "Conductor", cell: Cell, device: bytes) -> bool:
+    next_seq = conductor.history.file.next_seq
+    return await trio.to_thread.run_sync(next_seq, device, to_text(cell.space.dna)) > 0
 
 
 async def _read_on(conductor: "Conductor", cell: Cell, device: AgentPubKey) -> None:
@@ -217,7 +228,9 @@ async def points(
     if not 0 <= from_us <= to_us <= TIME_US_MAX:
         raise CallError("from_us and to_us are microseconds since 1970, in this order")
     limit = max(1, min(limit, POINTS_PER_ANSWER_MAX))
-    whole = True if source is not None else await catch_up(conductor, device)
+    whole = source is not None
+    with trio.move_on_after(CHAIN_WAIT_S):
+        whole = whole or await catch_up(conductor, device)
     file = conductor.history.file
     found = await trio.to_thread.run_sync(
         file.points, device, source, from_us, to_us, step, limit + 1

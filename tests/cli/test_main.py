@@ -15,6 +15,7 @@ from ioe_node.model.hashes import AgentPubKey, action_hash, from_text, to_text
 
 READING = {
     "status",
+    "doctor",
     "alerts",
     "device list",
     "device code",
@@ -50,6 +51,8 @@ ACTING = {
     "meter export",
     "meter import",
     "init",
+    "backup",
+    "restore",
     "run",
     "device claim",
     "device confirm",

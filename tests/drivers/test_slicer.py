@@ -174,6 +174,31 @@ def test_over_resets_silences_and_odd_samples_nothing_is_lost_or_counted_twice(
     assert sum(each.change is not None for each in intervals) <= resets
 
 
+@given(EVENTS, st.data())
+def test_a_crash_at_a_reset_makes_no_energy_and_no_gap(
+    events: list[tuple[str, int]], data: st.DataObject
+) -> None:
+    crashes = data.draw(st.sets(st.integers(0, 60), max_size=4))
+    slicer, written = Slicer(INTERVAL_US, None, CARRIED_MAX), list[Interval]()
+    at_us, register, flowed = 0, 50_000, 0
+    for number, (what, grown) in enumerate([*events, *[("grow", 1)] * 9]):
+        if number in crashes and written:
+            last = written[-1]
+            resume = last.end_us, last.import_register_milli_wh, last.export_register_milli_wh
+            slicer = Slicer(INTERVAL_US, resume, CARRIED_MAX)
+        at_us += 300
+        register = 0 if what == "reset" and register > 3_000 else register
+        register, flowed = register + grown, flowed + grown
+        written += slicer.feed(Reading(at_us, register, 0))
+    assert all(after.start_us == one.end_us for one, after in pairwise(written))
+    assert sum(each.import_milli_wh for each in written) <= flowed
+    for one, after in pairwise(written):
+        if after.change is None:
+            counted = one.import_register_milli_wh + after.import_milli_wh
+            assert after.import_register_milli_wh == counted
+    assert written[-1].end_us > at_us - 4 * INTERVAL_US
+
+
 def suppress_refusal(slicer: Slicer, reading: Reading) -> list[Interval]:
     try:
         return slicer.feed(reading)
