@@ -186,3 +186,20 @@ async def test_questions_that_make_no_sense(
     owner = await founded()
     with pytest.raises(CallError, match=why):
         await owner.call("meter_history", **{"from_us": 0, "to_us": 9, "step": "day", **asked})
+
+
+async def test_who_asks_is_not_kept_waiting_for_a_chain(
+    claimed: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, roof = await claimed()
+    await grown(owner, roof.agent)
+    await kept(owner, roof.agent)
+
+    async def away(*_: Any) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(history, "_read_on", away)
+    with trio.fail_after(2):
+        found = await history.points(owner.conductor, roof.agent, 0, EVER_US, "day")
+    assert found.points
+    assert not found.complete
