@@ -46,4 +46,13 @@ To write one (`brand.py`; `shelly.py` is a complete example):
 Here: `driver` the vocabulary, `slicer` readings to intervals (pure), `shelly` Shelly Gen2+ plugs,
 `http_digest` HTTP for drivers that need it, `profile` real homes on an accelerated clock,
 `citylearn` where those homes come from.
+
+`sunspec` reads and limits solar inverters, meters and batteries over `modbus`, by the table in
+`sunspec_models` (pure).  `p1` listens to a smart meter's customer port; `dsmr_telegram` and
+`dsmr_cipher` (pure) cut, open and decode what it says.  `ocpp` is the central system of a charge
+point: `ocpp_messages` and `ocpp_station` (pure) are the conversation.
+
+A feed is not a driver of a device, but follows the same rules: its `periods` tell what prices or
+wishes hold when.  `feed` the vocabulary, `feed_csv` a file, `feed_http` a web service through
+`http_fetch`, `openadr` a utility's OpenADR 2.0b server, in the words of `openadr_messages` (pure).
 """
