@@ -183,7 +183,7 @@ async def device_list(conductor: Conductor) -> dict[str, Any]:
         if card.kind != "owner"
     ]
     owned = []
-    for cell in conductor.cells.values():
+    for cell in conductor.cells_with("identity"):
         owned += await cell.call("identity", "portfolio", {})
     return {"near": near, "owned": owned}
 
