@@ -5,6 +5,7 @@ with its place and what fits.  `TEMPLATE` is what `ioe init` writes.
 """
 
 import tomllib
+import zoneinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -84,6 +85,14 @@ class Reputation(Struct, frozen=True, forbid_unknown_fields=True):
     issuers: Annotated[dict[str, Points], Meta(max_length=256)] = {}
 
 
+class Metering(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the history of meters is kept; `timezone` "" is the machine's."""
+
+    timezone: str = ""
+    samples_days: Annotated[int, Meta(ge=1, le=3_660)] = 30
+    samples_max: Annotated[int, Meta(ge=0, le=100_000_000)] = 300_000
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -93,6 +102,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     reputation: Reputation = Reputation()
     alerts: Alerting = Alerting()
+    metering: Metering = Metering()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
     dnas: tuple[str, ...] = ("dna.neighbourhood:DNA",)
@@ -113,6 +123,12 @@ def parse_config(text: str, where: str) -> Config:
         raise ConfigError(f'{where}: role = "device" goes with a [device] table, and only it')
     if config.device is not None and not config.device.name.isprintable():
         raise ConfigError(f"{where}: device.name is shown to people: use characters that print")
+    try:
+        zoneinfo.ZoneInfo(config.metering.timezone or "UTC")
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(
+            f"{where}: metering.timezone: no such place; write one like 'Europe/Berlin'"
+        ) from None
     return config
 
 
@@ -201,6 +217,15 @@ warrant = -1000
 command = []
 # An address to which each alert is POSTed as JSON: "https://...".
 webhook = ""
+
+# The history of meters, in a file of this node's own: 'ioe meter history --by day'.
+[metering]
+# Where days begin: "Europe/Berlin"; "" takes the machine's time zone.
+timezone = ""
+# Every reading of our own meter is kept here and given to nobody, for so many days, and no more
+# than so many readings (0: none; a million takes some 40 MB).
+samples_days = 30
+samples_max = 300000
 """
 
 DEVICE_TEMPLATE = """

@@ -27,7 +27,7 @@ MODULE_LINES_MEDIAN_MAX = 150
 # Inside ioe_node each layer imports what stands above it, and its own.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("errors",),
-    ("clock", "model"),
+    ("clock", "model", "history"),
     ("hdi",),
     ("hdk",),
     ("core",),
@@ -40,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 # These may import less than their layer would allow.
 NARROW = {
     "drivers": ("errors", "clock"),
-    **dict.fromkeys(("config", "plugins"), ("errors",)),
+    **dict.fromkeys(("config", "plugins", "history"), ("errors",)),
 }
 # What each package may import of the others; `sim`, `tests` and `bench` may import anything.
 KIT = ("ioe_node.hdi", "ioe_node.hdk")
@@ -56,7 +56,7 @@ FENCED = {
     "sqlite3": ("ioe_node/store/",),
     "sqlite_utils": ("ioe_node/store/", "sim/results.py"),
     "matplotlib": ("sim/plots.py",),
-    "pyarrow": ("sim/results.py",),
+    "pyarrow": ("sim/results.py", "ioe_node/history/parquet.py"),
     "distributed": ("sim/sweep.py",),
     "zeroconf": ("discovery/mdns",),
     "asyncio": (),

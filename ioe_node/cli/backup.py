@@ -80,6 +80,8 @@ def _files(home: Home) -> list[Path]:
     ]
     chains = [path for path in found if path.suffix == ".sqlite"]
     state = [path for path in found if path not in chains]
+    # A history knows how far it has read the chains: it may lag behind them, and never lead.
+    chains.sort(key=lambda path: path.parent != home.path)
     return [*state, *(path for path in last if path.is_file()), *chains]
 
 

@@ -45,6 +45,7 @@ Kind = Literal[
     "leaving",
     "device gone",
     "policy",
+    "meter",
     "fault",
 ]
 _OF_CARDS = ("appeared", "left")
@@ -63,6 +64,8 @@ TEXTS: dict[str, str] = {
     "succeeded": "this node's key is its owner's no more; {owner} has taken its place",
     "leaving": "this device is leaving its owner",
     "device gone": "the device {agent} has left our portfolio",
+    "meter": "the count of meter {agent} began anew ({reason}): import {import_milli_wh} mWh, "
+    "export {export_milli_wh} mWh; what flowed meanwhile is not known and counts as nothing",
     "policy": "policy version {version} of {owner} is in force",
 }
 """What a kind says unless its event brings a `text` of its own."""

@@ -23,6 +23,14 @@ from ioe_node.conductor.key_calls import (
     key_show,
     key_sign,
 )
+from ioe_node.conductor.meter_calls import (
+    meter_changed,
+    meter_history,
+    meter_import,
+    meter_rebuild,
+    meter_samples,
+    meter_sources,
+)
 from ioe_node.conductor.peer_calls import peers_list, warrant_list, warrant_show
 from ioe_node.conductor.policy_calls import policy_set, policy_show
 from ioe_node.conductor.unowned import device_code, device_confirm, device_unlock
@@ -60,6 +68,7 @@ for _each in (
     *(key_show, key_history, key_rotate, key_recover, key_owed),
     *(key_ask, key_sign, key_merge, key_do, key_gather, key_requests, key_decide),
     *(device_accept, device_rotate),
+    *(meter_history, meter_sources, meter_samples, meter_import, meter_rebuild, meter_changed),
 ):
     _call(_each)
 
@@ -174,7 +183,7 @@ async def device_list(conductor: Conductor) -> dict[str, Any]:
         if card.kind != "owner"
     ]
     owned = []
-    for cell in conductor.cells.values():
+    for cell in conductor.cells_with("identity"):
         owned += await cell.call("identity", "portfolio", {})
     return {"near": near, "owned": owned}
 

@@ -20,6 +20,7 @@ from ioe_node.clock import Clock
 from ioe_node.conductor import (
     changes,
     devices,
+    history,
     keytree,
     leaving,
     obedience,
@@ -119,6 +120,7 @@ class Conductor:
         self.holder: Signer | None = None
         """The key-holder's key of our words, while it is needed."""
         self.meeting: Any = None
+        self.history: history.Kept
         self.transport: Transport
         self._open_transport = open_transport or open_libp2p(
             config, lambda: self.role == "unowned", lambda: self.policy.rules
@@ -174,7 +176,10 @@ class Conductor:
                 self.policy = PolicyInForce(self)
             await trio.to_thread.run_sync(succession.take_next_key, self.home, self.keystore)
             signer = self.signer()
-            async with self._open_transport(signer.seed, visibility.listen(self)) as transport:
+            async with (
+                history.opened(self) as self.history,
+                self._open_transport(signer.seed, visibility.listen(self)) as transport,
+            ):
                 self.transport = transport
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
@@ -216,8 +221,8 @@ class Conductor:
             looking = [recovery.look_for_communities] if state.recovering else []
             telling = partial(spread, send=self._send_policy)
             seeing_to = (devices.finish_claims, leaving.finish_departures, telling, changes.watch)
-            return [*turning, *looking, *seeing_to]
-        return [*turning, leaving.look_for_a_sale, succession.keep_following]
+            return [*turning, *looking, *seeing_to, history.keep]
+        return [*turning, leaving.look_for_a_sale, succession.keep_following, history.keep]
 
     async def _send_policy(self, device: AgentPubKey, policy: bytes) -> None:
         await owner_calls.ask(self, device, owner_calls.SetPolicy(policy))

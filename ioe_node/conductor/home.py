@@ -4,6 +4,7 @@ config.toml   what the owner writes        keystore    secrets, sealed
 cells.json    the communities joined       cells/      one SQLite file each
 control.json  where `ioe` finds us         lock        held by the running node
 unlock        a device's passphrase, where no person is there to type it
+history.sqlite  what meters counted, summed up, with what was imported beside it
 """
 
 import fcntl

@@ -29,6 +29,8 @@ To write one (`brand.py`; `shelly.py` is a complete example):
     Parse decimal text with `decimal.Decimal`, never with `float`; round down.  `at_us` is when
     the registers stood so, by the device's clock if it has one, else by `clock`.  A device that
     tells only its power has no registers: do not integrate it here; that is an estimate.
+    Counters that are lost, replaced or jump are the slicer's business: hand them on as they are.
+    Narrow ones, of 32 bits say, that begin again at zero: give the driver `turns_over_milli_wh`.
 4.  Errors: `TransportError` when the device is away, slow or busy: the poller tries again.
     `LocalError` when trying again cannot help (password, wrong address, not such a device):
     polling stops and the owner reads your one line, so it says what to do.

@@ -70,8 +70,15 @@ class PowerLimit(Protocol):
         """Set the bound, in milliwatts, or lift it; returns when the device has confirmed it."""
 
 
+@runtime_checkable
+class TurnsOver(Protocol):
+    """A meter whose registers begin again at zero after this much, as 32-bit ones do."""
+
+    turns_over_milli_wh: int
+
+
 class ReadingRefused(LocalError):
-    """The registers cannot be those of the meter that was read before."""
+    """The registers cannot be those of the meter that was read before; a later reading may be."""
 
 
 def parse_options(

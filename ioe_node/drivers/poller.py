@@ -14,7 +14,7 @@ from random import Random
 
 import trio
 
-from ioe_node.drivers.driver import Meter, Reading
+from ioe_node.drivers.driver import Meter, Reading, ReadingRefused
 from ioe_node.drivers.slicer import Interval, Slicer
 from ioe_node.errors import IoeError, LocalError, TransportError
 
@@ -28,7 +28,8 @@ INTERVALS_PER_RECORD_MAX = 1_000
 class Poller:
     """One device: `state` is "starting", "ok", "retrying" or "stopped", `why` says more.
 
-    `record(intervals)` commits them, or raises `IoeError` and is asked again.
+    `record(intervals)` commits them, or raises `IoeError` and is asked again.  `heard` is given
+    each reading, `refused` once what the slicer says of one that it cannot count.
     """
 
     meter: Meter
@@ -36,6 +37,8 @@ class Poller:
     poll_s: float
     rng: Random
     record: Callable[[list[Interval]], Awaitable[None]]
+    heard: Callable[[Reading], None] = lambda reading: None
+    refused: Callable[[str], None] = lambda why: None
     state: str = "starting"
     why: str = ""
     latest: Reading | None = None
@@ -47,8 +50,13 @@ class Poller:
         while True:
             try:
                 self.latest = await self.meter.read()
+                self.heard(self.latest)
                 self._waiting += self.slicer.feed(self.latest)
                 self.state, self.why, failures = "ok", await self._hand_on(), 0
+            except ReadingRefused as error:
+                if self.why != str(error):
+                    self.refused(str(error))
+                self.state, self.why, failures = "retrying", str(error), 0
             except TransportError as error:
                 failures += 1
                 self.state, self.why = "retrying", str(error)

@@ -15,12 +15,15 @@ from ioe_node.model.hashes import AgentPubKey, action_hash, from_text, to_text
 
 READING = {
     "status",
+    "doctor",
     "alerts",
     "device list",
     "device code",
     "policy show",
     "meter read",
     "meter history",
+    "meter sources",
+    "meter samples",
     "credit balance",
     "credit history",
     "credit audit",
@@ -43,7 +46,13 @@ READING = {
     "key requests",
 }
 ACTING = {
+    "meter changed",
+    "meter rebuild",
+    "meter export",
+    "meter import",
     "init",
+    "backup",
+    "restore",
     "run",
     "device claim",
     "device confirm",

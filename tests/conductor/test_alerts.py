@@ -34,8 +34,8 @@ CARD = {
 }
 FACTS = {
     **dict.fromkeys(("agent", "owner", "seller", "successor"), AGENT),
-    **dict.fromkeys(("name", "device_kind", "state"), "roof"),
-    **dict.fromkeys(("failed", "seconds", "version"), 3),
+    **dict.fromkeys(("name", "device_kind", "state", "reason"), "roof"),
+    **dict.fromkeys(("failed", "seconds", "version", "import_milli_wh", "export_milli_wh"), 3),
 }
 MINUTE_US = 60_000_000
 

@@ -1,6 +1,7 @@
 """Claiming: the right code, the wrong code, and a crash at each step between."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -272,3 +273,31 @@ async def test_a_device_goes_on_where_its_chain_ends(claimed: Any, autojump: Any
         assert newer["start"] == older["end"]
         grown = newer["export_register_milli_wh"] - older["export_register_milli_wh"]
         assert grown == newer["export_milli_wh"]
+
+
+async def test_a_driver_says_that_its_registers_turn_over(
+    claimed: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They begin again at zero in mid-life, and the chain counts on without a change."""
+    from steady_meter import Steady
+
+    _, roof = await claimed()
+    asked: dict[str, Any] = {"zome": "metering", "function": "history", "payload": {}}
+    last = (await roof.until(bool, "zome_call", **asked))[0]["export_register_milli_wh"]
+    await roof.stop()
+    over, read = last + 200_000, Steady.read
+
+    async def narrow(self: Any) -> Any:
+        wide = await read(self)
+        return replace(wide, export_milli_wh=wide.export_milli_wh % over)
+
+    monkeypatch.setattr(Steady, "turns_over_milli_wh", over, raising=False)
+    monkeypatch.setattr(Steady, "read", narrow)
+    await roof.start()
+    found = await roof.until(
+        lambda found: found and found[0]["export_register_milli_wh"] > over + 50_000,
+        "zome_call",
+        **asked,
+    )
+    assert not any(each["change"] for each in found)
+    assert (await roof.call("status"))["reading"]["export_milli_wh"] < over / 2

@@ -9,7 +9,7 @@ import trio
 
 from ioe_node.drivers.driver import Reading
 from ioe_node.drivers.poller import BACKOFF_MAX_S, INTERVALS_PER_RECORD_MAX, Poller
-from ioe_node.drivers.slicer import Interval, Slicer
+from ioe_node.drivers.slicer import Change, Interval, Slicer
 from ioe_node.errors import CallError, DiskFull, IoeError, LocalError, TransportError
 
 SECOND_US = 1_000_000
@@ -152,19 +152,36 @@ async def test_what_trying_again_cannot_mend_stops_it(
     assert len(meter.reads_at) == 1
 
 
-async def test_a_register_that_runs_back_stops_it(
-    start: Any, ledger: Ledger, autojump_clock: Any
+async def test_registers_that_do_not_follow_are_said_once_and_read_on(
+    nursery: trio.Nursery, ledger: Ledger, autojump_clock: Any
 ) -> None:
-    class Reset(FakeMeter):
+    class Replaced(FakeMeter):
+        extra = 0
+
         async def read(self) -> Reading:
             reading = await super().read()
-            return Reading(reading.at_us, max(0, 100 - reading.import_milli_wh), 0)
+            return Reading(reading.at_us, reading.import_milli_wh + self.extra, 0)
 
-    poller = start(Reset())
+    meter, said, heard = Replaced(), list[str](), list[Reading]()
+    slicer = Slicer(SECOND_US, None, 1_000)
+    poller = Poller(
+        meter, slicer, 1, Random(1), ledger.record, heard=heard.append, refused=said.append
+    )
+    nursery.start_soon(poller.run)
+    await trio.sleep(5.5)
+    meter.extra = 10**9
     await trio.sleep(10)
-    assert poller.state == "stopped"
-    assert "ran back" in poller.why
-    assert ledger.kept == []
+    assert poller.state == "retrying"
+    assert said == [poller.why]
+    assert "ioe meter changed" in poller.why
+    assert len(ledger.kept) == 5
+    slicer.begin_anew(Change("replaced"))
+    await trio.sleep(5)
+    assert (poller.state, poller.why) == ("ok", "")
+    assert [each.change for each in ledger.kept if each.change] == [Change("replaced")]
+    assert len(heard) == len(meter.reads_at)
+    # Nothing of the one second in which the meter was replaced.
+    assert sum(each.import_milli_wh for each in ledger.kept) == 7 * (len(ledger.kept) - 1)
 
 
 async def test_a_driver_with_a_bug_is_retried_and_said(start: Any, autojump_clock: Any) -> None:
