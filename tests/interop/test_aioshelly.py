@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
@@ -92,8 +93,8 @@ async def test_aioshelly_and_we_hear_the_same_notices(
     command = [sys.executable, str(CLIENT), str(port), password]
     run = partial(trio.run_process, command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     client = await nursery.start(run)
-    with trio.fail_after(20):
-        lines = lines_of(client.stdout)
+    lines = lines_of(client.stdout)
+    async with aclosing(lines):
         json.loads(await anext(lines))
         assert (await heard.receive()).switched_on is False  # it has switched the plug off
         for deed, counted in ((plug.press, 0), (plug.tell_counters, 60), (plug.tell_all, 120)):
