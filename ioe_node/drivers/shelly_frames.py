@@ -6,17 +6,14 @@ part that was returned, so import is their difference.  Both are in Wh with deci
 parsed as decimal text, never as floats, and rounded down to milli-Wh.
 """
 
-import json
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import NoReturn
 
+from ioe_node.drivers.decimals import parse_json, quantity
 from ioe_node.drivers.driver import Reading
 from ioe_node.drivers.http_digest import UNAUTHORISED, Answer
 from ioe_node.errors import LocalError, TransportError
 
-# A terawatt-hour, in Wh: no plug counts or draws so much, and no decimal gets out of hand.
-QUANTITY_MAX = Decimal(10**12)
 UNIX_SECONDS_MAX = 10**11
 
 # RPC errors that pass: deadline exceeded, resource exhausted, unavailable.
@@ -70,8 +67,8 @@ def decode_result(frame: dict[str, object]) -> dict[str, object]:
 def decode_json(body: bytes) -> dict[str, object]:
     """A JSON object with its decimals as Decimal; LocalError for anything else."""
     try:
-        value = json.loads(body, parse_float=Decimal, parse_constant=_refuse_constant)
-    except (ValueError, ArithmeticError, RecursionError):
+        value = parse_json(body)
+    except ValueError:
         raise not_a_shelly("its answer is not JSON") from None
     if not isinstance(value, dict):
         raise not_a_shelly("its answer is not a JSON object")
@@ -131,13 +128,12 @@ def _quantity(fields: dict[str, object], name: str) -> Decimal | None:
     value = fields.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
-        raise not_a_shelly(f"its {name} is not a number")
-    number = Decimal(value)
-    # Compared, not computed with: the exponent of a hostile number overflows arithmetic.
-    if not -QUANTITY_MAX <= number <= QUANTITY_MAX:
-        raise not_a_shelly(f"its {name} is out of all bounds")
-    return number
+    try:
+        if isinstance(value, str):
+            raise ValueError("is not a number")
+        return quantity(value)
+    except ValueError as refusal:
+        raise not_a_shelly(f"its {name} {refusal}") from None
 
 
 def _unix_us(unixtime: object) -> int:
@@ -160,7 +156,3 @@ def _unauthorised() -> LocalError:
 def not_a_shelly(what: str) -> LocalError:
     """The refusal of what no Shelly would say."""
     return LocalError(f"{what}: check that `url` is that of a Shelly Gen2 or later")
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)

@@ -79,9 +79,7 @@ async def lines_of(stream: trio.abc.ReceiveStream) -> AsyncIterator[str]:
 
 
 @pytest.mark.parametrize("password", ["", "secret"])
-async def test_aioshelly_and_we_hear_the_same_notices(
-    nursery: trio.Nursery, password: str
-) -> None:
+async def test_aioshelly_and_we_hear_the_same_notices(nursery: trio.Nursery, password: str) -> None:
     """Each plug in turn: pressed by hand, its counters a minute later, all of its state."""
     clock = SteppedClock()
     plug = Plug(steady_load, clock, password=password or None)
