@@ -13,6 +13,7 @@ from ioe_node.cli import (
     credit,
     data,
     device,
+    driver,
     key,
     meter,
     node,
@@ -59,6 +60,7 @@ cli.add_command(node.status)
 cli.add_command(node.signals)
 cli.add_command(alerts.alerts)
 cli.add_command(device.device)
+cli.add_command(driver.driver)
 cli.add_command(key.key)
 cli.add_command(policy.policy)
 cli.add_command(meter.meter)

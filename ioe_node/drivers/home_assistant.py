@@ -114,7 +114,7 @@ def _entities(message: Message, prefix: str) -> Iterator[_Entity]:
 def _long(value: object) -> dict[str, object]:
     """A JSON object's members by their long names; none of what is no object."""
     members = value if isinstance(value, dict) else {}
-    return {_LONG.get(key, key): each for key, each in members.items()}
+    return {_LONG.get(str(key), str(key)): each for key, each in members.items()}
 
 
 def _texts(fields: dict[str, object], component: object, object_id: str) -> dict[str, str]:
@@ -247,7 +247,7 @@ class Ours:
     def configs(self, switches: bool) -> list[Message]:
         """Its entities; they stay with the broker.  That of a switch it has not is taken back."""
         energy = {"unit_of_measurement": "kWh", "device_class": "energy"}
-        energy |= {"state_class": "total_increasing", "suggested_display_precision": "3"}
+        energy["state_class"] = "total_increasing"
         power = {"unit_of_measurement": "W", "device_class": "power", "state_class": "measurement"}
         made = [
             self._config("sensor", "import", "Import", energy),
@@ -273,8 +273,6 @@ class Ours:
                 "sw_version": self.version,
             },
         }
-        if "suggested_display_precision" in fields:
-            config["suggested_display_precision"] = int(fields["suggested_display_precision"])
         topic = f"{self.prefix}/{component}/ioe_{self.key}/{entity}/config"
         return Message(topic, json.dumps(config).encode(), retained=True)
 
