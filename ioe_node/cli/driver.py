@@ -14,7 +14,7 @@ from ioe_node.cli.output import console, json_option, kwh, printable, show, tabl
 from ioe_node.drivers.driver import Battery, Button, Meter, PowerLimit, Reading, Switch, Watch
 from ioe_node.drivers.mqtt_connection import Broker, parse_broker
 from ioe_node.drivers.scan import SHELLY, Found, ask_broker, ask_services
-from ioe_node.errors import ConfigError, LocalError, TransportError
+from ioe_node.errors import ConfigError, IoeError, LocalError, TransportError
 from ioe_node.plugins import drivers, load, load_driver
 
 READ_DEADLINE_S = 90.0
@@ -194,10 +194,12 @@ async def _scan(
     try:
         services = await load("discovery.mdns_scan:scan")(interfaces, [SHELLY], seconds)
         found += await ask_services(services)
-    except TransportError as error:
+    except IoeError as error:
         faults.append(str(error))
-    if broker is not None:
-        found += await ask_broker(broker, options)
+    try:
+        found += await ask_broker(broker, options) if broker is not None else []
+    except IoeError as error:
+        faults.append(str(error))
     return found
 
 
@@ -226,6 +228,4 @@ def _typed(value: str | bool) -> str:
 
 
 def _file_name(name: str) -> str:
-    return "".join(each if each.isalnum() and each.isascii() else "-" for each in name)[
-        :NAME_CHARS_MAX
-    ]
+    return "".join(each if each.isalnum() and each.isascii() else "-" for each in name)

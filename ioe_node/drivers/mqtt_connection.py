@@ -93,12 +93,25 @@ def parse_broker(
 
 
 class _Client(mqtt.Client):
-    """paho's client, but for the size of what it takes in."""
+    """paho's client, but for the size of what it takes in, and what a failed TLS leaves open."""
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if bufsize > MESSAGE_BYTES_MAX:
             raise OSError(f"a message of more than {MESSAGE_BYTES_MAX} bytes")
         return super()._sock_recv(bufsize)
+
+    def _ssl_wrap_socket(self, tcp_sock: Any) -> ssl.SSLSocket:
+        assert self._ssl_context is not None
+        wrapped = self._ssl_context.wrap_socket(
+            tcp_sock, server_hostname=self._host, do_handshake_on_connect=False
+        )
+        try:
+            wrapped.settimeout(CONNECT_TIMEOUT_S)
+            wrapped.do_handshake()
+        except OSError:
+            wrapped.close()
+            raise
+        return wrapped
 
 
 @asynccontextmanager

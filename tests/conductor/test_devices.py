@@ -32,7 +32,7 @@ async def test_a_claim_ends_in_both_words_and_a_meter_that_runs(
     status = await roof.call("status")
     assert status["owner"] == owner.agent
     assert status["code"] is None
-    assert status["driver"] == {"state": "ok", "why": ""}
+    assert status["driver"] == {"state": "ok", "why": "", "live": False}
 
 
 async def test_a_wrong_code_is_refused_and_nothing_of_it_is_kept(near: Any, autojump: Any) -> None:
