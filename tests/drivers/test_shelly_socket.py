@@ -144,7 +144,7 @@ async def test_every_answer_is_one_of_the_two_errors(
         (b"", TransportError),
         (b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", TransportError),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", LocalError),
-        (b"\xff" * 100, LocalError),
+        (b"\xff", TransportError),
     ],
 )
 async def test_what_is_no_websocket(
