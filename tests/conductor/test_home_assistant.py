@@ -1,7 +1,7 @@
 """Our device at a real broker: announced, told, switched, and gone by its last will."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -85,13 +85,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def poller(nursery: trio.Nursery) -> AsyncIterator[Poller]:
+async def poller(nursery: trio.Nursery) -> Poller:
     async def record(intervals: Any) -> None:
         await trio.lowlevel.checkpoint()
 
     made = Poller(Lamp(), Slicer(900_000_000), 0.1, Random(1), record)
     nursery.start_soon(made.run)
-    yield made
+    return made
 
 
 def node(poller: Poller | None, url: str) -> tuple[Any, HomeAssistant]:
