@@ -31,7 +31,8 @@ def check(config: Config) -> None:
         with _naming("network.bootstrap"):
             split_address(text)
     _check_alerts(config.alerts)
-    broker_of(config.mqtt)
+    if broker_of(config.mqtt) is not None and config.device is None:
+        raise ConfigError("mqtt.publish: only a device's node has something to tell there")
     with _naming("discovery"):
         load(config.discovery)
     functions = set()

@@ -11,7 +11,7 @@ import secrets
 import ssl
 import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,6 +137,7 @@ async def open_connection(
             connect = client.connect
             where = (broker.host, broker.port, KEEP_ALIVE_S)
             await trio.to_thread.run_sync(connect, *where, abandon_on_cancel=True)  # type: ignore[call-arg]
+            client.on_socket_close = _closing
             await connection.accepted()
         yield connection
     except trio.TooSlowError:
@@ -151,6 +152,11 @@ async def open_connection(
     finally:
         client.disconnect()
         client.loop_write()
+
+
+def _closing(client: mqtt.Client, data: Any, socket: Any) -> None:
+    """Wake whoever waits for a socket that paho gives up."""
+    trio.lowlevel.notify_closing(socket)
 
 
 def _tls(ca_file: str | None) -> ssl.SSLContext:
@@ -191,15 +197,21 @@ class Connection:
             socket: Any = self._client.socket()
             if socket is None:
                 raise TransportError(f"{self._name}: the connection broke")
-            with trio.move_on_after(TICK_S):
-                if self._client.want_write():
-                    await trio.lowlevel.wait_writable(socket)
-                    self._client.loop_write()
-                await trio.lowlevel.wait_readable(socket)
-                self._client.loop_read()
-                while (pending := getattr(self._client.socket(), "pending", None)) and pending():
-                    self._client.loop_read()
+            with suppress(trio.ClosedResourceError):
+                await self._move(socket)
             self._client.loop_misc()
+
+    async def _move(self, socket: Any) -> None:
+        """Write what waits and read what comes; neither holds up the other for more than a tick."""
+        if self._client.want_write():
+            with trio.move_on_after(TICK_S):
+                await trio.lowlevel.wait_writable(socket)
+                self._client.loop_write()
+        with trio.move_on_after(TICK_S):
+            await trio.lowlevel.wait_readable(socket)
+            self._client.loop_read()
+            while (pending := getattr(self._client.socket(), "pending", None)) and pending():
+                self._client.loop_read()
 
     async def accepted(self) -> None:
         """Wait for the broker's answer to the connecting."""
