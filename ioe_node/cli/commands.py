@@ -6,6 +6,7 @@ import click
 
 from ioe_node.cli import (
     alerts,
+    backup,
     chain,
     claim,
     community,
@@ -13,6 +14,7 @@ from ioe_node.cli import (
     credit,
     data,
     device,
+    doctor,
     driver,
     key,
     meter,
@@ -58,6 +60,9 @@ cli.add_command(node.init)
 cli.add_command(node.run)
 cli.add_command(node.status)
 cli.add_command(node.signals)
+cli.add_command(doctor.doctor)
+cli.add_command(backup.backup)
+cli.add_command(backup.restore)
 cli.add_command(alerts.alerts)
 cli.add_command(device.device)
 cli.add_command(driver.driver)
