@@ -5,6 +5,7 @@ again, ever more seldom; one that refuses us too, as its users may change.  Whil
 be read it is shown as unavailable.
 """
 
+import hashlib
 import logging
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,7 @@ from ioe_node.drivers.home_assistant import Ours
 from ioe_node.drivers.mqtt_connection import Broker, Connection, Message, open_connection
 from ioe_node.drivers.poller import Poller
 from ioe_node.errors import IoeError
-from ioe_node.hdi import AgentPubKey
-from ioe_node.model.hashes import to_text
+from ioe_node.model.signing import Signer
 
 if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
@@ -28,6 +28,7 @@ LOOK_S = 1.0
 TOLD_EVERY_S = 1.0
 BACKOFF_MIN_S, BACKOFF_MAX_S = 2.0, 300.0
 COMMANDS_MAX = 16
+KEY_CHARS = 20
 
 
 class HomeAssistant:
@@ -66,7 +67,7 @@ class HomeAssistant:
 
     async def _tell_of(self, poller: Poller) -> None:
         """Until the node lives on with another poller, or the connection breaks."""
-        ours = self._ours(self._conductor.signer().agent)
+        ours = self._ours()
         commands, given = trio.open_memory_channel[bytes](COMMANDS_MAX)
 
         def take(message: Message) -> None:
@@ -91,13 +92,14 @@ class HomeAssistant:
             finally:
                 connection.publish(ours.will())
 
-    def _ours(self, agent: AgentPubKey) -> Ours:
+    def _ours(self) -> Ours:
         config = self._conductor.config
         assert config.device is not None
-        prefix = config.mqtt.prefix
-        return Ours(
-            to_text(agent), config.device.name, config.device.kind, version("ioe-node"), prefix
-        )
+        # The key that the device came with: it stays while the one that it acts under is renewed.
+        came_with = Signer(self._conductor.keystore.secrets["enrolment"]).agent
+        key = hashlib.sha256(came_with).hexdigest()[:KEY_CHARS]
+        kind, name, prefix = config.device.kind, config.device.name, config.mqtt.prefix
+        return Ours(key, name, kind, version("ioe-node"), prefix)
 
     async def _tell_states(self, connection: Connection, ours: Ours, poller: Poller) -> None:
         told: dict[str, Message] = {}

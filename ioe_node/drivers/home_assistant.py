@@ -218,7 +218,7 @@ def _switch(fields: dict[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """A device of ours; `key` is the text of its agent key, which no other has."""
+    """A device of ours; `key` is a name that it keeps and no other has."""
 
     key: str
     name: str

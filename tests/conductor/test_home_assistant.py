@@ -1,5 +1,6 @@
 """Our device at a real broker: announced, told, switched, and gone by its last will."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from random import Random
@@ -18,11 +19,10 @@ from ioe_node.drivers.mqtt_connection import Message, open_connection, parse_bro
 from ioe_node.drivers.poller import Poller
 from ioe_node.drivers.slicer import Slicer
 from ioe_node.errors import TransportError
-from ioe_node.model.hashes import to_text
 from ioe_node.model.signing import Signer
 
-SIGNER = Signer(b"d" * 32)
-KEY = to_text(SIGNER.agent)
+SEED = b"d" * 32
+KEY = hashlib.sha256(Signer(SEED).agent).hexdigest()[:20]
 CONFIG = """
 role = "device"
 [device]
@@ -97,7 +97,7 @@ async def poller(nursery: trio.Nursery) -> Poller:
 def node(poller: Poller | None, url: str) -> tuple[Any, HomeAssistant]:
     conductor: Any = SimpleNamespace(
         poller=poller,
-        signer=lambda: SIGNER,
+        keystore=SimpleNamespace(secrets={"enrolment": SEED, "device": b"another"}),
         config=parse_config(CONFIG, "config.toml"),
         rng=Random(1),
     )

@@ -25,7 +25,6 @@ from ioe_node.drivers.mqtt_connection import parse_broker
 from ioe_node.drivers.poller import Poller
 from ioe_node.drivers.shelly import Shelly
 from ioe_node.drivers.slicer import Slicer
-from ioe_node.model.signing import Signer
 from sim.shelly_plug import Plug
 from sim.shelly_server import serve
 
@@ -118,7 +117,7 @@ class Rest:
 def our_node(poller: Poller, broker_url: str) -> HomeAssistant:
     conductor: Any = SimpleNamespace(
         poller=poller,
-        signer=lambda: Signer(b"d" * 32),
+        keystore=SimpleNamespace(secrets={"enrolment": b"d" * 32}),
         config=parse_config(OURS, "config.toml"),
         rng=Random(1),
     )
