@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from shlex import split
 from types import SimpleNamespace
 from typing import Any
@@ -16,8 +16,6 @@ from ioe_node.config import load_config
 from ioe_node.drivers.driver import Meter
 from ioe_node.drivers.scan import SHELLY, Found
 from ioe_node.errors import ConfigError
-from sim.shelly_plug import Plug
-from sim.shelly_server import serve
 
 CONFIG = {
     "name": "Energy",
@@ -26,37 +24,6 @@ CONFIG = {
     "unit_of_meas": "kWh",
     "stat_t": "kettle",
 }
-
-
-class SteppedClock:
-    def now_us(self) -> int:
-        return 1_767_225_600_000_000
-
-
-@pytest.fixture
-def plug() -> Iterator[int]:
-    """An emulated plug in a thread of its own; its port."""
-    import threading
-
-    ports: list[int] = []
-    ready = threading.Event()
-    scope = trio.CancelScope()
-    tokens: list[trio.lowlevel.TrioToken] = []
-
-    async def main() -> None:
-        tokens.append(trio.lowlevel.current_trio_token())
-        with scope:
-            async with trio.open_nursery() as nursery:
-                made = Plug(lambda at_us: (3600, 0), SteppedClock())
-                ports.append(await nursery.start(serve, made))
-                ready.set()
-
-    thread = threading.Thread(target=trio.run, args=(main,))
-    thread.start()
-    assert ready.wait(10)
-    yield ports[0]
-    tokens[0].run_sync_soon(scope.cancel)
-    thread.join(10)
 
 
 def test_every_driver_has_a_name_a_line_and_can_be_read(ioe: Any) -> None:
