@@ -66,7 +66,7 @@ def _abilities(kind: type) -> list[str]:
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="For the driver.")
 @json_option
 def test(target: str | None, name: str | None, options: tuple[str, ...], as_json: bool) -> None:
-    """Read a device once, by its URL or by its driver and options.
+    """Read a device once; TARGET is its URL, or the short name of its driver.
 
     \b
       ioe driver test http://192.168.1.20
@@ -132,7 +132,13 @@ async def _read(meter: Meter) -> Reading:
 @click.option("--password-file", help="Where that user's password stands.")
 @click.option("--ca-file", help="The broker's certificate authority.")
 @click.option("--address", multiple=True, help="IPv4 address of ours to look from.  [default: all]")
-@click.option("--seconds", default=3, show_default=True, type=click.IntRange(1, 60))
+@click.option(
+    "--seconds",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 60),
+    help="How long answers by mDNS are waited for.",
+)
 @json_option
 def scan(
     mqtt: str | None,

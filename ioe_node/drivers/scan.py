@@ -23,6 +23,7 @@ ASK_DEADLINE_S = 3.0
 ASKED_AT_ONCE_MAX = 16
 TASMOTA = "tasmota/discovery"
 ANNOUNCEMENTS_MAX = 4_096
+ANNOUNCED_BYTES_MAX = 16 * 1024 * 1024
 QUIET_S = 1.5
 """A broker sends what it has kept at once: silence for so long means that it was all."""
 
@@ -98,15 +99,21 @@ class _Kept:
     """What the broker had kept; `at_s` is when the last of it came."""
 
     messages: list[Message] = field(default_factory=list)
+    size_bytes: int = 0
     at_s: float = field(default_factory=trio.current_time)
 
     def take(self, message: Message) -> None:
-        if len(self.messages) < ANNOUNCEMENTS_MAX:
+        if not self._full():
             self.messages.append(message)
+            self.size_bytes += len(message.payload)
             self.at_s = trio.current_time()
 
     def complete(self) -> bool:
-        return len(self.messages) >= ANNOUNCEMENTS_MAX or trio.current_time() - self.at_s >= QUIET_S
+        return self._full() or trio.current_time() - self.at_s >= QUIET_S
+
+    def _full(self) -> bool:
+        too_many = len(self.messages) >= ANNOUNCEMENTS_MAX
+        return too_many or self.size_bytes >= ANNOUNCED_BYTES_MAX
 
 
 async def ask_broker(

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import trio
+from zeroconf import IPVersion, ServiceInfo, Zeroconf
 
+from discovery import mdns
 from ioe_node import plugins
 from ioe_node.cli import driver as subject
 from ioe_node.config import load_config
@@ -113,6 +115,20 @@ def test_a_scan_shows_the_lines_that_make_a_node(
         shown = tomllib.loads(row["config"].replace("[device.options]", "[options]"))
         assert (device.driver, device.options) == (shown["driver"], shown["options"])
     assert "init --role device" in ioe("driver", "scan", "--seconds", "1").out
+
+
+@pytest.mark.skipif(not mdns._multicast_works("127.0.0.1"), reason="no multicast on loopback")
+def test_a_plug_that_tells_of_itself_is_found(ioe: Any, plug: int) -> None:
+    zeroconf = Zeroconf(interfaces=["127.0.0.1"], ip_version=IPVersion.V4Only)
+    info = ServiceInfo(SHELLY, f"p.{SHELLY}", port=plug, parsed_addresses=["127.0.0.1"])
+    zeroconf.register_service(info, cooperating_responders=True)
+    try:
+        words = ("driver", "scan", "--address", "127.0.0.1", "--seconds", "2", "--json")
+        (found,) = json.loads(ioe(*words).out)["found"]
+    finally:
+        zeroconf.close()
+    assert found["options"] == {"url": f"http://127.0.0.1:{plug}"}
+    assert found["note"] == ""
 
 
 def test_what_cannot_be_asked_is_said_and_the_rest_is_shown(

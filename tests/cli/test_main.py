@@ -14,6 +14,10 @@ from ioe_node.model.hashes import AGENT as AGENT_PREFIX
 from ioe_node.model.hashes import AgentPubKey, action_hash, from_text, to_text
 
 READING = {
+    "doctor",
+    "driver list",
+    "driver scan",
+    "driver test",
     "status",
     "alerts",
     "device list",
@@ -43,6 +47,8 @@ READING = {
     "key requests",
 }
 ACTING = {
+    "backup",
+    "restore",
     "init",
     "run",
     "device claim",
@@ -115,7 +121,8 @@ def test_help_teaches(ioe: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "group", ["device", "meter", "credit", "chain", "community", "data", "warrant", "policy"]
+    "group",
+    ["device", "driver", "meter", "credit", "chain", "community", "data", "warrant", "policy"],
 )
 def test_a_group_lists_its_verbs(ioe: Any, group: str) -> None:
     shown = ioe(group, "--help").out

@@ -119,3 +119,21 @@ async def test_a_broker_is_asked_for_what_it_has_kept(mosquitto: Callable[..., A
         ("mqtt", "Energy"),
     ]
     assert {each.options["broker"] for each in found} == {url}
+
+
+async def test_a_broker_that_never_ends_is_left(
+    mosquitto: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither many announcements nor large ones are taken without end."""
+    url = mosquitto().url
+    async with open_connection(parse_broker(url), lambda message: None) as connection:
+        sent = [
+            connection.publish(Message(f"homeassistant/sensor/{n}/config", bytes(1_000), True))
+            for n in range(50)
+        ]
+        await connection.serve(lambda: all(each() for each in sent))
+    monkeypatch.setattr(subject, "QUIET_S", 3_600)
+    for limit, most in (("ANNOUNCEMENTS_MAX", 10), ("ANNOUNCED_BYTES_MAX", 10_000)):
+        with monkeypatch.context() as patch, trio.fail_after(10):
+            patch.setattr(subject, limit, most)
+            assert await ask_broker(parse_broker(url), {}) == []
