@@ -13,7 +13,7 @@ from ioe_node.cli.node import addresses, toml_options, toml_text, toml_value
 from ioe_node.cli.output import console, json_option, kwh, printable, show, table, when
 from ioe_node.drivers.driver import Battery, Button, Meter, PowerLimit, Reading, Switch, Watch
 from ioe_node.drivers.mqtt_connection import Broker, parse_broker
-from ioe_node.drivers.scan import SHELLY, Found, ask_broker, ask_services
+from ioe_node.drivers.scan import SHELLY, Found, Value, ask_broker, ask_services
 from ioe_node.errors import ConfigError, IoeError, LocalError, TransportError
 from ioe_node.plugins import drivers, load, load_driver
 
@@ -223,11 +223,11 @@ def _config_lines(found: Found) -> str:
     return "\n".join([f"driver = {toml_text(found.driver)}", "[device.options]", *lines])
 
 
-def _toml(value: str | bool) -> str:
-    return str(value).lower() if isinstance(value, bool) else toml_text(value)
+def _toml(value: Value) -> str:
+    return toml_text(value) if isinstance(value, str) else str(value).lower()
 
 
-def _typed(value: str | bool) -> str:
+def _typed(value: Value) -> str:
     """As `--option` takes it: a text that would be read as something else stands in quotes."""
     written = _toml(value)
     return str(value) if written == toml_value(str(value)) else written

@@ -19,6 +19,7 @@ from ioe_node.drivers.shelly import Shelly
 from ioe_node.errors import IoeError
 
 SHELLY = "_shelly._tcp.local."
+HTTP_PORT = 80
 ASK_DEADLINE_S = 3.0
 ASKED_AT_ONCE_MAX = 16
 TASMOTA = "tasmota/discovery"
@@ -26,6 +27,10 @@ ANNOUNCEMENTS_MAX = 4_096
 ANNOUNCED_BYTES_MAX = 16 * 1024 * 1024
 QUIET_S = 1.5
 """A broker sends what it has kept at once: silence for so long means that it was all."""
+
+
+Value = str | bool | int
+"""Of an option."""
 
 
 class Told(Protocol):
@@ -44,7 +49,7 @@ class Found:
     driver: str
     name: str
     model: str
-    options: Mapping[str, str | bool]
+    options: Mapping[str, Value]
     note: str = ""
 
 
@@ -53,7 +58,7 @@ class Found:
 
 async def ask_services(services: Iterable[Told]) -> list[Found]:
     """The devices among these services, in their order; all are asked at once what they are."""
-    found: dict[int, Found] = {}
+    found: dict[int, list[Found]] = {}
     limit = trio.CapacityLimiter(ASKED_AT_ONCE_MAX)
 
     async def ask(place: int, service: Told) -> None:
@@ -64,31 +69,31 @@ async def ask_services(services: Iterable[Told]) -> list[Found]:
         for place, service in enumerate(services):
             if service.kind == SHELLY:
                 nursery.start_soon(ask, place, service)
-    return [found[place] for place in sorted(found)]
+    return [each for place in sorted(found) for each in found[place]]
 
 
-async def _ask_shelly(service: Told) -> Found:
-    port = "" if service.port == 80 else f":{service.port}"
-    options = {"url": f"http://{service.host}{port}"}
+async def _ask_shelly(service: Told) -> list[Found]:
+    """One for each switch that counts; one that says why, if it could not be told."""
+    port = "" if service.port == HTTP_PORT else f":{service.port}"
+    options: dict[str, Value] = {"url": f"http://{service.host}{port}"}
     device = Shelly(service.host, service.port, 0, None, SystemClock(), ASK_DEADLINE_S)
+    name, model = service.name, ""
     try:
         info = await device.device_info()
+        name, model = info.device_id, info.model
+        if info.auth_on:
+            options["password_file"] = "PASSWORD-FILE"
+            note = "it has a password: write it into a file and name that"
+            return [Found("shelly", name, model, options, note)]
+        numbers = await device.meters()
     except IoeError as error:
-        return Found("shelly", service.name, "", options, str(error))
-    if info.auth_on:
-        note = "it has a password: write it into a file and name that"
-        return Found(
-            "shelly",
-            info.device_id,
-            info.model,
-            {**options, "password_file": "PASSWORD-FILE"},
-            note,
-        )
-    try:
-        await device.read()
-    except IoeError as error:
-        return Found("shelly", info.device_id, info.model, options, str(error))
-    return Found("shelly", info.device_id, info.model, options)
+        return [Found("shelly", name, model, options, str(error))]
+    if not numbers:
+        return [Found("shelly", name, model, options, "none of its switches counts energy")]
+    return [
+        Found("shelly", name, model, {**options, "component_id": number} if number else options)
+        for number in numbers
+    ]
 
 
 # --- by a broker ---------------------------------------------------------------------------------
@@ -155,7 +160,7 @@ def tasmota_devices(messages: Iterable[Message], options: Mapping[str, str]) -> 
         topic, full_topic = fields.get("t"), fields.get("ft")
         if what != "config" or not isinstance(energy, dict) or not isinstance(topic, str):
             continue
-        made: dict[str, str | bool] = {**options, "topic": topic}
+        made: dict[str, Value] = {**options, "topic": topic}
         if isinstance(full_topic, str) and full_topic != "%prefix%/%topic%/":
             made["full_topic"] = full_topic
         if "ExportActive" in energy:

@@ -25,6 +25,7 @@ from ioe_node.drivers.shelly_frames import (
     DeviceInfo,
     decode_answer,
     decode_device_info,
+    decode_meters,
     decode_status,
     not_a_shelly,
 )
@@ -100,6 +101,10 @@ class Shelly:
     async def device_info(self) -> DeviceInfo:
         """Ask the device what it is; it answers without a password."""
         return decode_device_info(await self._call("Shelly.GetDeviceInfo", {}))
+
+    async def meters(self) -> list[int]:
+        """The `component_id`s by which it can be read."""
+        return decode_meters(await self._call("Shelly.GetStatus", {}))
 
     async def _call(self, method: str, params: dict[str, object]) -> dict[str, object]:
         """The `result` of one RPC; raises TransportError or LocalError, naming the device."""

@@ -6,6 +6,7 @@ part that was returned, so import is their difference.  Both are in Wh with deci
 parsed as decimal text, never as floats, and rounded down to milli-Wh.
 """
 
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -101,6 +102,14 @@ def decode_status(status: dict[str, object], component_id: int, now_us: int) -> 
         power_milli_w=None if power is None else int(power * 1000),
         switched_on=output if isinstance(output, bool) else None,
     )
+
+
+def decode_meters(status: dict[str, object]) -> list[int]:
+    """The `component_id`s that a Shelly.GetStatus result has counters of energy for."""
+    names = (re.fullmatch(r"switch:([0-9]{1,2})", name) for name in status)
+    numbers = sorted(int(match[1]) for match in names if match is not None)
+    found = ((number, status[f"switch:{number}"]) for number in numbers)
+    return [number for number, switch in found if isinstance(switch, dict) and "aenergy" in switch]
 
 
 def decode_device_info(info: dict[str, object]) -> DeviceInfo:

@@ -155,8 +155,8 @@ async def announce(url: str) -> None:
 
 @pytest.mark.parametrize("topic", ["plug", "1234", "true", '"a"', "[1]", "with space", "-x"])
 def test_options_come_back_as_they_were(topic: str) -> None:
-    found = Found("tasmota", "\x1b[31m", "", {"topic": topic, "export": True})
+    found = Found("tasmota", "\x1b[31m", "", {"topic": topic, "export": True, "channel": 2})
     words = split(subject._init_line(found))
     pairs = tuple(words[at + 1] for at, word in enumerate(words) if word == "--option")
-    assert subject._values(pairs) == {"topic": topic, "export": True}
+    assert subject._values(pairs) == {"topic": topic, "export": True, "channel": 2}
     assert "\x1b" not in subject._init_line(found)

@@ -18,6 +18,7 @@ from ioe_node.drivers.shelly_frames import (
     decode_answer,
     decode_device_info,
     decode_json,
+    decode_meters,
     decode_status,
 )
 from ioe_node.errors import ConfigError, LocalError, TransportError
@@ -359,6 +360,14 @@ def test_rpc_errors(code: object, family: type[Exception]) -> None:
     body = json.dumps({"id": 1, "error": {"code": code, "message": "because"}}).encode()
     with pytest.raises(family):
         decode_answer(Answer(200, "", body))
+
+
+def test_the_switches_that_count() -> None:
+    status = status_of(
+        '{"switch:2": {"aenergy": {"total": 1}}, "switch:0": {"aenergy": {"total": 1}},'
+        ' "switch:1": {"output": true}, "switch:x": {"aenergy": 1}, "switch:3": 4, "sys": {}}'
+    )
+    assert decode_meters(status) == [0, 2]
 
 
 def test_a_first_generation_device_is_named() -> None:
