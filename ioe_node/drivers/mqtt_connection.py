@@ -173,8 +173,11 @@ class Connection:
         self._client = client
         self._take = take
         self._answer: ReasonCode | None = None
+        self.on_taken: Callable[[], None] = lambda: None
+        """Called when the broker has taken a message of ours."""
         client.on_connect = self._on_connect
         client.on_message = self._on_message
+        client.on_publish = self._on_publish
 
     def subscribe(self, topics: Iterable[str]) -> None:
         """Ask for what is said under these topics, retained messages first."""
@@ -227,6 +230,9 @@ class Connection:
         self, client: mqtt.Client, data: Any, flags: Any, answer: ReasonCode, properties: Any
     ) -> None:
         self._answer = answer
+
+    def _on_publish(self, *_: Any) -> None:
+        self.on_taken()
 
     def _on_message(self, client: mqtt.Client, data: Any, message: mqtt.MQTTMessage) -> None:
         try:

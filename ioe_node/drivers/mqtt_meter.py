@@ -160,6 +160,7 @@ class MqttMeter:
         try:
             async with open_connection(self._broker, self._take) as connection:
                 self._connection = connection
+                connection.on_taken = self._wake
                 connection.subscribe(self._speech.topics)
                 begin()
                 self._wake()

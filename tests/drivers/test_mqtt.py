@@ -225,3 +225,13 @@ async def test_alone_it_is_switched_too(device: Device) -> None:
         await driver_of(device).set_on(False)
         await driver_of(device, state_topic="").set_on(True)
     assert device.heard == [b"OFF", b"ON"]
+
+
+async def test_watched_and_without_a_state_the_broker_s_word_will_do(
+    nursery: trio.Nursery, device: Device
+) -> None:
+    plug = driver_of(device, state_topic="", command_topic="nobody/set")
+    nursery.start_soon(plug.watch, lambda reading: None)
+    await trio.sleep(0.2)
+    with trio.fail_after(3):
+        await plug.set_on(False)

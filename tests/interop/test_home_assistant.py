@@ -152,7 +152,12 @@ async def test_home_assistant_shows_and_switches_our_plug(
         async with rest.client:
             await rest.begin()
             await rest.meet(broker.port)
-            states = await rest.until(lambda found: "switch.kettle_switch" in found)
+            states = await rest.until(
+                lambda found: (
+                    found.get("switch.kettle_switch", {}).get("state") == "on"
+                    and found.get("sensor.kettle_power", {}).get("state") == "40.000"
+                )
+            )
             shown = {
                 name: (each["state"], each["attributes"].get("state_class"))
                 for name, each in states.items()
