@@ -11,8 +11,13 @@ from ioe_node.errors import ConfigError
 
 DRIVERS = {
     "mqtt": "ioe_node.drivers.mqtt:Mqtt",
+    "ocpp": "ioe_node.drivers.ocpp:ChargePoint",
+    "p1": "ioe_node.drivers.p1:P1",
     "profile": "ioe_node.drivers.profile:Profile",
     "shelly": "ioe_node.drivers.shelly:Shelly",
+    "sunspec-battery": "ioe_node.drivers.sunspec:SunSpecBattery",
+    "sunspec-inverter": "ioe_node.drivers.sunspec:SunSpecInverter",
+    "sunspec-meter": "ioe_node.drivers.sunspec:SunSpecMeter",
     "tasmota": "ioe_node.drivers.tasmota:Tasmota",
 }
 DRIVER_GROUP = "ioe_node.drivers"

@@ -65,6 +65,7 @@ PURE = (
     "ioe_node/model/",
     "ioe_node/core/",
     "ioe_node/hdi.py",
+    *(f"ioe_node/drivers/{name}" for name in ("dsmr_", "feed.py", "ocpp_", "openadr_", "sunspec_")),
     "ioe_node/net/messages.py",
     "ioe_node/net/foreign_peers.py",
     "ioe_node/net/framing.py",
@@ -73,8 +74,7 @@ PURE = (
     "currency/ledger.py",
     "discovery/announcement.py",
     "discovery/hidden.py",
-    "discovery/pairing",
-    "discovery/presence.py",
+    "discovery/p",
     "discovery/rendezvous.py",
     "sim/load_rules.py",
 )

@@ -75,8 +75,17 @@ whoever connects; a test runs it::
     gives it as an entry point of the group `ioe_node.drivers`.  `ioe driver test --driver
     package.module:Brand --option host=...` reads it once.
 
-Here: `driver` the vocabulary, `poller` and `slicer` readings to intervals, `scan` what is near;
+Here: `driver` the vocabulary, `poller` and `slicer` readings to intervals, `scan` what is near.
 `shelly` Shelly Gen2+; `mqtt` any device by its topics, `tasmota` those with that firmware,
 `home_assistant` its discovery; `profile` real homes on an accelerated clock, `citylearn` where
 they come from.  Shared: `decimals`, `http_digest`, `mqtt_connection`, `mqtt_meter`.
+
+`sunspec` reads and limits solar inverters, meters and batteries over `modbus`, by the table in
+`sunspec_models` (pure).  `p1` listens to a smart meter's customer port; `dsmr_telegram` and
+`dsmr_cipher` (pure) cut, open and decode what it says.  `ocpp` is the central system of a charge
+point: `ocpp_messages` and `ocpp_station` (pure) are the conversation.
+
+A feed is not a driver of a device, but follows the same rules: its `periods` tell what prices or
+wishes hold when.  `feed` the vocabulary, `feed_csv` a file, `feed_http` a web service through
+`http_fetch`, `openadr` a utility's OpenADR 2.0b server, in the words of `openadr_messages` (pure).
 """

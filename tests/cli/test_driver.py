@@ -52,7 +52,7 @@ def test_other_packages_add_theirs_and_cannot_take_ours(
     assert rows["theirs"]["driver"] == "steady_meter:Steady"
     assert rows["shelly"]["driver"] == "ioe_node.drivers.shelly:Shelly"
     assert "cannot be loaded" in rows["gone"]["about"]
-    with pytest.raises(ConfigError, match="there are mqtt, profile, shelly"):
+    with pytest.raises(ConfigError, match=r"there are .*mqtt, .*, shelly"):
         plugins.load_driver("nonesuch")
 
 
