@@ -19,7 +19,7 @@ from ioe_node.drivers.poller import Poller
 from ioe_node.drivers.slicer import Interval, Slicer
 from ioe_node.errors import CallError, IoeError, PairingRefused
 from ioe_node.hdi import AgentPubKey
-from ioe_node.plugins import load
+from ioe_node.plugins import load, load_driver
 from ioe_node.workflows.space import log
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> P
         )
     properties = cell.space.rules.definition.properties
     interval_us = properties.interval_us
-    meter = load(device.driver).from_options(device.options)
+    meter = load_driver(device.driver).from_options(device.options)
 
     async def record(intervals: list[Interval]) -> None:
         readings = [
@@ -181,6 +181,10 @@ async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> P
         ]
         await cell.call("metering", "record", {"readings": readings})
 
+    def is_open() -> bool:
+        head = cell.space.store.head(cell.space.agent)
+        return head is not None and not head.closed
+
     def refused(why: str) -> None:
         conductor.alert({"kind": "fault", "text": f"{device.name}: {why}"})
 
@@ -196,6 +200,7 @@ async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> P
         device.poll_ms / 1000,
         conductor.rng,
         record,
-        heard=conductor.history.hear,
-        refused=refused,
+        is_open,
+        conductor.history.hear,
+        refused,
     )

@@ -14,8 +14,11 @@ from ioe_node.model.hashes import AGENT as AGENT_PREFIX
 from ioe_node.model.hashes import AgentPubKey, action_hash, from_text, to_text
 
 READING = {
-    "status",
     "doctor",
+    "driver list",
+    "driver scan",
+    "driver test",
+    "status",
     "alerts",
     "device list",
     "device code",
@@ -124,7 +127,8 @@ def test_help_teaches(ioe: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "group", ["device", "meter", "credit", "chain", "community", "data", "warrant", "policy"]
+    "group",
+    ["device", "driver", "meter", "credit", "chain", "community", "data", "warrant", "policy"],
 )
 def test_a_group_lists_its_verbs(ioe: Any, group: str) -> None:
     shown = ioe(group, "--help").out

@@ -279,7 +279,7 @@ async def test_a_full_disk_makes_readings_wait_and_loses_none(
     assert "free space" in found["driver"]["why"]
     await trio.sleep(3)
     give_back()
-    await roof.until(lambda found: found["driver"] == {"state": "ok", "why": ""})
+    await roof.until(lambda found: found["driver"] == {"state": "ok", "why": "", "live": False})
     readings = await roof.call("zome_call", **HISTORY)
     assert len(readings) >= 3
     for newer, older in pairwise(readings):
