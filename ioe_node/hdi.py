@@ -40,6 +40,7 @@ from ioe_node.model.action import (
     DeleteLink,
     OpenChain,
     Update,
+    hash_of,
 )
 from ioe_node.model.codec import Codec, encode
 from ioe_node.model.consent import (
@@ -62,6 +63,7 @@ __all__ = [
     "AgentPubKey",
     "CloseChain",
     "Consent",
+    "Create",
     "CreateOp",
     "DeleteOp",
     "DnaHash",
@@ -91,6 +93,7 @@ __all__ = [
     "consent_message",
     "decode",
     "encode",
+    "half_of",
     "holders_digest",
     "holders_fault",
     "place_of",
@@ -118,11 +121,13 @@ class Invalid:
 class Missing:
     """The rule needs these records first; it runs again when they are here.
 
-    `chains` are actions up to which their authors' whole chains are needed.
+    `chains` are actions up to which their authors' whole chains are needed, `finals` actions that
+    have yet to be known as final.
     """
 
     hashes: tuple[ActionHash, ...]
     chains: tuple[ActionHash, ...] = ()
+    finals: tuple[ActionHash, ...] = ()
 
 
 Valid = _Valid()
@@ -226,6 +231,12 @@ class ValidationHost(Protocol):
     ) -> Found | None:
         """The newest record of this type before `op` on its author's chain, or None."""
 
+    def must_be_final(self, actions: Sequence[ActionHash]) -> None:
+        """Go on only where all of these are known to be final (`workflows.finality`).
+
+        Who has not heard of it waits: a rule asks this last, so that nothing that is invalid does.
+        """
+
 
 class Known(Protocol):
     """What is known here by now: another node may know more, so a rule may not ask it."""
@@ -242,6 +253,20 @@ def place_of(action: AnyAction) -> Party:
     assert action.prev_action is not None, "a chain's first action follows nothing"
     timestamp_us = Timestamp(action.timestamp_us)
     return Party(action.author, action.action_seq, action.prev_action, timestamp_us)
+
+
+def half_of(party: Party, entry_type: str, entry_hash: EntryHash) -> tuple[ActionHash, bytes]:
+    """(hash, bytes) of the action that `party` of a countersigned entry commits."""
+    return hash_of(
+        Create(
+            author=party.agent,
+            timestamp_us=party.timestamp_us,
+            action_seq=party.action_seq,
+            prev_action=party.prev_action,
+            entry_type=entry_type,
+            entry_hash=entry_hash,
+        )
+    )
 
 
 def decode(shape: Any, data: bytes) -> Any:

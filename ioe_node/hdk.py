@@ -211,6 +211,12 @@ class Host(Protocol):
     async def is_final(self, action: ActionHash) -> bool:
         """Whether an action is known here to be final; asks nobody."""
 
+    async def which_final(self, actions: Sequence[ActionHash]) -> list[ActionHash]:
+        """Which of these are known here to be final.
+
+        In a draft both parties go by what the one that was asked knows, or can learn at once.
+        """
+
     async def final(self, action: ActionHash, timeout_s: float = FINAL_TIMEOUT_S) -> bool:
         """Have an action made final, ours or another's; whether it is when the time is over.
 

@@ -126,6 +126,7 @@ class Cell:
                 if not space.head_confirmed.is_set():
                     await nursery.start(check_head, space, self._bootstrap)
                 nursery.start_soon(self._settlements.resolve)
+                nursery.start_soon(self._settlements.hastening.run)
                 nursery.start_soon(attend, space)
                 task_status.started()
         finally:

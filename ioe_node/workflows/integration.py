@@ -24,8 +24,9 @@ from ioe_node.model.warrant import (
     seal_warrant,
 )
 from ioe_node.workflows import cascade
+from ioe_node.workflows.certificates import learn
 from ioe_node.workflows.incoming_ops import VERDICT_WAIT_S, park, pull, with_room
-from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack
+from ioe_node.workflows.limbo import ADMISSION, CHAIN, FINAL, Lack
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.revocation import is_revoked, note_ended, revoked_us, warrants_of
@@ -37,6 +38,7 @@ from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 FETCHES_AT_ONCE_MAX = 64
 FETCH_AFTER_S = 0.3
 RETRY_MISSING_S = 2.0
+RETRY_FINAL_S = 10.0
 
 
 async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
@@ -49,41 +51,44 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
     fetched_s: dict[Lack, float] = {}
     ending: list[Record] = []
     looked: list[Record] = []
-    while True:
-        lacked: set[Lack] = set()
-        after_row = 0
+    async with trio.open_nursery() as nursery:
         while True:
-            async with space.pass_lock:
-                found = await judge_limbo(space, after_row)
-                if found is None:
-                    break
-                await integrate(space, verdicts, found)
-            ending += (each for each in (*found.valid, *found.alone) if _ends(space, each))
-            after_row = found.last_row
-            lacked |= found.lacked
-        overdue = lacked & lacked_before
-        overdue |= {(RECORD, hash_) for hash_ in space.wanted}
-        overdue |= {(CHAIN, hash_) for hash_ in space.wanted_chains}
-        overdue |= {(ADMISSION, agent) for agent in space.wanted_admissions}
-        space.wanted_admissions.clear()
-        space.wanted.clear()
-        space.wanted_chains.clear()
-        await end_revoked(space, looked)
-        looked = []
-        if space.others():  # somebody who may know better
-            for record in ending:
-                await _look_on(space, record)
-            looked, ending = ending, []
-        now_s = trio.current_time()
-        fetched_s = {lack: at_s for lack, at_s in fetched_s.items() if at_s > now_s}
-        due = sorted(overdue.difference(fetched_s))
-        if due:
-            due = space.rng.sample(due, min(len(due), FETCHES_AT_ONCE_MAX))
-            await fetch(space, due)
-            fetched_s.update(dict.fromkeys(due, trio.current_time() + RETRY_MISSING_S))
-        patience = RETRY_MISSING_S if overdue else FETCH_AFTER_S
-        lacked_before = lacked
-        await space.validation_bell.wait(patience if lacked or looked or ending else float("inf"))
+            lacked: set[Lack] = set()
+            after_row = 0
+            while True:
+                async with space.pass_lock:
+                    found = await judge_limbo(space, after_row)
+                    if found is None:
+                        break
+                    await integrate(space, verdicts, found)
+                ending += (each for each in (*found.valid, *found.alone) if _ends(space, each))
+                after_row = found.last_row
+                lacked |= found.lacked
+            overdue = (lacked & lacked_before) | space.wanted
+            overdue |= {lack for lack in lacked if lack[0] == FINAL}  # nobody is on his way with it
+            space.wanted.clear()
+            await end_revoked(space, looked)
+            looked = []
+            if space.others():  # somebody who may know better
+                for record in ending:
+                    await _look_on(space, record)
+                looked, ending = ending, []
+            now_s = trio.current_time()
+            fetched_s = {lack: at_s for lack, at_s in fetched_s.items() if at_s > now_s}
+            due = sorted(overdue.difference(fetched_s))
+            if due:
+                due = space.rng.sample(due, min(len(due), FETCHES_AT_ONCE_MAX))
+                finals = [ActionHash(hash_) for kind, hash_ in due if kind == FINAL]
+                nursery.start_soon(_fetch_certificates, space, finals)
+                await fetch(space, [lack for lack in due if lack[0] != FINAL])
+                for lack in due:
+                    retry_s = RETRY_FINAL_S if lack[0] == FINAL else RETRY_MISSING_S
+                    fetched_s[lack] = trio.current_time() + retry_s
+            patience = RETRY_MISSING_S if overdue else FETCH_AFTER_S
+            lacked_before = lacked
+            await space.validation_bell.wait(
+                patience if lacked or looked or ending else float("inf")
+            )
 
 
 async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
@@ -201,6 +206,22 @@ async def fetch(space: Space, lacked: Iterable[Lack]) -> None:
     async with trio.open_nursery() as nursery:
         for kind, hash_ in lacked:
             nursery.start_soon(one, kind, hash_)
+
+
+async def _fetch_certificates(space: Space, actions: Iterable[ActionHash]) -> None:
+    """Learn that these are final, from who says so, or has judged that it is.
+
+    Beside the passes: who claims what nobody can show, and answers nothing, delays itself alone.
+    """
+    for action in actions:
+        askers = space.limbo.askers((FINAL, action))
+        try:
+            groups = [await authorities_of(space, agent) for agent in (*askers[:1], action)]
+        except IoeError as error:
+            log.info("looking for who knows what is final: %s", error)
+            continue
+        near = (agent for group in groups for agent in group)
+        await learn(space, [action], dict.fromkeys((*askers, *near)))
 
 
 async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> None:
