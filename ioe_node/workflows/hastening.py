@@ -5,8 +5,6 @@ half witnessed at once, and somewhat later asks the other for its certificate, o
 errand.  One errand a chain at a time, for its newest half: a later certificate covers the earlier.
 """
 
-from collections.abc import Iterable
-
 import trio
 
 from ioe_node.core.sys_validate import party_actions
@@ -17,6 +15,7 @@ from ioe_node.model.record import Record
 from ioe_node.workflows.bell import Bell
 from ioe_node.workflows.certificates import learn
 from ioe_node.workflows.finality import NeverFinal, finalise
+from ioe_node.workflows.settle import Halves
 from ioe_node.workflows.space import Space, log
 
 OWN_PAUSE_S = 0.5
@@ -39,7 +38,7 @@ class Hastening:
         self._running: set[AgentPubKey] = set()
         self._bell = Bell()
 
-    def note(self, halves: Iterable[tuple[AgentPubKey, ActionHash]]) -> None:
+    def note(self, halves: Halves) -> None:
         """These were committed; what has waited longest makes room for them."""
         for author, half in halves:
             self._due.pop(author, None)

@@ -18,7 +18,7 @@ A half that is committed is made final in the background (`workflows.hastening`)
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import trio
@@ -55,7 +55,6 @@ from ioe_node.net.messages import (
 )
 from ioe_node.workflows.bell import Bell
 from ioe_node.workflows.certificates import learn
-from ioe_node.workflows.hastening import Hastening
 from ioe_node.workflows.incoming_ops import park
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Space, log
@@ -63,6 +62,9 @@ from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Space, log
 CHAIN_WAIT_S = 0.5
 OUTCOME_RETRY_S = 1.0
 DRAFTS_MAX = 256
+
+Halves = Iterable[tuple[AgentPubKey, ActionHash]]
+"""Each party's action of a settlement."""
 
 
 def half_of(
@@ -220,12 +222,13 @@ def _must_know(space: Space, other: Party) -> None:
 class Settlements:
     """Both sides of one cell's settlements."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, note_halves: Callable[[Halves], None]) -> None:
+        """`note_halves` is told of the halves of whatever is committed."""
         self._space = space
         self._drafted: OrderedDict[EntryHash, str] = OrderedDict()
         self._signing: set[EntryHash] = set()
         self._promised = Bell()
-        self.hastening = Hastening(space)
+        self._note_halves = note_halves
 
     async def _commit(self, shared: Shared, record: Record) -> None:
         space = self._space
@@ -239,7 +242,8 @@ class Settlements:
         space.counters.bundles_committed += 1
         await park_other_halves(space, [record])
         space.ring_publish()
-        self.hastening.note(zip(shared.agents, (hash_ for hash_, _ in shared.actions), strict=True))
+        halves = (hash_ for hash_, _ in shared.actions)
+        self._note_halves(zip(shared.agents, halves, strict=True))
         space.signal({"kind": "settled", "hash": record.hash})
 
     # -- the proposer -------------------------------------------------------------------------

@@ -33,10 +33,27 @@ class Market:
         self.last: dict[bytes, Any] = {}
         self.accounts: dict[bytes, Account] = {}
 
-    def side(self, author: Any, amount_micro: int, **sold: int) -> Side:
-        before = self.accounts.get(author.agent, Account())
-        after = replace(before, balance_micro=before.balance_micro + amount_micro, **sold)
-        return Side(self.last.get(author.agent), after)
+    def side(
+        self, author: Any, amount_micro: int, claims: Sequence[Record] = (), **changed: Any
+    ) -> Side:
+        """What `author` pays (less than nothing) or receives, once it has claimed all of `claims`.
+
+        `claims` are halves of its own, the newest last, and all that it has received so far.
+        """
+        account = self.accounts.get(author.agent, Account())
+        if claims:
+            received = sum(Codec_of(each) for each in claims)
+            account = replace(
+                account,
+                pending_micro=account.pending_micro - received,
+                through=claims[-1].hash,
+            )
+        pending = account.pending_micro + max(0, amount_micro)
+        after = replace(
+            account, balance_micro=account.balance_micro + amount_micro, pending_micro=pending
+        )
+        hashes = tuple(each.hash for each in claims)
+        return Side(self.last.get(author.agent), replace(after, **changed), hashes)
 
     def payment(self, amount_micro: int, **changed: Any) -> Settlement:
         """The buyer pays the seller, rightly."""

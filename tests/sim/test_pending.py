@@ -1,0 +1,103 @@
+"""Credits that were never rightfully paid are spent by nobody, whatever software one runs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+from ioe_node.errors import Busy, IoeError
+from ioe_node.hdi import ActionHash, Missing, Valid, Verdict
+from sim.scenarios.owners import claim, identity
+from sim.swarm import Home, Swarm
+
+Play = Callable[..., Any]
+SPREADS_S = 120
+STAFFED_S = 100
+TRIES = 8
+CREDIT = 1_000_000
+LIMIT = 100 * CREDIT
+
+
+class Nobody(set[Any]):
+    """Who is shut out by software that shuts out nobody."""
+
+    def add(self, _: Any) -> None:
+        """Nobody is."""
+
+
+def turn(home: Home) -> None:
+    """From now on a home heeds no warrant, and takes everything for final."""
+    space = home.cell.space
+    space.blocked = Nobody()
+    space.block = lambda agent: None  # type: ignore[method-assign]
+    space.witness_rows.is_final = lambda hash_: True  # type: ignore[method-assign]
+    judged = space.rules.validate
+
+    def validate(*args: Any, **named: Any) -> Verdict:
+        verdict = judged(*args, **named)
+        return Valid if isinstance(verdict, Missing) and verdict.finals else verdict
+
+    space.rules.validate = validate  # type: ignore[method-assign]
+
+
+async def balance(home: Home, of: Home | None = None) -> Any:
+    return await home.call("currency", "balance", {"agent": (of or home).agent})
+
+
+async def pay(payer: Home, payee: Home, amount_micro: int, tries: int = TRIES) -> ActionHash:
+    """Pay, again while somebody is busy."""
+    payment = {"payee": payee.agent, "amount_micro": amount_micro}
+    for _ in range(tries - 1):
+        try:
+            return ActionHash(await payer.call("currency", "pay", payment))
+        except IoeError:
+            await trio.sleep(2)
+    return ActionHash(await payer.call("currency", "pay", payment))
+
+
+def test_an_accomplice_passes_on_nothing_of_what_a_revoked_key_pays(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        await trio.sleep(STAFFED_S)
+        owner, stolen, accomplice, second, before, honest = swarm.homes[1:7]
+        await claim(swarm, owner, stolen)
+        await pay(stolen, before, 60 * CREDIT)
+        await trio.sleep(10)
+        guilty = [stolen, accomplice, second]
+        swarm.offenders += guilty
+        await identity(owner, "revoke", agent=stolen.agent, reason="stolen")
+        for home in guilty:
+            turn(home)
+        await trio.sleep(SPREADS_S)
+        assert all(stolen.agent in home.cell.space.blocked for home in swarm.honest())
+        loot = await pay(stolen, accomplice, 40 * CREDIT)
+        assert await swarm.settle()
+        await trio.sleep(SPREADS_S)
+        held = [home.store.head(accomplice.agent) for home in swarm.honest()]
+        assert set(held) == {accomplice.store.head(accomplice.agent)}, "a right entry of its chain"
+        seen = await balance(honest, accomplice)
+        assert seen["balance_micro"] == seen["pending_micro"] == 40 * CREDIT
+        assert seen["spendable_micro"] == LIMIT
+        assert not any(home.cell.space.witness_rows.is_final(loot) for home in swarm.honest())
+
+        await pay(accomplice, honest, LIMIT)
+        assert await swarm.settle()
+        with pytest.raises(Busy, match="wait for finality"):
+            await pay(accomplice, honest, 1)
+        spent = await pay(accomplice, second, 40 * CREDIT)
+        await trio.sleep(SPREADS_S)
+        assert not any(home.store.has(spent) for home in swarm.honest())
+        with pytest.raises(IoeError):
+            await pay(second, honest, 1)
+        for home in swarm.honest():
+            assert not {accomplice.agent, second.agent} & home.cell.space.blocked
+
+        await pay(before, honest, LIMIT + 60 * CREDIT)
+        late = await swarm.add()
+        assert await swarm.settle()
+        for home in swarm.honest():
+            assert late.store.head(home.agent) == home.store.head(home.agent)
+        earned = await balance(late, honest)
+        assert earned["balance_micro"] == 2 * LIMIT + 60 * CREDIT
+
+    play(story, homes=8)
