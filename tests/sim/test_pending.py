@@ -8,6 +8,7 @@ import trio
 
 from ioe_node.errors import Busy, IoeError
 from ioe_node.hdi import ActionHash, Missing, Valid, Verdict
+from sim.checkers import faults
 from sim.scenarios.owners import claim, identity
 from sim.swarm import Home, Swarm
 
@@ -101,3 +102,81 @@ def test_an_accomplice_passes_on_nothing_of_what_a_revoked_key_pays(play: Play) 
         assert earned["balance_micro"] == 2 * LIMIT + 60 * CREDIT
 
     play(story, homes=8)
+
+
+def test_of_two_that_a_payer_pays_at_once_nobody_spends_what_is_not_final(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        await trio.sleep(STAFFED_S)
+        forker, *payees = swarm.homes[2:5]
+        reader = swarm.homes[5]
+        swarm.offenders.append(forker)
+        space = forker.cell.space
+
+        async def forget(_: Any, record: Any) -> None:
+            await space.run(space.store.release, record.action.action_seq)
+
+        forker.cell._settlements._commit = forget  # type: ignore[method-assign]
+        for payee in payees:
+            for home in swarm.homes:
+                if home not in (forker, payee):
+                    swarm.network.cut(payee.agent, home.agent)
+        halves = [await pay(forker, payee, LIMIT) for payee in payees]
+        assert halves[0] != halves[1]
+        places = [payee.store.record(half) for payee, half in zip(payees, halves, strict=True)]
+        assert len({place.action.action_seq for place in places if place is not None}) == 1
+        swarm.network.heal()
+        await trio.sleep(SPREADS_S)
+        final = [
+            home.cell.space.witness_rows.is_final(h) for home, h in zip(payees, halves, strict=True)
+        ]
+        assert sum(final) <= 1
+        for payee, is_final in zip(payees, final, strict=True):
+            assert forker.agent in payee.cell.space.blocked
+            await pay(payee, reader, LIMIT)
+            if is_final:
+                await pay(payee, reader, 1)
+            else:
+                with pytest.raises(Busy, match="wait for finality"):
+                    await pay(payee, reader, 1)
+        assert await swarm.settle()
+        for home in swarm.honest():
+            for payee in payees:
+                assert home.store.head(payee.agent) == payee.store.head(payee.agent)
+                assert payee.agent not in home.cell.space.blocked
+
+    play(story, homes=8)
+
+
+def test_credits_wait_no_longer_than_it_takes(play: Play) -> None:
+    """They are there to be spent soon after; paying within the limit waits for nothing."""
+
+    async def story(swarm: Swarm) -> None:
+        await trio.sleep(STAFFED_S)
+        first, second, third = swarm.homes[1:4]
+        witnesses = [home for home in swarm.homes if home not in (first, second, third)]
+        for home in witnesses:
+            for one in (first, second, third):
+                swarm.network.cut(one.agent, home.agent)
+        await pay(first, second, LIMIT)
+        await pay(second, third, LIMIT)
+        seen = await balance(second)
+        assert (seen["balance_micro"], seen["pending_micro"], seen["spendable_micro"]) == (
+            0,
+            LIMIT,
+            0,
+        )
+        (sent, came) = await second.call("currency", "history", {})
+        assert (sent["final"], came["final"]) == (False, False)
+        with pytest.raises(Busy, match="100 credits wait for finality"):
+            await pay(second, third, 1)
+        swarm.network.heal()
+        await trio.sleep(60)
+        assert (await balance(second))["spendable_micro"] == LIMIT
+        await pay(second, third, LIMIT, 1)
+        await trio.sleep(10)
+        assert [each["final"] for each in await second.call("currency", "history", {})] == [
+            True
+        ] * 3
+        assert faults(swarm, []) == []
+
+    play(story, homes=7)
