@@ -72,10 +72,9 @@ async def _claiming(
     run = await _unclaimed(host, last, account)
     if not needed and len(run) < CLAIMED_FROM:
         return account, ()
-    skipped = [await _must_get(host, each.action) for each in account.skipped]
-    receipts = [found for found in run if receipt_of(found) is not None]
-    finals = await host.which_final([source_of(found) for found in (*skipped, *receipts)])
-    final = [found.hash for found in (*skipped, *receipts) if source_of(found) in finals]
+    pending = await _pending(host, last, account)
+    finals = await host.which_final([source_of(found) for found in pending])
+    final = [found.hash for found in pending if source_of(found) in finals]
     passed = 0
     for place, found in enumerate(run, 1):
         if found.hash in final:
@@ -83,12 +82,19 @@ async def _claiming(
         elif receipt_of(found) is not None and not needed:
             break
     taken = run[:passed]
-    here = {found.hash for found in (*skipped, *taken)}
+    here = {each.action for each in (*account.skipped, *_receipts(taken))}
     claims = tuple(each for each in final if each in here)
     through = taken[-1].hash if taken else account.through
     after = ledger.claimed(account, _receipts(taken), claims, through)
     assert after is not None, "what is claimed is pending"
     return after, claims
+
+
+async def _pending(host: Host, last: Found | None, account: Account) -> list[Found]:
+    """What gave the credits that may be claimed next: those skipped, and those not come to."""
+    skipped = [await _must_get(host, each.action) for each in account.skipped]
+    run = await _unclaimed(host, last, account)
+    return [*skipped, *(found for found in run if receipt_of(found) is not None)]
 
 
 def _receipts(run: list[Found]) -> list[Receipt]:
@@ -283,6 +289,7 @@ async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "")
         raise CallError(f"only {_credits(spendable)} credits may be spent; pay that or less")
     claimed, _ = await _claiming(host, last, account, amount_micro)
     if amount_micro > ledger.spendable(claimed, limit_micro):
+        host.hasten([source_of(each) for each in await _pending(host, last, account)])
         raise Busy(_waits(claimed))
     terms = {"amount_micro": amount_micro, "memo": memo}
     return await host.countersign(payee, "currency.transfer", terms)
@@ -306,6 +313,7 @@ async def carry(host: Host, close: ActionHash) -> ActionHash | None:
     if last is None:
         return None
     credit_micro = max(0, account.free_micro)
+    host.hasten([close])
     return await host.create(Carried(close, last.hash, credit_micro, ledger.carried(account)))
 
 

@@ -217,6 +217,9 @@ class Host(Protocol):
         In a draft both parties go by what the one that was asked knows, or can learn at once.
         """
 
+    def hasten(self, actions: Sequence[ActionHash]) -> None:
+        """Have these made final in the background, as far as they are here."""
+
     async def final(self, action: ActionHash, timeout_s: float = FINAL_TIMEOUT_S) -> bool:
         """Have an action made final, ours or another's; whether it is when the time is over.
 

@@ -321,6 +321,9 @@ class CallHost:
         self.finals.update(found)
         return found
 
+    def hasten(self, actions: Sequence[ActionHash]) -> None:
+        self._settlements.hasten(actions)
+
     async def final(self, action: ActionHash, timeout_s: float = FINAL_TIMEOUT_S) -> bool:
         if self._head is not None:
             raise CallError("wait for finality before this call writes, or in another call")

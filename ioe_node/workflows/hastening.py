@@ -39,13 +39,19 @@ class Hastening:
         self._bell = Bell()
 
     def note(self, halves: Halves) -> None:
-        """These were committed; what has waited longest makes room for them."""
+        """These are to become final; what has waited longest makes room for them."""
         for author, half in halves:
-            self._due.pop(author, None)
-            self._due[author] = half
+            self._due[author] = self._newer(self._due.pop(author, half), half)
         while len(self._due) > CHAINS_MAX:
             del self._due[next(iter(self._due))]
         self._bell.ring()
+
+    def _newer(self, one: ActionHash, other: ActionHash) -> ActionHash:
+        """Which of two of a chain is the later; of one that is not here yet it is that."""
+        places = [self._space.store.record(each) for each in (one, other)]
+        if places[0] is None or places[1] is None:
+            return other
+        return one if places[0].action.action_seq > places[1].action.action_seq else other
 
     async def run(self) -> None:
         """For ever, taking up what was left by a restart."""

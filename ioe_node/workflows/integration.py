@@ -78,7 +78,7 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
             due = sorted(overdue.difference(fetched_s))
             if due:
                 due = space.rng.sample(due, min(len(due), FETCHES_AT_ONCE_MAX))
-                finals = [ActionHash(hash_) for kind, hash_ in due if kind == FINAL]
+                finals = [lack for lack in due if lack[0] == FINAL]
                 nursery.start_soon(_fetch_certificates, space, finals)
                 await fetch(space, [lack for lack in due if lack[0] != FINAL])
                 for lack in due:
@@ -208,13 +208,13 @@ async def fetch(space: Space, lacked: Iterable[Lack]) -> None:
             nursery.start_soon(one, kind, hash_)
 
 
-async def _fetch_certificates(space: Space, actions: Iterable[ActionHash]) -> None:
+async def _fetch_certificates(space: Space, lacks: Sequence[Lack]) -> None:
     """Learn that these are final, from who says so, or has judged that it is.
 
     Beside the passes: who claims what nobody can show, and answers nothing, delays itself alone.
     """
-    for action in actions:
-        askers = space.limbo.askers((FINAL, action))
+    for lack, askers in space.limbo.askers(lacks).items():
+        action = ActionHash(lack[1])
         try:
             groups = [await authorities_of(space, agent) for agent in (*askers[:1], action)]
         except IoeError as error:
@@ -267,7 +267,7 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         if guilty is None:
             return True
         if isinstance(guilty, Missing):
-            space.want(guilty.hashes, guilty.chains)
+            space.want(guilty.hashes, guilty.chains, guilty.finals)
             return False
         if not guilty:
             convicted = AgentPubKey(warrant.accuser)

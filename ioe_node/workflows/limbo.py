@@ -7,7 +7,7 @@ chain has moved (it may be the other branch of a fork).
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -90,10 +90,14 @@ class LimboMemory:
         """The hashes that rows wait for; those of actions have their authors' locations."""
         return [hash_ for wait in self._waits.values() for _, hash_ in wait.missing]
 
-    def askers(self, lack: Lack) -> list[AgentPubKey]:
-        """Whose rows wait for this, and who gave them."""
-        waits = (wait for wait in self._waits.values() if lack in wait.missing)
-        return list(dict.fromkeys(agent for wait in waits for agent in wait.askers))
+    def askers(self, lacks: Collection[Lack]) -> dict[Lack, list[AgentPubKey]]:
+        """For each of these whose rows wait for it, and who gave them."""
+        found: dict[Lack, dict[AgentPubKey, None]] = {lack: {} for lack in lacks}
+        for wait in self._waits.values():
+            for lack in wait.missing:
+                if lack in found:
+                    found[lack].update(dict.fromkeys(wait.askers))
+        return {lack: list(agents) for lack, agents in found.items()}
 
     def waits_for(
         self, parked: Parked, store: Store, met: Callable[[Lack], bool]

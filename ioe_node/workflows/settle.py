@@ -246,6 +246,15 @@ class Settlements:
         self._note_halves(zip(shared.agents, halves, strict=True))
         space.signal({"kind": "settled", "hash": record.hash})
 
+    def hasten(self, actions: Sequence[ActionHash]) -> None:
+        """Have others' actions that we depend on made final, as far as they are here."""
+        for action in actions:
+            record = self._space.store.record(action)
+            if record is None:
+                self._space.want([action])
+            elif not self._space.witness_rows.is_final(action):
+                self._note_halves([(record.action.author, action)])
+
     # -- the proposer -------------------------------------------------------------------------
 
     async def propose(

@@ -33,10 +33,11 @@ from ioe_node.store.store import Store
 from ioe_node.store.witness import WitnessRows
 from ioe_node.workflows.bell import Bell, StoreRunner
 from ioe_node.workflows.chains_read import ChainsRead
-from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack, LimboMemory
+from ioe_node.workflows.limbo import ADMISSION, CHAIN, FINAL, RECORD, Lack, LimboMemory
 from ioe_node.workflows.permits import AllPermitted, Permits
 
 T = TypeVar("T")
+Hashes = Iterable[ActionHash]
 log = logging.getLogger("ioe")
 
 INFO_RENEW_US = 30 * 60 * 1_000_000
@@ -365,10 +366,10 @@ class Space:
         head = self.store.head(author)
         return 0 if head is None else head.seq + 1
 
-    def want(self, hashes: Iterable[ActionHash], chains: Iterable[ActionHash] = ()) -> None:
-        """Have records fetched, and chains up to such and such actions."""
-        lacks = [(RECORD, bytes(each)) for each in sorted(hashes)]
-        self._want([*lacks, *((CHAIN, bytes(each)) for each in sorted(chains))])
+    def want(self, hashes: Hashes, chains: Hashes = (), finals: Hashes = ()) -> None:
+        """Have records fetched, chains up to actions, and what shows actions to be final."""
+        kinds = ((RECORD, hashes), (CHAIN, chains), (FINAL, finals))
+        self._want([(kind, bytes(each)) for kind, wanted in kinds for each in sorted(wanted)])
 
     def want_admission(self, agent: AgentPubKey) -> None:
         """Have it found out whether an agent is a member."""

@@ -180,3 +180,43 @@ def test_credits_wait_no_longer_than_it_takes(play: Play) -> None:
         assert faults(swarm, []) == []
 
     play(story, homes=7)
+
+
+@pytest.mark.parametrize("homes", [2, 3])
+def test_few_are_enough_to_spend_what_one_was_paid(play: Play, homes: int) -> None:
+    async def story(swarm: Swarm) -> None:
+        steward, member = swarm.homes[:2]
+        for payer, payee in ((steward, member), (member, steward)):
+            await pay(payer, payee, LIMIT)
+            await trio.sleep(STAFFED_S)
+            await pay(payee, payer, 2 * LIMIT)
+            await trio.sleep(STAFFED_S)
+            await pay(payer, payee, LIMIT)
+            await trio.sleep(STAFFED_S)
+        assert await swarm.settle()
+        assert faults(swarm, []) == []
+
+    play(story, homes=homes)
+
+
+def test_an_account_that_goes_over_is_spent_once_the_change_is_final(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        await trio.sleep(STAFFED_S)
+        payer, old, new, reader = swarm.homes[1:5]
+        await pay(payer, old, LIMIT)
+        await trio.sleep(10)
+        close = await identity(old, "close", new_target=new.agent)
+        assert await swarm.settle()
+        await identity(new, "open", prev_target=old.agent, close_hash=close)
+        assert await new.call("currency", "carry", {"close": close}) is not None
+        seen = await balance(new)
+        assert (seen["balance_micro"], seen["pending_micro"]) == (LIMIT, LIMIT)
+        await pay(new, reader, LIMIT)
+        await trio.sleep(60)
+        await pay(new, reader, LIMIT)
+        assert await swarm.settle()
+        late = await swarm.add()
+        assert await swarm.settle()
+        assert (await balance(late, reader))["balance_micro"] == 2 * LIMIT
+
+    play(story, homes=6)
