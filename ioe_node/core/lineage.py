@@ -192,6 +192,18 @@ def check_certificate(
     return view
 
 
+def outlived(certificate: Certificate, later: Lineage) -> bool:
+    """Whether its witnesses had handed over, by a later lineage, before they could have signed it.
+
+    Marks have no time: who has the keys of witnesses that have retired (a community's first member
+    was its own) could go on by them.  Whoever has retired signs nothing past what it handed on.
+    """
+    number = len(certificate.lineage.steps)
+    if len(later.steps) <= number:
+        return False
+    return certificate.seq > max(each.seq for each in later.steps[number].retirements)
+
+
 def check_links(
     certificate: Certificate, links: Sequence[bytes], action: bytes, author: AgentPubKey
 ) -> None:

@@ -2,6 +2,9 @@
 
 A certificate proves itself, so it may come from anybody; with it come the actions, unsealed,
 between the one asked for and the one that it names.
+
+The first of a network has nobody before it and is its own witness at first, so whoever steals its
+key could sign for itself for ever: past the end of a revoked key its own word counts for nothing.
 """
 
 from collections.abc import Iterable
@@ -9,7 +12,7 @@ from functools import partial
 
 import trio
 
-from ioe_node.core.lineage import check_certificate, check_links, plausible
+from ioe_node.core.lineage import check_certificate, check_links, outlived, plausible
 from ioe_node.errors import Malformed
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.codec import encode
@@ -60,7 +63,7 @@ async def _learn(space: Space, action: ActionHash, peers: list[AgentPubKey]) -> 
 
 
 async def _keep(space: Space, action: ActionHash, shown: Certified) -> bool:
-    """Check and keep a certificate; False for one whose founders are not those that we know.
+    """Check and keep a certificate; False for one that counts for nothing by what we know.
 
     Raises `Malformed` for what nobody should have shown.
     """
@@ -77,6 +80,13 @@ async def _keep(space: Space, action: ActionHash, shown: Certified) -> bool:
         log.info("a certificate whose founders are others than we know")
         return False
     admitted = partial(admits, space)
-    await space.run(check_certificate, space.dna, certificate, known, admitted)
+    view = await space.run(check_certificate, space.dna, certificate, known, admitted)
+    ours = (space.witness_rows.newest(author), space.witness_rows.duty(author))
+    if any(each is not None and outlived(certificate, each.lineage) for each in ours):
+        log.info("a certificate by witnesses that had retired")
+        return False
+    if view.members == (author,) and certificate.seq > space.ended.get(author, certificate.seq):
+        log.info("a certificate that a revoked key has given to itself")
+        return False
     await space.run(space.witness_rows.save_proved, action, author, (certificate, shown.links))
     return True

@@ -7,13 +7,18 @@ import pytest
 import trio
 
 from ioe_node.errors import Busy, IoeError
-from ioe_node.hdi import ActionHash, Missing, Valid, Verdict
+from ioe_node.hdi import ActionHash, AgentPubKey, Missing, Valid, Verdict
+from ioe_node.net.messages import GetCertificate, requests
+from ioe_node.workflows.limbo import LIMBO_AGE_US_MAX
 from sim.checkers import faults
+from sim.memory_transport import Handle
 from sim.scenarios.owners import claim, identity
 from sim.swarm import Home, Swarm
+from tests.sim.test_finality import enrolled
 
 Play = Callable[..., Any]
 SPREADS_S = 120
+SOON_S = 0.5
 STAFFED_S = 100
 TRIES = 8
 CREDIT = 1_000_000
@@ -40,6 +45,13 @@ def turn(home: Home) -> None:
         return Valid if isinstance(verdict, Missing) and verdict.finals else verdict
 
     space.rules.validate = validate  # type: ignore[method-assign]
+
+
+async def mute(handle: Handle, asker: AgentPubKey, data: bytes) -> bytes:
+    """Who answers nothing when asked what shows its claims to be final."""
+    if isinstance(requests.decode(data), GetCertificate):
+        await trio.sleep_forever()
+    return await handle(asker, data)
 
 
 async def balance(home: Home, of: Home | None = None) -> Any:
@@ -85,8 +97,13 @@ def test_an_accomplice_passes_on_nothing_of_what_a_revoked_key_pays(play: Play) 
         assert await swarm.settle()
         with pytest.raises(Busy, match="wait for finality"):
             await pay(accomplice, honest, 1)
+        for home in (accomplice, second):
+            home.spoil(mute)
         spent = await pay(accomplice, second, 40 * CREDIT)
         await trio.sleep(SPREADS_S)
+        made = await enrolled(before)
+        await trio.sleep(SOON_S)
+        assert all(home.store.has(made) for home in swarm.honest()), "nothing else waits"
         assert not any(home.store.has(spent) for home in swarm.honest())
         with pytest.raises(IoeError):
             await pay(second, honest, 1)
@@ -100,6 +117,10 @@ def test_an_accomplice_passes_on_nothing_of_what_a_revoked_key_pays(play: Play) 
             assert late.store.head(home.agent) == home.store.head(home.agent)
         earned = await balance(late, honest)
         assert earned["balance_micro"] == 2 * LIMIT + 60 * CREDIT
+        for home in guilty:
+            await swarm.kill(home)
+        await trio.sleep(1.1 * LIMBO_AGE_US_MAX / 1e6)
+        assert [home.store.limbo.rows() for home in swarm.honest()] == [0] * len(swarm.honest())
 
     play(story, homes=8)
 
