@@ -34,6 +34,7 @@ SALES_PER_CALL_MAX = 64
 PATIENCE_INTERVALS = 16
 CLAIMED_FROM = 16
 """So many receipts are left pending, while nobody needs them: each claim has others look."""
+GIVEN_UP_AFTER_US = 7 * 24 * 3_600 * 1_000_000
 
 zome = CoordinatorZome(integrity)
 
@@ -59,12 +60,12 @@ def _account_of(found: Found) -> Account:
 
 
 async def _claiming(
-    host: Host, last: Found | None, account: Account, payment_micro: int
+    host: Host, last: Found | None, account: Account, payment_micro: int, now_us: int
 ) -> tuple[Account, tuple[ActionHash, ...]]:
     """An account with what is known to be final claimed, and the claims.
 
     What is needed for a payment, over what is not final; else only once much is pending, and in
-    the order in which it came.
+    the order in which it came.  `now_us` is the time of the settlement that claims.
     """
     if not account.pending_micro:
         return account, ()
@@ -75,12 +76,10 @@ async def _claiming(
     pending = await _pending(host, last, account)
     finals = await host.which_final([source_of(found) for found in pending])
     final = [found.hash for found in pending if source_of(found) in finals]
-    passed = 0
-    for place, found in enumerate(run, 1):
-        if found.hash in final:
-            passed = place
-        elif receipt_of(found) is not None and not needed:
-            break
+    waiting = sum(each.action not in final for each in account.skipped)
+    known = [None if receipt_of(found) is None else found.hash in final for found in run]
+    stale = sum(found.action.timestamp_us < now_us - GIVEN_UP_AFTER_US for found in run)
+    passed = ledger.passable(waiting, known, stale, needed)
     taken = run[:passed]
     here = {each.action for each in (*account.skipped, *_receipts(taken))}
     claims = tuple(each for each in final if each in here)
@@ -128,24 +127,24 @@ async def transfer(
 ) -> Settlement:
     """The proposer pays the counterparty."""
     payer, payee = parties
-    paying = await _paying(host, payer.agent, amount_micro)
-    earning = await _earning(host, payee.agent, amount_micro)
+    paying = await _paying(host, payer, amount_micro)
+    earning = await _earning(host, payee, amount_micro)
     return Settlement(parties, (paying, earning), amount_micro, 0, None, memo)
 
 
-async def _paying(host: Host, agent: AgentPubKey, amount_micro: int) -> Side:
-    last, account = await _standing(host, agent)
+async def _paying(host: Host, party: Party, amount_micro: int) -> Side:
+    last, account = await _standing(host, party.agent)
     limit_micro = host.properties.credit_limit_micro
-    account, claims = await _claiming(host, last, account, amount_micro)
+    account, claims = await _claiming(host, last, account, amount_micro, party.timestamp_us)
     after = ledger.paid(account, amount_micro)
     if after.free_micro < -limit_micro <= after.balance_micro:
         raise Busy(_waits(account))
     return Side(None if last is None else last.hash, after, claims)
 
 
-async def _earning(host: Host, agent: AgentPubKey, amount_micro: int) -> Side:
-    last, account = await _standing(host, agent)
-    account, claims = await _claiming(host, last, account, 0)
+async def _earning(host: Host, party: Party, amount_micro: int) -> Side:
+    last, account = await _standing(host, party.agent)
+    account, claims = await _claiming(host, last, account, 0, party.timestamp_us)
     after = ledger.received(account, amount_micro)
     return Side(None if last is None else last.hash, after, claims)
 
@@ -169,8 +168,8 @@ async def sale(
     if buyer.agent == host.agent_info().agent:
         await _check_offer(host, found, buyer.agent, energy_milli_wh)
     amount_micro = ledger.price_of(energy_milli_wh, host.properties.price_bp)
-    paying = await _paying(host, buyer.agent, amount_micro)
-    earning = await _earning(host, seller.agent, amount_micro)
+    paying = await _paying(host, buyer, amount_micro)
+    earning = await _earning(host, seller, amount_micro)
     after = ledger.sold(earning.account, found.action.action_seq, energy_milli_wh)
     if after is None:
         raise CallError("readings are sold in the order of the chain; this one is past")
@@ -287,7 +286,7 @@ async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "")
     if amount_micro > account.balance_micro + limit_micro:
         spendable = ledger.spendable(account, limit_micro)
         raise CallError(f"only {_credits(spendable)} credits may be spent; pay that or less")
-    claimed, _ = await _claiming(host, last, account, amount_micro)
+    claimed, _ = await _claiming(host, last, account, amount_micro, host.now_us())
     if amount_micro > ledger.spendable(claimed, limit_micro):
         host.hasten([source_of(each) for each in await _pending(host, last, account)])
         raise Busy(_waits(claimed))
@@ -325,7 +324,8 @@ async def balance(host: Host, agent: AgentPubKey | None = None) -> dict[str, int
     """
     last, account = await _standing(host, agent or host.agent_info().agent)
     limit = host.properties.credit_limit_micro
-    claimed, _ = await _claiming(host, last, account, account.balance_micro + limit)
+    everything = account.balance_micro + limit
+    claimed, _ = await _claiming(host, last, account, everything, host.now_us())
     return {
         "balance_micro": account.balance_micro,
         "pending_micro": claimed.pending_micro,

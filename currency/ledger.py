@@ -92,6 +92,24 @@ def claimed(
     )
 
 
+def passable(waiting: int, run: Sequence[bool | None], stale: int, eager: bool) -> int:
+    """How many of `run` a claim should go past: True is final, False not yet, None no receipt.
+
+    `waiting` of those skipped before are not final.  Who is not `eager` passes over nothing; who is
+    passes over no more than can be skipped, but for the first `stale` of the run, which have waited
+    so long that the smallest may be given up for the rest.
+    """
+    passed = 0
+    for place, final in enumerate(run, 1):
+        if final:
+            passed = place
+        elif final is False:
+            waiting += 1
+            if not eager or (waiting > SKIPPED_MAX and place > stale):
+                break
+    return passed
+
+
 def carried(account: Account) -> Account:
     """The account under its agent's next key: a debt at once, a credit once the change is final."""
     credit_micro = max(0, account.free_micro)

@@ -214,7 +214,8 @@ class Host(Protocol):
     async def which_final(self, actions: Sequence[ActionHash]) -> list[ActionHash]:
         """Which of these are known here to be final.
 
-        In a draft both parties go by what the one that was asked knows, or can learn at once.
+        In a draft both parties go by what the one that was asked knows, or can learn at once; the
+        other raises `Busy` if that is less than it knows itself.
         """
 
     def hasten(self, actions: Sequence[ActionHash]) -> None:

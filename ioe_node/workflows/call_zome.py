@@ -311,15 +311,16 @@ class CallHost:
         return self.space.witness_rows.is_final(action)
 
     async def which_final(self, actions: Sequence[ActionHash]) -> list[ActionHash]:
-        if self.agreed is not None:
-            return [action for action in actions if action in self.agreed]
         others = sorted(self.local - {self.space.agent})
-        if others:
+        if others and self.agreed is None:
             await learn(self.space, actions, others)
-        rows = self.space.witness_rows
-        found = [action for action in actions if rows.is_final(action)]
-        self.finals.update(found)
-        return found
+        known = [each for each in actions if self.space.witness_rows.is_final(each)]
+        if self.agreed is None:
+            self.finals.update(known)
+            return known
+        if not self.agreed.issuperset(known):
+            raise Busy("the counterparty has yet to learn what is final; try again")
+        return [action for action in actions if action in self.agreed]
 
     def hasten(self, actions: Sequence[ActionHash]) -> None:
         self._settlements.hasten(actions)

@@ -14,6 +14,7 @@ from currency.ledger import (
     carried,
     claimed,
     paid,
+    passable,
     price_of,
     received,
     share_out,
@@ -194,3 +195,16 @@ def test_what_may_still_be_spent() -> None:
     assert spendable(Account(3), 5) == 8
     assert spendable(received(Account(), 7), 5) == 5
     assert spendable(received(Account(-9), 7), 5) == 0
+
+
+def test_how_far_a_claim_goes() -> None:
+    run = [True, None, False, True, None]
+    assert passable(0, run, 0, eager=False) == 1
+    assert passable(0, run, 0, eager=True) == 4
+    assert passable(SKIPPED_MAX, run, 0, eager=True) == 1, "there is no room for one more"
+    assert passable(SKIPPED_MAX, run, 3, eager=True) == 4, "but what is stale makes room"
+    lag = [False] * (SKIPPED_MAX + 1) + [True]
+    assert passable(0, lag, 0, eager=True) == 0
+    assert passable(0, lag, SKIPPED_MAX, eager=True) == 0
+    assert passable(0, lag, SKIPPED_MAX + 1, eager=True) == len(lag)
+    assert passable(0, [], 0, eager=True) == 0

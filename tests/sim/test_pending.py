@@ -1,6 +1,6 @@
 """Credits that were never rightfully paid are spent by nobody, whatever software one runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,6 +9,7 @@ import trio
 from ioe_node.errors import Busy, IoeError
 from ioe_node.hdi import ActionHash, AgentPubKey, Missing, Valid, Verdict
 from ioe_node.net.messages import GetCertificate, requests
+from ioe_node.workflows.call_zome import CallHost
 from ioe_node.workflows.limbo import LIMBO_AGE_US_MAX
 from sim.checkers import faults
 from sim.memory_transport import Handle
@@ -239,5 +240,34 @@ def test_an_account_that_goes_over_is_spent_once_the_change_is_final(play: Play)
         late = await swarm.add()
         assert await swarm.settle()
         assert (await balance(late, reader))["balance_micro"] == 2 * LIMIT
+
+    play(story, homes=6)
+
+
+def test_a_payee_that_withholds_what_is_final_has_its_payer_pass_over_nothing(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is passed over may be given up in the end, so a payer goes by all that it knows."""
+    honest = CallHost.which_final
+
+    async def story(swarm: Swarm) -> None:
+        await trio.sleep(STAFFED_S)
+        payer, withholding, *givers = swarm.homes[1:5]
+        for giver in givers:
+            await pay(giver, payer, LIMIT)
+        await trio.sleep(30)
+
+        async def which_final(host: CallHost, actions: Sequence[ActionHash]) -> list[ActionHash]:
+            found = await honest(host, actions)
+            if host.space.agent == withholding.agent:
+                host.finals -= set(found[:1])
+                return found[1:]
+            return found
+
+        monkeypatch.setattr(CallHost, "which_final", which_final)
+        with pytest.raises(Busy, match="has yet to learn what is final"):
+            await pay(payer, withholding, 2 * LIMIT)
+        monkeypatch.undo()
+        await pay(payer, withholding, 3 * LIMIT)
 
     play(story, homes=6)
