@@ -32,7 +32,7 @@ from ioe_node.hdk import (
 HISTORY_MAX = 10_000
 SALES_PER_CALL_MAX = 64
 PATIENCE_INTERVALS = 16
-CLAIMED_FROM = 16
+CLAIMED_EVERY = 16
 """So many receipts are left pending, while nobody needs them: each claim has others look."""
 GIVEN_UP_AFTER_US = 7 * 24 * 3_600 * 1_000_000
 
@@ -64,17 +64,18 @@ async def _claiming(
 ) -> tuple[Account, tuple[ActionHash, ...]]:
     """An account with what is known to be final claimed, and the claims.
 
-    What is needed for a payment, over what is not final; else only once much is pending, and in
-    the order in which it came.  `now_us` is the time of the settlement that claims.
+    What is needed for a payment, over what is not final; else now and then, and in the order in
+    which it came.  `now_us` is the time of the settlement that claims.
     """
     if not account.pending_micro:
         return account, ()
     needed = payment_micro > ledger.spendable(account, host.properties.credit_limit_micro)
-    run = await _unclaimed(host, last, account)
-    if not needed and len(run) < CLAIMED_FROM:
+    due = account.receipts > 0 and account.receipts % CLAIMED_EVERY == 0
+    if not needed and not due:
         return account, ()
+    run = await _unclaimed(host, last, account)
     pending = await _pending(host, last, account)
-    finals = await host.which_final([source_of(found) for found in pending])
+    finals = await host.which_final([source_of(found) for found in pending], ask=needed)
     final = [found.hash for found in pending if source_of(found) in finals]
     waiting = sum(each.action not in final for each in account.skipped)
     known = [None if receipt_of(found) is None else found.hash in final for found in run]

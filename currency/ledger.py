@@ -32,14 +32,15 @@ class Account:
     """An agent's standing: balance (micro-credits), last reading sold from, energy sold of it.
 
     `reading_seq` is that reading's place on the seller's chain, -1 before the first sale.
-    `pending_micro` of the balance is not claimed as final yet: all that was received since the
-    settlement `through`, what is `skipped` of before, and what was given up.
+    `pending_micro` of the balance is not claimed as final yet: all that was received, `receipts`
+    times, since the settlement `through`, what is `skipped` of before, and what was given up.
     """
 
     balance_micro: int = 0
     reading_seq: int = -1
     sold_milli_wh: int = 0
     pending_micro: int = 0
+    receipts: int = 0
     through: ActionHash | None = None
     skipped: tuple[Receipt, ...] = ()
 
@@ -60,6 +61,7 @@ def received(account: Account, amount_micro: int) -> Account:
         account,
         balance_micro=account.balance_micro + amount_micro,
         pending_micro=account.pending_micro + amount_micro,
+        receipts=account.receipts + 1,
     )
 
 
@@ -87,6 +89,7 @@ def claimed(
     return replace(
         account,
         pending_micro=account.pending_micro - sum(each.amount_micro for each in taken),
+        receipts=account.receipts - len(run),
         through=through,
         skipped=tuple(left),
     )
@@ -113,8 +116,13 @@ def passable(waiting: int, run: Sequence[bool | None], stale: int, eager: bool) 
 def carried(account: Account) -> Account:
     """The account under its agent's next key: a debt at once, a credit once the change is final."""
     credit_micro = max(0, account.free_micro)
-    pending_micro = account.pending_micro + credit_micro
-    return replace(account, reading_seq=-1, sold_milli_wh=0, pending_micro=pending_micro)
+    return replace(
+        account,
+        reading_seq=-1,
+        sold_milli_wh=0,
+        pending_micro=account.pending_micro + credit_micro,
+        receipts=account.receipts + bool(credit_micro),
+    )
 
 
 def sold(account: Account, reading_seq: int, energy_milli_wh: int) -> Account | None:

@@ -211,11 +211,13 @@ class Host(Protocol):
     async def is_final(self, action: ActionHash) -> bool:
         """Whether an action is known here to be final; asks nobody."""
 
-    async def which_final(self, actions: Sequence[ActionHash]) -> list[ActionHash]:
+    async def which_final(
+        self, actions: Sequence[ActionHash], ask: bool = True
+    ) -> list[ActionHash]:
         """Which of these are known here to be final.
 
-        In a draft both parties go by what the one that was asked knows, or can learn at once; the
-        other raises `Busy` if that is less than it knows itself.
+        In a draft both parties go by what the one that was asked knows, or learns at once where it
+        may `ask`; the other raises `Busy` if that is less than it knows itself.
         """
 
     def hasten(self, actions: Sequence[ActionHash]) -> None:

@@ -310,15 +310,17 @@ class CallHost:
     async def is_final(self, action: ActionHash) -> bool:
         return self.space.witness_rows.is_final(action)
 
-    async def which_final(self, actions: Sequence[ActionHash]) -> list[ActionHash]:
+    async def which_final(
+        self, actions: Sequence[ActionHash], ask: bool = True
+    ) -> list[ActionHash]:
         others = sorted(self.local - {self.space.agent})
-        if others and self.agreed is None:
+        if ask and others and self.agreed is None:
             await learn(self.space, actions, others)
         known = [each for each in actions if self.space.witness_rows.is_final(each)]
         if self.agreed is None:
             self.finals.update(known)
             return known
-        if not self.agreed.issuperset(known):
+        if ask and not self.agreed.issuperset(known):
             raise Busy("the counterparty has yet to learn what is final; try again")
         return [action for action in actions if action in self.agreed]
 

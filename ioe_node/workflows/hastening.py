@@ -18,9 +18,11 @@ from ioe_node.workflows.finality import NeverFinal, finalise
 from ioe_node.workflows.settle import Halves
 from ioe_node.workflows.space import Space, log
 
-OWN_PAUSE_S = 0.5
-OTHERS_PAUSE_S = 3.0
+OWN_PAUSE_S = 0.2
+OTHERS_PAUSE_S = 2.0
 """For the other to do its own errand."""
+SPACING_S = 3.0
+"""Between two errands for one chain: who settles often has many made final at once."""
 ERRAND_TIMEOUT_S = 10.0
 RETRY_MIN_S = 2.0
 RETRY_MAX_S = 300.0
@@ -82,13 +84,9 @@ class Hastening:
 
     async def _hasten(self, author: AgentPubKey) -> None:
         """Until the newest half of a chain is final, or never can be."""
-        pause_s = OWN_PAUSE_S if author == self._space.agent else OTHERS_PAUSE_S
+        await trio.sleep(OWN_PAUSE_S if author == self._space.agent else OTHERS_PAUSE_S)
         retry_s = RETRY_MIN_S
-        while author in self._due:
-            await trio.sleep(pause_s)
-            half = self._due.get(author)
-            if half is None:
-                break
+        while (half := self._due.get(author)) is not None:
             try:
                 await self._have_final(author, half)
             except NeverFinal as error:
@@ -101,6 +99,7 @@ class Hastening:
             retry_s = RETRY_MIN_S
             if self._due.get(author) == half:
                 del self._due[author]
+            await trio.sleep(SPACING_S)
         self._running.discard(author)
 
     async def _have_final(self, author: AgentPubKey, half: ActionHash) -> None:

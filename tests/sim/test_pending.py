@@ -257,8 +257,10 @@ def test_a_payee_that_withholds_what_is_final_has_its_payer_pass_over_nothing(
             await pay(giver, payer, LIMIT)
         await trio.sleep(30)
 
-        async def which_final(host: CallHost, actions: Sequence[ActionHash]) -> list[ActionHash]:
-            found = await honest(host, actions)
+        async def which_final(
+            host: CallHost, actions: Sequence[ActionHash], ask: bool = True
+        ) -> list[ActionHash]:
+            found = await honest(host, actions, ask)
             if host.space.agent == withholding.agent:
                 host.finals -= set(found[:1])
                 return found[1:]
