@@ -74,7 +74,7 @@ async def _claiming(
     if not needed and not due:
         return account, ()
     run = await _unclaimed(host, last, account)
-    pending = await _pending(host, last, account)
+    pending = await _pending(host, account, run)
     finals = await host.which_final([source_of(found) for found in pending], ask=needed)
     final = [found.hash for found in pending if source_of(found) in finals]
     waiting = sum(each.action not in final for each in account.skipped)
@@ -90,10 +90,9 @@ async def _claiming(
     return after, claims
 
 
-async def _pending(host: Host, last: Found | None, account: Account) -> list[Found]:
+async def _pending(host: Host, account: Account, run: list[Found]) -> list[Found]:
     """What gave the credits that may be claimed next: those skipped, and those not come to."""
     skipped = [await _must_get(host, each.action) for each in account.skipped]
-    run = await _unclaimed(host, last, account)
     return [*skipped, *(found for found in run if receipt_of(found) is not None)]
 
 
@@ -289,7 +288,8 @@ async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "")
         raise CallError(f"only {_credits(spendable)} credits may be spent; pay that or less")
     claimed, _ = await _claiming(host, last, account, amount_micro, host.now_us())
     if amount_micro > ledger.spendable(claimed, limit_micro):
-        host.hasten([source_of(each) for each in await _pending(host, last, account)])
+        run = await _unclaimed(host, last, account)
+        host.hasten([source_of(each) for each in await _pending(host, account, run)])
         raise Busy(_waits(claimed))
     terms = {"amount_micro": amount_micro, "memo": memo}
     return await host.countersign(payee, "currency.transfer", terms)

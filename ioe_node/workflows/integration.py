@@ -1,6 +1,7 @@
 """Integration: verdict to visible record, receipt or warrant; and the loop that drives it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import trio
@@ -77,13 +78,14 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
             fetched_s = {lack: at_s for lack, at_s in fetched_s.items() if at_s > now_s}
             due = sorted(overdue.difference(fetched_s))
             if due:
-                due = space.rng.sample(due, min(len(due), FETCHES_AT_ONCE_MAX))
-                finals = [lack for lack in due if lack[0] == FINAL]
+                finals = _fair_share(space, [lack for lack in due if lack[0] == FINAL])
                 nursery.start_soon(_fetch_certificates, space, finals)
-                await fetch(space, [lack for lack in due if lack[0] != FINAL])
-                for lack in due:
-                    retry_s = RETRY_FINAL_S if lack[0] == FINAL else RETRY_MISSING_S
-                    fetched_s[lack] = trio.current_time() + retry_s
+                due = [lack for lack in due if lack[0] != FINAL]
+                due = space.rng.sample(due, min(len(due), FETCHES_AT_ONCE_MAX))
+                await fetch(space, due)
+                now_s = trio.current_time()
+                fetched_s.update(dict.fromkeys(due, now_s + RETRY_MISSING_S))
+                fetched_s.update(dict.fromkeys(finals, now_s + RETRY_FINAL_S))
             patience = RETRY_MISSING_S if overdue else FETCH_AFTER_S
             lacked_before = lacked
             await space.validation_bell.wait(
@@ -208,20 +210,37 @@ async def fetch(space: Space, lacked: Iterable[Lack]) -> None:
             nursery.start_soon(one, kind, hash_)
 
 
-async def _fetch_certificates(space: Space, lacks: Sequence[Lack]) -> None:
+def _fair_share(space: Space, lacks: Sequence[Lack]) -> dict[Lack, list[AgentPubKey]]:
+    """Of these as many as are fetched at once, one of each asker before the next; who asks each.
+
+    Whoever claims a lot that is never final crowds out its own.
+    """
+    askers = space.limbo.askers(lacks)
+    by_asker: dict[tuple[AgentPubKey, ...], list[Lack]] = {}
+    for lack in space.rng.sample(lacks, len(lacks)):
+        by_asker.setdefault(tuple(askers[lack][:1]), []).append(lack)
+    turns = [lack for turn in zip_longest(*by_asker.values()) for lack in turn if lack is not None]
+    return {lack: askers[lack] for lack in turns[:FETCHES_AT_ONCE_MAX]}
+
+
+async def _fetch_certificates(space: Space, lacks: Mapping[Lack, Sequence[AgentPubKey]]) -> None:
     """Learn that these are final, from who says so, or has judged that it is.
 
     Beside the passes: who claims what nobody can show, and answers nothing, delays itself alone.
     """
-    for lack, askers in space.limbo.askers(lacks).items():
-        action = ActionHash(lack[1])
+
+    async def one(action: ActionHash, askers: Sequence[AgentPubKey]) -> None:
         try:
             groups = [await authorities_of(space, agent) for agent in (*askers[:1], action)]
         except IoeError as error:
             log.info("looking for who knows what is final: %s", error)
-            continue
+            return
         near = (agent for group in groups for agent in group)
         await learn(space, [action], dict.fromkeys((*askers, *near)))
+
+    async with trio.open_nursery() as nursery:
+        for (_, action), askers in lacks.items():
+            nursery.start_soon(one, ActionHash(action), askers)
 
 
 async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> None:

@@ -171,16 +171,17 @@ async def _draft(
     function: str,
     parties: tuple[Party, Party],
     terms: Mapping[str, Any],
+    agreed: frozenset[ActionHash] | None = None,
 ) -> bytes:
     """Run a zome's draft function; the bytes of the entry that it gives."""
     for each in space.rules.definition.zomes:
         draft = each.coordinator.drafts.get(function)
         if each.coordinator.name == zome and draft is not None:
-            host.local = frozenset(party.agent for party in parties)
+            host.local, host.agreed = frozenset(party.agent for party in parties), agreed
             try:
                 entry = await draft(host, parties, **arguments(draft, terms, skip=2))
             finally:
-                host.local = frozenset()
+                host.local, host.agreed = frozenset(), None
             try:
                 return encode(entry)
             except (TypeError, ValueError, OverflowError) as error:
@@ -290,8 +291,9 @@ class Settlements:
             raise Malformed("a draft with other parties than were proposed")
         _check_time(space, shared.theirs)
         _must_know(space, shared.theirs)
-        host.agreed = frozenset(map(ActionHash, answer.finals))
-        expected = await _draft(host, space, zome, function, (ours, shared.theirs), terms)
+        agreed = frozenset(map(ActionHash, answer.finals))
+        parties = (ours, shared.theirs)
+        expected = await _draft(host, space, zome, function, parties, terms, agreed)
         if expected != answer.entry:
             raise Busy("the counterparty sees other accounts than we do yet; try again")
         nothing = bytes(64)

@@ -8,8 +8,10 @@ from msgspec.structs import replace
 
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.net.messages import Certified, GetCertificate, encode, requests
+from ioe_node.workflows import integration
 from ioe_node.workflows.certificates import LEARN_TIMEOUT_S, learn
 from ioe_node.workflows.finality import finalise
+from ioe_node.workflows.limbo import FINAL
 from sim.memory_transport import Handle, Twist
 from sim.swarm import Home, Swarm
 from tests.sim.test_finality import enrolled
@@ -84,3 +86,18 @@ def test_past_its_end_a_revoked_key_is_no_witness_of_its_own(play: Play, revoked
         assert space.witness_rows.is_final(late) is not revoked
 
     play(story, homes=2)
+
+
+def test_who_claims_a_lot_crowds_out_its_own(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(integration, "FETCHES_AT_ONCE_MAX", 4)
+
+    async def story(swarm: Swarm) -> None:
+        greedy, modest, home = swarm.homes
+        lacks = [(FINAL, bytes([number])) for number in range(50)]
+        asked = {lack: [modest.agent if lack == lacks[20] else greedy.agent] for lack in lacks}
+        monkeypatch.setattr(home.cell.space.limbo, "askers", lambda _: asked)
+        chosen = integration._fair_share(home.cell.space, lacks)
+        assert len(chosen) == 4
+        assert chosen[lacks[20]] == [modest.agent]
+
+    play(story, homes=3)
