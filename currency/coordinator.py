@@ -1,11 +1,20 @@
 """Pay, sell what was metered, and read balances."""
 
+from dataclasses import replace
 from typing import Any
 
 from currency import ledger
-from currency.integrity import Carried, Settlement, Side, account_after
+from currency.integrity import (
+    Carried,
+    Settlement,
+    Side,
+    account_after,
+    previous_of,
+    receipt_of,
+    source_of,
+)
 from currency.integrity import zome as integrity
-from currency.ledger import Account
+from currency.ledger import RUN_MAX, Account, Receipt
 from ioe_node.hdk import (
     ActionHash,
     AgentPubKey,
@@ -23,26 +32,90 @@ from ioe_node.hdk import (
 HISTORY_MAX = 10_000
 SALES_PER_CALL_MAX = 64
 PATIENCE_INTERVALS = 16
+CLAIMED_EVERY = 16
+"""So many receipts are left pending, while nobody needs them: each claim has others look."""
+GIVEN_UP_AFTER_US = 7 * 24 * 3_600 * 1_000_000
 
 zome = CoordinatorZome(integrity)
 
 
-async def _standing(host: Host, agent: AgentPubKey) -> tuple[ActionHash | None, Account]:
+async def _standing(host: Host, agent: AgentPubKey) -> tuple[Found | None, Account]:
     """(last settlement, or what the account began with; account) of an agent."""
     for entry_type in (Settlement, Carried):
         newest = await host.query(entry_type, author=agent, limit=1)
         if newest:
-            return newest[0].hash, _account_of(newest[0], agent)
+            return newest[0], _account_of(newest[0])
     return None, Account()
 
 
-def _account_of(found: Found, agent: AgentPubKey) -> Account:
+def _account_of(found: Found) -> Account:
+    """Where its author's account is after a settlement, or what it began with."""
     if isinstance(found.entry, Carried):
-        return Account(found.entry.balance_micro)
-    for party in found.entry.parties:
-        if party.agent == agent:
-            return account_after(found, party)
-    raise CallError("a settlement of other parties")
+        carried: Account = found.entry.account
+        return carried
+    own = [each for each in found.entry.parties if each.agent == found.action.author]
+    if not own:
+        raise CallError("a settlement of other parties")
+    return account_after(found, own[0])
+
+
+async def _claiming(
+    host: Host, last: Found | None, account: Account, payment_micro: int, now_us: int
+) -> tuple[Account, tuple[ActionHash, ...]]:
+    """An account with what is known to be final claimed, and the claims.
+
+    What is needed for a payment, over what is not final; else now and then, and in the order in
+    which it came.  `now_us` is the time of the settlement that claims.
+    """
+    if not account.pending_micro:
+        return account, ()
+    needed = payment_micro > ledger.spendable(account, host.properties.credit_limit_micro)
+    due = account.receipts > 0 and account.receipts % CLAIMED_EVERY == 0
+    if not needed and not due:
+        return account, ()
+    run = await _unclaimed(host, last, account)
+    pending = await _pending(host, account, run)
+    finals = await host.which_final([source_of(found) for found in pending], ask=needed)
+    final = [found.hash for found in pending if source_of(found) in finals]
+    waiting = sum(each.action not in final for each in account.skipped)
+    known = [None if receipt_of(found) is None else found.hash in final for found in run]
+    stale = sum(found.action.timestamp_us < now_us - GIVEN_UP_AFTER_US for found in run)
+    passed = ledger.passable(waiting, known, stale, needed)
+    taken = run[:passed]
+    here = {each.action for each in (*account.skipped, *_receipts(taken))}
+    claims = tuple(each for each in final if each in here)
+    through = taken[-1].hash if taken else account.through
+    after = ledger.claimed(account, _receipts(taken), claims, through)
+    assert after is not None, "what is claimed is pending"
+    return after, claims
+
+
+async def _pending(host: Host, account: Account, run: list[Found]) -> list[Found]:
+    """What gave the credits that may be claimed next: those skipped, and those not come to."""
+    skipped = [await _must_get(host, each.action) for each in account.skipped]
+    return [*skipped, *(found for found in run if receipt_of(found) is not None)]
+
+
+def _receipts(run: list[Found]) -> list[Receipt]:
+    return [receipt for found in run if (receipt := receipt_of(found)) is not None]
+
+
+async def _unclaimed(host: Host, last: Found | None, account: Account) -> list[Found]:
+    """The next settlements that a claim may go past, oldest first."""
+    run: list[Found] = []
+    found = last
+    while found is not None and found.hash != account.through:
+        run.append(found)
+        previous = previous_of(found)
+        found = None if previous is None else await _must_get(host, previous)
+    return run[: -RUN_MAX - 1 : -1]
+
+
+async def _must_get(host: Host, action: ActionHash) -> Found:
+    found = await host.get(action)
+    if found is None:
+        raise Busy("a settlement that this account rests on is not here yet; try again")
+    return found
 
 
 @zome.draft
@@ -54,18 +127,32 @@ async def transfer(
 ) -> Settlement:
     """The proposer pays the counterparty."""
     payer, payee = parties
-    payer_last, payer_account = await _standing(host, payer.agent)
-    payee_last, payee_account = await _standing(host, payee.agent)
-    return Settlement(
-        parties,
-        (
-            Side(payer_last, ledger.paid(payer_account, -amount_micro)),
-            Side(payee_last, ledger.paid(payee_account, amount_micro)),
-        ),
-        amount_micro,
-        0,
-        None,
-        memo,
+    paying = await _paying(host, payer, amount_micro)
+    earning = await _earning(host, payee, amount_micro)
+    return Settlement(parties, (paying, earning), amount_micro, 0, None, memo)
+
+
+async def _paying(host: Host, party: Party, amount_micro: int) -> Side:
+    last, account = await _standing(host, party.agent)
+    limit_micro = host.properties.credit_limit_micro
+    account, claims = await _claiming(host, last, account, amount_micro, party.timestamp_us)
+    after = ledger.paid(account, amount_micro)
+    if after.free_micro < -limit_micro <= after.balance_micro:
+        raise Busy(_waits(account))
+    return Side(None if last is None else last.hash, after, claims)
+
+
+async def _earning(host: Host, party: Party, amount_micro: int) -> Side:
+    last, account = await _standing(host, party.agent)
+    account, claims = await _claiming(host, last, account, 0, party.timestamp_us)
+    after = ledger.received(account, amount_micro)
+    return Side(None if last is None else last.hash, after, claims)
+
+
+def _waits(account: Account) -> str:
+    return (
+        f"{_credits(account.pending_micro)} credits wait for finality, "
+        "as those who paid them could have paid them twice; try again"
     )
 
 
@@ -81,24 +168,13 @@ async def sale(
     if buyer.agent == host.agent_info().agent:
         await _check_offer(host, found, buyer.agent, energy_milli_wh)
     amount_micro = ledger.price_of(energy_milli_wh, host.properties.price_bp)
-    seller_last, seller_account = await _standing(host, seller.agent)
-    buyer_last, buyer_account = await _standing(host, buyer.agent)
-    after = ledger.sold(
-        ledger.paid(seller_account, amount_micro), found.action.action_seq, energy_milli_wh
-    )
+    paying = await _paying(host, buyer, amount_micro)
+    earning = await _earning(host, seller, amount_micro)
+    after = ledger.sold(earning.account, found.action.action_seq, energy_milli_wh)
     if after is None:
         raise CallError("readings are sold in the order of the chain; this one is past")
-    return Settlement(
-        (buyer, seller),
-        (
-            Side(buyer_last, ledger.paid(buyer_account, -amount_micro)),
-            Side(seller_last, after),
-        ),
-        amount_micro,
-        energy_milli_wh,
-        reading,
-        "",
-    )
+    sides = (paying, replace(earning, account=after))
+    return Settlement((buyer, seller), sides, amount_micro, energy_milli_wh, reading, "")
 
 
 async def _check_offer(host: Host, reading: Found, buyer: AgentPubKey, energy: int) -> None:
@@ -205,10 +281,16 @@ async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "")
         raise CallError("that is you; pay another member")
     if payee not in await host.agents():
         raise CallError("the payee is not a member known here; see 'ioe community list'")
-    _, account = await _standing(host, us)
-    spendable = ledger.spendable(account, host.properties.credit_limit_micro)
-    if amount_micro > spendable:
+    limit_micro = host.properties.credit_limit_micro
+    last, account = await _standing(host, us)
+    if amount_micro > account.balance_micro + limit_micro:
+        spendable = ledger.spendable(account, limit_micro)
         raise CallError(f"only {_credits(spendable)} credits may be spent; pay that or less")
+    claimed, _ = await _claiming(host, last, account, amount_micro, host.now_us())
+    if amount_micro > ledger.spendable(claimed, limit_micro):
+        run = await _unclaimed(host, last, account)
+        host.hasten([source_of(each) for each in await _pending(host, account, run)])
+        raise Busy(_waits(claimed))
     terms = {"amount_micro": amount_micro, "memo": memo}
     return await host.countersign(payee, "currency.transfer", terms)
 
@@ -227,21 +309,29 @@ async def carry(host: Host, close: ActionHash) -> ActionHash | None:
         raise Busy("the end of our last key's chain is not here yet; try again")
     if getattr(closing.action, "new_target", None) != us:
         return None
-    previous, account = await _standing(host, closing.action.author)
-    if previous is None:
+    last, account = await _standing(host, closing.action.author)
+    if last is None:
         return None
-    return await host.create(Carried(close, previous, account.balance_micro))
+    credit_micro = max(0, account.free_micro)
+    host.hasten([close])
+    return await host.create(Carried(close, last.hash, credit_micro, ledger.carried(account)))
 
 
 @zome.function
 async def balance(host: Host, agent: AgentPubKey | None = None) -> dict[str, int]:
-    """An agent's balance and what it may still spend, in micro-credits."""
-    _, account = await _standing(host, agent or host.agent_info().agent)
+    """An agent's balance, what of it is pending and what it may spend, in micro-credits.
+
+    Pending is what is not known here to be final.
+    """
+    last, account = await _standing(host, agent or host.agent_info().agent)
     limit = host.properties.credit_limit_micro
+    everything = account.balance_micro + limit
+    claimed, _ = await _claiming(host, last, account, everything, host.now_us())
     return {
         "balance_micro": account.balance_micro,
+        "pending_micro": claimed.pending_micro,
         "credit_limit_micro": limit,
-        "spendable_micro": ledger.spendable(account, limit),
+        "spendable_micro": ledger.spendable(claimed, limit),
     }
 
 
@@ -249,7 +339,10 @@ async def balance(host: Host, agent: AgentPubKey | None = None) -> dict[str, int
 async def history(
     host: Host, agent: AgentPubKey | None = None, limit: int = 100
 ) -> list[dict[str, Any]]:
-    """An agent's settlements, newest first; amounts are negative where it paid."""
+    """An agent's settlements, newest first; amounts are negative where it paid.
+
+    `final` says whether the payer's half is known here to be final.
+    """
     who = agent or host.agent_info().agent
     listed = []
     for found in await host.query(Settlement, author=who, limit=min(limit, HISTORY_MAX)):
@@ -262,7 +355,8 @@ async def history(
                 "timestamp_us": found.action.timestamp_us,
                 "with": payee if payer == who else payer,
                 "amount_micro": sign * entry.amount_micro,
-                "balance_micro": _account_of(found, who).balance_micro,
+                "balance_micro": _account_of(found).balance_micro,
+                "final": await host.is_final(source_of(found)),
                 "energy_milli_wh": entry.energy_milli_wh,
                 "memo": entry.memo,
             }

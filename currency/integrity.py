@@ -1,23 +1,33 @@
 """Settlements: one entry, two parties, both accounts after it (I-063, I-070, I-105).
 
-An account goes over to an agent's next key once: when the old chain has been closed for it.
+A credit rests on an action of another chain: the payer's half of the settlement.  A payer that
+forks has two, and who holds a stolen key writes some that honest members never see: so a credit is
+spent only once it is claimed, and claimed only where that action is known to be final.  Whoever
+does not know it waits, and calls nobody a liar.
+
+An account goes over to an agent's next key once: when the old chain has been closed for it.  Its
+credit rests on that close.
 """
 
 from dataclasses import dataclass
 
 from currency import ledger
-from currency.ledger import Account
+from currency.ledger import RUN_MAX, Account, Receipt
 from ioe_node.hdi import (
     ActionHash,
     CloseChain,
+    Create,
     CreateOp,
     Found,
     IntegrityZome,
     Invalid,
+    Malformed,
     Party,
+    Timestamp,
     Valid,
     ValidationHost,
     Verdict,
+    half_of,
     place_of,
 )
 
@@ -28,10 +38,14 @@ zome = IntegrityZome("currency", pure_modules=[ledger])
 
 @dataclass(frozen=True)
 class Side:
-    """One party's previous settlement (None before its first) and its account after this one."""
+    """One party's previous settlement (None before its first) and its account after this one.
+
+    `claims` are settlements of its own that gave it credits, which are final by now.
+    """
 
     previous: ActionHash | None
     account: Account
+    claims: tuple[ActionHash, ...] = ()
 
 
 @zome.entry_type(countersigned=True)
@@ -56,13 +70,15 @@ class Settlement:
 class Carried:
     """The author's account begins where that of its last key ended, whose chain `close` closed.
 
-    `previous` is that account's last settlement (or the one that carried it).  What was sold of
-    a reading stays with the chain that holds the readings.
+    `previous` is that account's last settlement (or the one that carried it), `credit_micro` what
+    it was free to spend, which is pending until the close is final.  What was sold of a reading
+    stays with the chain that holds the readings.
     """
 
     close: ActionHash
     previous: ActionHash | None
-    balance_micro: int
+    credit_micro: int
+    account: Account
 
 
 @zome.validate_create
@@ -76,8 +92,10 @@ def closed_for_us_and_not_begun(entry: Carried, op: CreateOp, host: ValidationHo
     found = standing(before, host)
     if (None if found is None else found.hash) != entry.previous:
         return Invalid("an account carried over from another settlement than the last")
-    if account_after(found, before).balance_micro != entry.balance_micro:
-        return Invalid("an account carried over with another balance than it had")
+    account = account_after(found, before)
+    credit_micro = max(0, account.free_micro)
+    if (entry.credit_micro, entry.account) != (credit_micro, ledger.carried(account)):
+        return Invalid("an account carried over otherwise than it was")
     return Valid
 
 
@@ -100,19 +118,103 @@ def each_side_follows_its_last(entry: Settlement, op: CreateOp, host: Validation
     for found, side in zip(before, entry.sides, strict=True):
         if (None if found is None else found.hash) != side.previous:
             return Invalid("a settlement that does not name the party's last one")
-    payer, payee = (
-        account_after(found, party) for found, party in zip(before, entry.parties, strict=True)
-    )
-    after = ledger.paid(payer, -entry.amount_micro)
+    accounts: list[Account] = []
+    rests_on: list[ActionHash] = []
+    for found, party, side in zip(before, entry.parties, entry.sides, strict=True):
+        account = account_after(found, party)
+        if side.claims or side.account.through != account.through:
+            claim = _claimed(account, party, side, host)
+            if isinstance(claim, Invalid):
+                return claim
+            account, more = claim
+            rests_on += more
+        accounts.append(account)
+    payer, payee = accounts
+    after = ledger.paid(payer, entry.amount_micro)
     if entry.sides[0].account != after:
         return Invalid("the payer's account is not what it was less the amount")
-    if after.balance_micro < -host.properties.credit_limit_micro:
+    if after.free_micro < -host.properties.credit_limit_micro:
         return Invalid("past the payer's credit limit")
-    return _payee(entry, payee, host)
+    verdict = _payee(entry, payee, host)
+    if verdict is Valid:
+        host.must_be_final(rests_on)
+    return verdict
+
+
+def _claimed(
+    account: Account, party: Party, side: Side, host: ValidationHost
+) -> tuple[Account, list[ActionHash]] | Invalid:
+    """A party's account once its claims are met, and the actions that must be final for them."""
+    through = side.account.through
+    run: list[Found] = []
+    if through != account.through:
+        _must_be_theirs(through, party, host)
+    while through is not None and through != account.through:
+        if len(run) == RUN_MAX:
+            return Invalid(f"a claim past more than {RUN_MAX} settlements")
+        run.append(host.must_get_record(through))
+        through = previous_of(run[-1])
+    if through != account.through:
+        return Invalid("a claim that goes back")
+    receipts = [receipt for found in reversed(run) if (receipt := receipt_of(found)) is not None]
+    after = ledger.claimed(account, receipts, side.claims, side.account.through)
+    if after is None:
+        return Invalid("a claim of credits that are not pending")
+    return after, [source_of(found) for found in host.must_get_records(side.claims)]
+
+
+def _must_be_theirs(through: ActionHash | None, party: Party, host: ValidationHost) -> None:
+    """Raise `Malformed` unless `through` is on a party's chain, or that of its key before."""
+    if through is None:
+        raise Malformed("a claim that goes back")
+    found = host.must_get_record(through)
+    place, author = found.action.action_seq, found.action.author
+    if author == party.agent:
+        begun = place < party.action_seq
+    else:
+        first = host.must_get_previous(party, Carried)
+        begun = (
+            first is not None and host.must_get_record(first.entry.close).action.author == author
+        )
+    if not begun:
+        raise Malformed("a claim of what another has settled")
+    after = Party(author, place + 1, through, Timestamp(found.action.timestamp_us))
+    last = standing(after, host)
+    if last is None or last.hash != through:
+        raise Malformed("a claim through something that is no settlement")
+
+
+def previous_of(found: Found) -> ActionHash | None:
+    """The settlement before this one on its author's account."""
+    if isinstance(found.entry, Carried):
+        return found.entry.previous
+    place = [each.agent for each in found.entry.parties].index(found.action.author)
+    previous: ActionHash | None = found.entry.sides[place].previous
+    return previous
+
+
+def receipt_of(found: Found) -> Receipt | None:
+    """What its author received by a settlement, or by carrying its account over, if anything."""
+    if isinstance(found.entry, Carried):
+        amount_micro = found.entry.credit_micro
+    else:
+        payee = found.entry.parties[1].agent == found.action.author
+        amount_micro = found.entry.amount_micro if payee else 0
+    return Receipt(found.hash, amount_micro) if amount_micro else None
+
+
+def source_of(found: Found) -> ActionHash:
+    """The action that has to be final before what was received may be spent."""
+    if isinstance(found.entry, Carried):
+        close: ActionHash = found.entry.close
+        return close
+    assert isinstance(found.action, Create), "a settlement is created"
+    return half_of(found.entry.parties[0], found.action.entry_type, found.action.entry_hash)[0]
 
 
 def _payee(entry: Settlement, payee: Account, host: ValidationHost) -> Verdict:
-    after: Account | None = ledger.paid(payee, entry.amount_micro)
+    credited = ledger.received(payee, entry.amount_micro)
+    after: Account | None = credited
     if entry.reading is not None:
         found = host.must_get_record(entry.reading)
         reading = found.entry
@@ -122,9 +224,7 @@ def _payee(entry: Settlement, payee: Account, host: ValidationHost) -> Verdict:
             return Invalid("a sale of no energy")
         if entry.amount_micro != ledger.price_of(entry.energy_milli_wh, host.properties.price_bp):
             return Invalid("a sale at another price than the community's")
-        after = ledger.sold(
-            ledger.paid(payee, entry.amount_micro), found.action.action_seq, entry.energy_milli_wh
-        )
+        after = ledger.sold(credited, found.action.action_seq, entry.energy_milli_wh)
         if after is None or after.sold_milli_wh > reading.export_milli_wh:
             return Invalid("energy that was sold already or never exported")
     elif entry.energy_milli_wh:
@@ -139,7 +239,8 @@ def account_after(found: Found | None, party: Party) -> Account:
     if found is None:
         return Account()
     if isinstance(found.entry, Carried):
-        return Account(found.entry.balance_micro)
+        carried: Account = found.entry.account
+        return carried
     settlement: Settlement = found.entry
     place = [each.agent for each in settlement.parties].index(party.agent)
     account: Account = settlement.sides[place].account

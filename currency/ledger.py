@@ -1,15 +1,30 @@
 """Mutual credit arithmetic: integers, no clock, no rounding that is not said.
 
 An account is where an agent's last settlement left it.  What one side pays the other earns,
-so the sum over a community is zero after any sequence.  A seller's account also remembers the
-reading it last sold from and how much of it is sold, so that no metered energy is sold twice:
+so the sum over a community is zero after any sequence.  A credit that was received is *pending*
+until it is claimed as final: it is in the balance and cannot be spent, so that whoever passes on
+what was never rightfully paid can spend no more than its own.  A seller's account also remembers
+the reading it last sold from and how much of it is sold, so that no metered energy is sold twice:
 readings are sold in the order of the chain.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from ioe_node.hdi import ActionHash
 
 BASIS_POINTS = 10_000
+RUN_MAX = 128
+"""How many settlements one claim may go past."""
+SKIPPED_MAX = 32
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A credit received, and the action of the receiver's chain that says so."""
+
+    action: ActionHash
+    amount_micro: int
 
 
 @dataclass(frozen=True)
@@ -17,16 +32,97 @@ class Account:
     """An agent's standing: balance (micro-credits), last reading sold from, energy sold of it.
 
     `reading_seq` is that reading's place on the seller's chain, -1 before the first sale.
+    `pending_micro` of the balance is not claimed as final yet: all that was received, `receipts`
+    times, since the settlement `through`, what is `skipped` of before, and what was given up.
     """
 
     balance_micro: int = 0
     reading_seq: int = -1
     sold_milli_wh: int = 0
+    pending_micro: int = 0
+    receipts: int = 0
+    through: ActionHash | None = None
+    skipped: tuple[Receipt, ...] = ()
+
+    @property
+    def free_micro(self) -> int:
+        """The balance without what is pending; a debt counts in full."""
+        return self.balance_micro - self.pending_micro
 
 
 def paid(account: Account, amount_micro: int) -> Account:
-    """The account after it gained `amount_micro` (lost, where negative)."""
-    return Account(account.balance_micro + amount_micro, account.reading_seq, account.sold_milli_wh)
+    """The account after it paid `amount_micro`."""
+    return replace(account, balance_micro=account.balance_micro - amount_micro)
+
+
+def received(account: Account, amount_micro: int) -> Account:
+    """The account after it received `amount_micro`, which is pending."""
+    return replace(
+        account,
+        balance_micro=account.balance_micro + amount_micro,
+        pending_micro=account.pending_micro + amount_micro,
+        receipts=account.receipts + 1,
+    )
+
+
+def claimed(
+    account: Account,
+    run: Sequence[Receipt],
+    claims: Sequence[ActionHash],
+    through: ActionHash | None,
+) -> Account | None:
+    """The account once `claims` are no longer pending; None where they are not open, or not once.
+
+    `run` are the receipts after `account.through` up to `through`, oldest first; claims are in the
+    order of those skipped before and these.  What is not claimed of both is skipped.  Who floods
+    an account with what will never be final must not keep it from the rest: of more than
+    `SKIPPED_MAX` the smallest, the oldest among equals, is given up: it stays pending for good.
+    """
+    unclaimed = (*account.skipped, *run)
+    wanted = set(claims)
+    taken = [each for each in unclaimed if each.action in wanted]
+    if [each.action for each in taken] != list(claims):
+        return None
+    left = [each for each in unclaimed if each.action not in wanted]
+    while len(left) > SKIPPED_MAX:
+        left.remove(min(left, key=lambda each: each.amount_micro))
+    return replace(
+        account,
+        pending_micro=account.pending_micro - sum(each.amount_micro for each in taken),
+        receipts=account.receipts - len(run),
+        through=through,
+        skipped=tuple(left),
+    )
+
+
+def passable(waiting: int, run: Sequence[bool | None], stale: int, eager: bool) -> int:
+    """How many of `run` a claim should go past: True is final, False not yet, None no receipt.
+
+    `waiting` of those skipped before are not final.  Who is not `eager` passes over nothing; who is
+    passes over no more than can be skipped, but for the first `stale` of the run, which have waited
+    so long that the smallest may be given up for the rest.
+    """
+    passed = 0
+    for place, final in enumerate(run, 1):
+        if final:
+            passed = place
+        elif final is False:
+            waiting += 1
+            if not eager or (waiting > SKIPPED_MAX and place > stale):
+                break
+    return passed
+
+
+def carried(account: Account) -> Account:
+    """The account under its agent's next key: a debt at once, a credit once the change is final."""
+    credit_micro = max(0, account.free_micro)
+    return replace(
+        account,
+        reading_seq=-1,
+        sold_milli_wh=0,
+        pending_micro=account.pending_micro + credit_micro,
+        receipts=account.receipts + bool(credit_micro),
+    )
 
 
 def sold(account: Account, reading_seq: int, energy_milli_wh: int) -> Account | None:
@@ -34,7 +130,7 @@ def sold(account: Account, reading_seq: int, energy_milli_wh: int) -> Account | 
     if reading_seq < account.reading_seq:
         return None
     before = account.sold_milli_wh if reading_seq == account.reading_seq else 0
-    return Account(account.balance_micro, reading_seq, before + energy_milli_wh)
+    return replace(account, reading_seq=reading_seq, sold_milli_wh=before + energy_milli_wh)
 
 
 def price_of(energy_milli_wh: int, price_bp: int) -> int:
@@ -46,8 +142,8 @@ def price_of(energy_milli_wh: int, price_bp: int) -> int:
 
 
 def spendable(account: Account, credit_limit_micro: int) -> int:
-    """How much the account may still pay."""
-    return max(0, account.balance_micro + credit_limit_micro)
+    """How much the account may still pay, of what is its own and of the credit given to it."""
+    return max(0, account.free_micro + credit_limit_micro)
 
 
 def share_out(

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, NewType, Protocol, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
 
 from msgspec import Struct
 
@@ -60,6 +60,7 @@ from ioe_node.model.hashes import (
     external_hash,
 )
 from ioe_node.model.hints import check_hashes, names_a_hash
+from ioe_node.model.party import Party, Timestamp, half_of, place_of
 from ioe_node.model.record import ENTRY_BYTES_MAX
 from ioe_node.model.signing import verify
 
@@ -69,6 +70,7 @@ __all__ = [
     "AgentPubKey",
     "CloseChain",
     "Consent",
+    "Create",
     "CreateOp",
     "DeleteOp",
     "DnaHash",
@@ -99,6 +101,7 @@ __all__ = [
     "decode",
     "encode",
     "external_hash",
+    "half_of",
     "holders_digest",
     "holders_fault",
     "place_of",
@@ -106,8 +109,6 @@ __all__ = [
 ]
 
 HDI_VERSION = 1
-Timestamp = NewType("Timestamp", int)
-"""Microseconds since 1970-01-01T00:00Z."""
 
 
 @dataclass(frozen=True)
@@ -126,25 +127,17 @@ class Invalid:
 class Missing:
     """The rule needs these records first; it runs again when they are here.
 
-    `chains` are actions up to which their authors' whole chains are needed.
+    `chains` are actions up to which their authors' whole chains are needed, `finals` actions that
+    have yet to be known as final.
     """
 
     hashes: tuple[ActionHash, ...]
     chains: tuple[ActionHash, ...] = ()
+    finals: tuple[ActionHash, ...] = ()
 
 
 Valid = _Valid()
 Verdict = _Valid | Invalid | Missing
-
-
-@dataclass(frozen=True)
-class Party:
-    """One party's place in a countersigned entry: the action that it commits, in full."""
-
-    agent: AgentPubKey
-    action_seq: int
-    prev_action: ActionHash
-    timestamp_us: Timestamp
 
 
 class CreateOp(Struct, frozen=True):
@@ -234,6 +227,12 @@ class ValidationHost(Protocol):
     ) -> Found | None:
         """The newest record of this type before `op` on its author's chain, or None."""
 
+    def must_be_final(self, actions: Sequence[ActionHash]) -> None:
+        """Go on only where all of these are known to be final (`workflows.finality`).
+
+        Who has not heard of it waits: a rule asks this last, so that nothing that is invalid does.
+        """
+
 
 class Known(Protocol):
     """What is known here by now: another node may know more, so a rule may not ask it."""
@@ -243,13 +242,6 @@ class Known(Protocol):
 
     def newest(self, agent: AgentPubKey, entry_type: type) -> Found | None:
         """The newest record of this type on an agent's chain as it is here."""
-
-
-def place_of(action: AnyAction) -> Party:
-    """The place at which `action`, which is no chain's first, stands."""
-    assert action.prev_action is not None, "a chain's first action follows nothing"
-    timestamp_us = Timestamp(action.timestamp_us)
-    return Party(action.author, action.action_seq, action.prev_action, timestamp_us)
 
 
 def decode(shape: Any, data: bytes) -> Any:

@@ -211,6 +211,18 @@ class Host(Protocol):
     async def is_final(self, action: ActionHash) -> bool:
         """Whether an action is known here to be final; asks nobody."""
 
+    async def which_final(
+        self, actions: Sequence[ActionHash], ask: bool = True
+    ) -> list[ActionHash]:
+        """Which of these are known here to be final.
+
+        In a draft both parties go by what the one that was asked knows, or learns at once where it
+        may `ask`; the other raises `Busy` if that is less than it knows itself.
+        """
+
+    def hasten(self, actions: Sequence[ActionHash]) -> None:
+        """Have these made final in the background, as far as they are here."""
+
     async def final(self, action: ActionHash, timeout_s: float = FINAL_TIMEOUT_S) -> bool:
         """Have an action made final, ours or another's; whether it is when the time is over.
 

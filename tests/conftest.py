@@ -137,6 +137,7 @@ class World:
         self.rules = rules
         self._records: dict[ActionHash, Record] = {}
         self._heads: dict[AgentPubKey, Head] = {}
+        self.final: set[ActionHash] = set()
 
     def record(self, hash_: ActionHash) -> Record | None:
         return self._records.get(hash_)
@@ -159,6 +160,9 @@ class World:
             and record.action.action_seq < before_seq
         ]
         return max(found, key=lambda record: record.action.action_seq, default=None)
+
+    def is_final(self, hash_: ActionHash) -> bool:
+        return hash_ in self.final
 
     def judge(self, record: Record) -> Verdict:
         """The verdict on a record that follows its author's chain as held here."""

@@ -33,13 +33,17 @@ def credit() -> None:
 def balance(
     context: click.Context, agent: str | None, community: str | None, as_json: bool
 ) -> None:
-    """The balance of AGENT (ours by default) and what it may still spend."""
+    """The balance of AGENT (ours by default), what of it is pending, what it may spend.
+
+    What was received is pending until it is final that it was paid.
+    """
     who = parse_agent(agent) if agent else None
     found = client.zome(home_of(context), community, "currency", "balance", agent=who)
 
     def people() -> None:
         console.print(
             f"balance {credits_text(found['balance_micro'])}  "
+            f"pending {credits_text(found['pending_micro'])}  "
             f"spendable {credits_text(found['spendable_micro'])}  "
             f"(credit limit {credits_text(found['credit_limit_micro'])})"
         )
@@ -94,11 +98,12 @@ def history(
                 credits_text(each["amount_micro"]),
                 kwh(each["energy_milli_wh"]),
                 credits_text(each["balance_micro"]),
+                "final" if each["final"] else "pending",
                 each["memo"],
             )
             for each in found
         ]
-        table("", ("when", "with", "credits", "kWh", "balance", "memo"), rows)
+        table("", ("when", "with", "credits", "kWh", "balance", "state", "memo"), rows)
 
     show(found, as_json, people)
 

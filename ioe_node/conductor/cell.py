@@ -25,6 +25,7 @@ from ioe_node.workflows.call_zome import CallHost, call_zome
 from ioe_node.workflows.finality import attend
 from ioe_node.workflows.genesis import check_membrane
 from ioe_node.workflows.gossip import Gossip
+from ioe_node.workflows.hastening import Hastening
 from ioe_node.workflows.integration import validate_and_integrate
 from ioe_node.workflows.places import compare_places
 from ioe_node.workflows.publish import keep_deliveries, publish
@@ -73,7 +74,8 @@ class Cell:
             holds=holds,
         )
         self.name = definition.name
-        self._settlements = Settlements(self.space)
+        self._hastening = Hastening(self.space)
+        self._settlements = Settlements(self.space, self._hastening.note)
         self._verdicts = Verdicts()
         self._bootstrap = bootstrap
         self._begun = begun
@@ -126,6 +128,7 @@ class Cell:
                 if not space.head_confirmed.is_set():
                     await nursery.start(check_head, space, self._bootstrap)
                 nursery.start_soon(self._settlements.resolve)
+                nursery.start_soon(self._hastening.run)
                 nursery.start_soon(attend, space)
                 task_status.started()
         finally:

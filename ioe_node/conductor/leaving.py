@@ -19,7 +19,7 @@ from ioe_node.conductor import owner_calls
 from ioe_node.conductor.home import Before, Departing, Home, Leaving, State
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.keytree import SEED_BYTES
-from ioe_node.errors import IoeError, TransportError
+from ioe_node.errors import Busy, IoeError, TransportError
 from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.workflows.publish import backlog
 from ioe_node.workflows.space import log
@@ -33,6 +33,8 @@ RETRY_MAX_S = 10.0
 DEPARTURES_EVERY_S = 3.0
 SALE_LOOK_S = 30.0
 HELD_PATIENCE_S = 120.0
+FINAL_PATIENCE_S = 120.0
+"""What is not final by then is left behind: some of it may never be."""
 FAREWELL_MEMO = "the balance of a device that leaves"
 DEBT_MEMO = "the debt of a device that leaves"
 
@@ -112,7 +114,7 @@ async def _take_leave(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(watch, nursery.cancel_scope)
-        await until_done(_settle, conductor, cell)
+        await until_done(_settle, conductor, cell, trio.current_time() + FINAL_PATIENCE_S)
         made = await until_done(close_chain, cell, buyer)
         await held_by_others(cell)
         close = made
@@ -134,11 +136,16 @@ async def until_done(
             pause_s = min(pause_max_s, 2 * pause_s)
 
 
-async def _settle(conductor: "Conductor", cell: "Cell") -> None:
+async def _settle(conductor: "Conductor", cell: "Cell", patient_until_s: float) -> None:
     """Give our owner what we have earned; what we owe, the owner is to pay us."""
     if closed(cell) is not None or not cell.has("currency"):
         return
-    balance_micro = (await cell.call("currency", "balance", {}))["balance_micro"]
+    found = await cell.call("currency", "balance", {})
+    balance_micro = found["balance_micro"]
+    if balance_micro > found["spendable_micro"]:
+        if trio.current_time() < patient_until_s:
+            raise Busy("what was paid to us is not final yet")
+        balance_micro = found["spendable_micro"]
     if balance_micro < 0:
         raise TransportError(f"{-balance_micro} micro-credits are owed; our owner has to pay them")
     if balance_micro:

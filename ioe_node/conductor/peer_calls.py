@@ -120,7 +120,7 @@ async def warrant_show(
     signed = signed_warrants.decode(rows[0][2])
     shown = _summary(*rows[0])
     shown["stands"], shown["finding"], lacks = await space.run(_again, space, signed)
-    space.want(lacks.hashes, lacks.chains)
+    space.want(lacks.hashes, lacks.chains, lacks.finals)
     warrant = decode_warrant(signed)
     shown["actions"], shown["bundle_actions"] = _evidence(space, warrant)
     if isinstance(warrant, Revoked):

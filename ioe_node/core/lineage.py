@@ -192,6 +192,35 @@ def check_certificate(
     return view
 
 
+def outlived(certificate: Certificate, later: Lineage) -> bool:
+    """Whether its witnesses had handed over, by a later lineage, before they could have signed it.
+
+    Marks have no time: who has the keys of witnesses that have retired (a community's first member
+    was its own) could go on by them.  Whoever has retired signs nothing past what it handed on.
+    """
+    number = len(certificate.lineage.steps)
+    if len(later.steps) <= number:
+        return False
+    return certificate.seq > max(each.seq for each in later.steps[number].retirements)
+
+
+def check_links(
+    certificate: Certificate, links: Sequence[bytes], action: bytes, author: AgentPubKey
+) -> None:
+    """Raise `Malformed` unless the action that is certified is `action`, or rests on it by `links`.
+
+    Links carry no seals: whoever has witnessed the last has witnessed all that it rests on.
+    """
+    hash_, seq = bytes(certificate.hash), certificate.seq
+    for data in reversed(links):
+        link = decode_action(data)
+        if action_hash(data, author) != hash_ or (link.author, link.action_seq) != (author, seq):
+            raise Malformed("links that do not lead to the action that is certified")
+        hash_, seq = bytes(link.prev_action or b""), seq - 1
+    if hash_ != action:
+        raise Malformed("a certificate of another action, and no links to the one asked for")
+
+
 def begun_us(dna: DnaHash, lineage: Lineage) -> int:
     """Since when its last view can have been in force: since the earliest that its author, or
     one of those who retired in its favour, says."""

@@ -27,6 +27,7 @@ from ioe_node.hdi import (
     UpdateOp,
     Valid,
     Verdict,
+    half_of,
     place_of,
 )
 from ioe_node.hdk import DnaDef
@@ -44,7 +45,6 @@ from ioe_node.model.action import (
     DeleteLink,
     EntryAction,
     OpenChain,
-    hash_of,
 )
 from ioe_node.model.hashes import ACTION, AGENT, CORE, DNA, check_hash
 from ioe_node.model.record import PARTIES_MAX, Record, root_of, seal_message, tree_of
@@ -69,13 +69,15 @@ class Held(Protocol):
     ) -> Record | None:
         """The newest of a type before a place."""
 
+    def is_final(self, hash_: ActionHash) -> bool:
+        """Whether an action is known to be final."""
+
 
 class _Unmet(Exception):
-    """A rule asked for records that are not here."""
+    """A rule asked for what is not here; `missing` says for what."""
 
-    def __init__(self, hashes: tuple[ActionHash, ...], chains: tuple[ActionHash, ...] = ()) -> None:
-        self.hashes = hashes
-        self.chains = chains
+    def __init__(self, missing: Missing) -> None:
+        self.missing = missing
 
 
 class RuleHost:
@@ -100,7 +102,7 @@ class RuleHost:
         records = [self._held.record(action) for action in actions]
         missing = tuple(a for a, r in zip(actions, records, strict=True) if r is None)
         if missing:
-            raise _Unmet(missing)
+            raise _Unmet(Missing(missing))
         return [self._dna.found(record) for record in records if record is not None]
 
     def must_get_previous(
@@ -114,9 +116,15 @@ class RuleHost:
         author, seq = place.agent, place.action_seq
         before = self._held.record_at(author, seq - 1)
         if before is None or before.hash != place.prev_action:
-            raise _Unmet((), (place.prev_action,))
+            raise _Unmet(Missing((), (place.prev_action,)))
         found = self._held.newest_of_type(author, self._dna.name_of(entry_type), seq)
         return None if found is None else self._dna.found(found)
+
+    def must_be_final(self, actions: Sequence[ActionHash]) -> None:
+        """Where some are not known to be, the verdict names all of those."""
+        missing = tuple(action for action in actions if not self._held.is_final(action))
+        if missing:
+            raise _Unmet(Missing((), (), missing))
 
 
 class KnownHost:
@@ -198,7 +206,7 @@ class Rules:
         try:
             return self._run(record, held, sealed)
         except _Unmet as unmet:
-            return Missing(unmet.hashes, unmet.chains)
+            return unmet.missing
         except Malformed as error:
             return Invalid(str(error))
 
@@ -389,19 +397,7 @@ def party_actions(
     parties: Sequence[Party], entry_type: str, entry_hash: Any
 ) -> list[tuple[ActionHash, bytes]]:
     """(hash, bytes) of the action that each party of a countersigned entry commits."""
-    return [
-        hash_of(
-            Create(
-                author=party.agent,
-                timestamp_us=party.timestamp_us,
-                action_seq=party.action_seq,
-                prev_action=party.prev_action,
-                entry_type=entry_type,
-                entry_hash=entry_hash,
-            )
-        )
-        for party in parties
-    ]
+    return [half_of(party, entry_type, entry_hash) for party in parties]
 
 
 def countersign_fault(record: Record, network: DnaHash, parties: Sequence[Party]) -> str | None:
@@ -439,7 +435,7 @@ def _parties_fault(parties: Sequence[Party], held: Held) -> str | None:
         p.prev_action for p, record in zip(parties, before, strict=True) if record is None
     )
     if missing:
-        raise _Unmet(missing)
+        raise _Unmet(Missing(missing))
     for party, record in zip(parties, before, strict=True):
         if record is None or record.action.author != party.agent:
             return "a party that names another's chain"

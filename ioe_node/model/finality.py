@@ -36,6 +36,8 @@ WITNESSES = 8
 STEPS_MAX = 64
 """How many times an author's witnesses can change."""
 BALLOT_MAX = 2**32 - 1
+LINKS_MAX = 4_096
+"""How many actions may be shown between one that a witness or a certificate names and another."""
 STANDINGS_OPENED_MAX = 8_192
 STANDING_SEQ = 1
 LINEAGE_BYTES_MAX = 2 * 1024 * 1024

@@ -18,7 +18,16 @@ from ioe_node.model.action import (
 from ioe_node.model.agent_info import SignedInfo
 from ioe_node.model.capability import Secret
 from ioe_node.model.codec import Codec, encode
-from ioe_node.model.finality import WITNESSES, Agents, Ballot, Lineage, Prepared, Retirement
+from ioe_node.model.finality import (
+    LINKS_MAX,
+    WITNESSES,
+    Agents,
+    Ballot,
+    Certificate,
+    Lineage,
+    Prepared,
+    Retirement,
+)
 from ioe_node.model.record import ENTRY_BYTES_MAX, Parcel, Signature, WireRecord
 from ioe_node.model.warrant import SignedReceipt, SignedWarrant
 from ioe_node.net.transport import MESSAGE_BYTES_MAX
@@ -38,13 +47,16 @@ WARRANTS_PER_MESSAGE_MAX = 64
 HELLO_BYTES_MAX = 32_768
 CALL_BYTES_MAX = 1024 * 1024
 CALL_DEPTH_MAX = 8
-LINKS_MAX = 4_096
+FINALS_PER_DRAFT_MAX = 512
 STANDINGS_PER_MESSAGE_MAX = 256
 WHY_CHARS_MAX = 32
 
 Location = Annotated[int, Meta(ge=0, le=2**32 - 1)]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Digest = Annotated[bytes, Meta(min_length=16, max_length=16)]
+ChainLinks = Annotated[
+    tuple[Annotated[bytes, Meta(max_length=ACTION_BYTES_MAX)], ...], Meta(max_length=LINKS_MAX)
+]
 
 
 class Hello(Struct, frozen=True, tag="Hello"):
@@ -238,10 +250,14 @@ class Witness(Struct, frozen=True, tag="Witness"):
     """
 
     target: WireRecord
-    links: Annotated[
-        tuple[Annotated[bytes, Meta(max_length=ACTION_BYTES_MAX)], ...], Meta(max_length=LINKS_MAX)
-    ]
+    links: ChainLinks
     lineage: Lineage
+
+
+class GetCertificate(Struct, frozen=True, tag="GetCertificate"):
+    """What shows that this action is final?  Answered by `Certified`."""
+
+    action: Hash39
 
 
 class Relieve(Struct, frozen=True, tag="Relieve"):
@@ -278,6 +294,7 @@ Request = (
     | Standings
     | Knock
     | Witness
+    | GetCertificate
     | Relieve
 )
 
@@ -351,9 +368,13 @@ class LinkPage(Struct, frozen=True, tag="LinkPage"):
 
 
 class Drafted(Struct, frozen=True, tag="Drafted"):
-    """The entry that both would commit, with both places in it."""
+    """The entry that both would commit, with both places in it.
+
+    `finals` are the actions that the drafting took for final.
+    """
 
     entry: Annotated[bytes, Meta(max_length=ENTRY_BYTES_MAX)]
+    finals: Annotated[tuple[Hash39, ...], Meta(max_length=FINALS_PER_DRAFT_MAX)] = ()
 
 
 class Signed(Struct, frozen=True, tag="Signed"):
@@ -387,6 +408,16 @@ class Witnessed(Struct, frozen=True, tag="Witnessed"):
     """Our signature, for an action or a vote."""
 
     signature: Signature
+
+
+class Certified(Struct, frozen=True, tag="Certified"):
+    """The certificate of an action, or of a later one of its chain; None: we have none.
+
+    `links` are the actions after the one asked for up to the one certified, oldest first.
+    """
+
+    certificate: Certificate | None
+    links: ChainLinks = ()
 
 
 class Retired(Struct, frozen=True, tag="Retired"):
@@ -435,6 +466,7 @@ Answer = (
     | Standings
     | Here
     | Witnessed
+    | Certified
     | Retired
     | Unwitnessed
 )

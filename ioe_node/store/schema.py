@@ -111,12 +111,18 @@ def m003_limbo_by_digest(db: Database) -> None:
 
 @migrations()  # type: ignore[untyped-decorator]
 def m004_witness(db: Database) -> None:
-    """A witness' duty to each author, certificates that we obtained, members' standings."""
+    """A witness' duty to each author, certificates that we obtained, members' standings.
+
+    `final` says which certificate shows an action to be final whose chain need not be here.
+    """
     db.executescript(
         """
         CREATE TABLE duty (author BLOB PRIMARY KEY, duty BLOB NOT NULL) WITHOUT ROWID;
         CREATE TABLE certificate (author BLOB NOT NULL, seq INTEGER NOT NULL,
-            certificate BLOB NOT NULL, PRIMARY KEY (author, seq)) WITHOUT ROWID;
+            hash BLOB NOT NULL, certificate BLOB NOT NULL, PRIMARY KEY (author, seq)) WITHOUT ROWID;
+        CREATE TABLE final (hash BLOB PRIMARY KEY, author BLOB NOT NULL, seq INTEGER NOT NULL,
+            links BLOB NOT NULL) WITHOUT ROWID;
+        CREATE INDEX final_by ON final (author, seq);
         CREATE TABLE standing (agent BLOB PRIMARY KEY, standing BLOB NOT NULL) WITHOUT ROWID;
         """
     )

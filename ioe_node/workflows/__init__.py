@@ -17,6 +17,8 @@
 | places | what is held alone, its authors' authorities | what stands, warrants | spread |
 | release | what is not ours to hold | less of it | |
 | finality, errand | own chain or another's | certificates | signals |
+| hastening | halves of settlements that are not final | certificates, by errands | |
+| certificates | others' certificates | certificates | validation |
 | witnessing, relief | a request, our duty to its author | the duty | |
 | standing | members' standings | the same | |
 

@@ -19,7 +19,6 @@ from ioe_node.net.messages import (
     Links,
     Offer,
     Outcome,
-    Places,
     Propose,
     Publish,
     Relieve,
@@ -36,7 +35,7 @@ from ioe_node.workflows.compare import answer_compare, answer_offer
 from ioe_node.workflows.incoming_ops import receive
 from ioe_node.workflows.integration import keep
 from ioe_node.workflows.locate import known_near
-from ioe_node.workflows.pages import read_answer
+from ioe_node.workflows.pages import Reading, read_answer
 from ioe_node.workflows.remote_call import serve
 from ioe_node.workflows.settle import DraftHost, Settlements
 from ioe_node.workflows.space import Space
@@ -68,7 +67,7 @@ async def answer(
         if not space.sure and _shows(space, request):
             raise Busy("we have yet to ask what others hold of our chain; try again")
         space.quota.spend(peer, cost_of(request), 0, space.clock.now_us())
-        if isinstance(request, Get | GetOps | Activity | Links | Places):
+        if isinstance(request, Reading):
             reply = await space.run(read_answer, space, request)
         else:
             reply = encode(await _answer(space, verdicts, settlements, host, peer, request))

@@ -46,8 +46,9 @@ from ioe_node.model.record import (
 from ioe_node.net.messages import CALL_DEPTH_MAX, Call
 from ioe_node.workflows import cascade
 from ioe_node.workflows.activity import read_chain, read_whole_chain
+from ioe_node.workflows.certificates import learn
 from ioe_node.workflows.evidence import convictions_of, newest_of_chain
-from ioe_node.workflows.finality import certificate_of, finalise
+from ioe_node.workflows.finality import finalise
 from ioe_node.workflows.integration import end_revoked
 from ioe_node.workflows.links import retrieve_links
 from ioe_node.workflows.overlay import Overlay, judge
@@ -80,6 +81,8 @@ class CallHost:
         self._overlay = Overlay(space.store)
         self.local: frozenset[AgentPubKey] = frozenset()
         """Whose chains are read as they are held here: a draft must see what it will rest on."""
+        self.agreed: frozenset[ActionHash] | None = None
+        self.finals: set[ActionHash] = set()
 
     def agent_info(self) -> AgentInfo:
         return AgentInfo(self.space.agent, self.space.dna)
@@ -305,7 +308,24 @@ class CallHost:
             self.let_go()
 
     async def is_final(self, action: ActionHash) -> bool:
-        return certificate_of(self.space, action) is not None
+        return self.space.witness_rows.is_final(action)
+
+    async def which_final(
+        self, actions: Sequence[ActionHash], ask: bool = True
+    ) -> list[ActionHash]:
+        others = sorted(self.local - {self.space.agent})
+        if ask and others and self.agreed is None:
+            await learn(self.space, actions, others)
+        known = [each for each in actions if self.space.witness_rows.is_final(each)]
+        if self.agreed is None:
+            self.finals.update(known)
+            return known
+        if ask and not self.agreed.issuperset(known):
+            raise Busy("the counterparty has yet to learn what is final; try again")
+        return [action for action in actions if action in self.agreed]
+
+    def hasten(self, actions: Sequence[ActionHash]) -> None:
+        self._settlements.hasten(actions)
 
     async def final(self, action: ActionHash, timeout_s: float = FINAL_TIMEOUT_S) -> bool:
         if self._head is not None:

@@ -20,6 +20,7 @@ from ioe_node.core.witness import FORGOT, UNSURE
 from ioe_node.errors import IoeError, Malformed, TransportError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.finality import (
+    LINKS_MAX,
     STANDING_SEQ,
     Certificate,
     Lineage,
@@ -35,7 +36,6 @@ from ioe_node.model.hashes import CORE, to_text
 from ioe_node.model.record import Record, WireRecord
 from ioe_node.model.signing import verify
 from ioe_node.net.messages import (
-    LINKS_MAX,
     Answer,
     Relieve,
     Unwitnessed,

@@ -34,7 +34,7 @@ import trio
 from ioe_node.core.lineage import quorum
 from ioe_node.core.witness import CONFLICT, LATE, PASSED, RETIRED
 from ioe_node.errors import CallError, IoeError, Malformed, TransportError
-from ioe_node.hdi import ActionHash, AgentPubKey
+from ioe_node.hdi import ActionHash
 from ioe_node.model.finality import (
     STANDING_SEQ,
     WITNESSES,
@@ -140,23 +140,14 @@ def _check_possible(space: Space, record: Record) -> None:
     if author in space.blocked:
         raise NeverFinal("its author is warranted; what was not final will not be")
     covering = space.witness_rows.covering(author, record.action.action_seq)
-    if covering is not None and not _on_our_branch(space, author, covering):
+    held = None if covering is None else space.store.record_at(author, covering.seq)
+    if covering is not None and held is not None and held.hash != covering.hash:
         raise NeverFinal("another branch of its author's chain is final")
-
-
-def _on_our_branch(space: Space, author: AgentPubKey, certificate: Certificate) -> bool:
-    held = space.store.record_at(author, certificate.seq)
-    return held is not None and held.hash == certificate.hash
 
 
 def certificate_of(space: Space, hash_: ActionHash) -> Certificate | None:
     """What we hold that makes this action final: its own certificate, or of what rests on it."""
-    record = space.store.record(hash_)
-    if record is None:
-        return None
-    author = record.action.author
-    found = space.witness_rows.covering(author, record.action.action_seq)
-    return found if found is not None and _on_our_branch(space, author, found) else None
+    return space.witness_rows.certificate(hash_)
 
 
 async def status(space: Space, hash_: ActionHash) -> Status:

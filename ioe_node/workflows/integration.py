@@ -1,6 +1,7 @@
 """Integration: verdict to visible record, receipt or warrant; and the loop that drives it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any
 
 import trio
@@ -24,8 +25,9 @@ from ioe_node.model.warrant import (
     seal_warrant,
 )
 from ioe_node.workflows import cascade
+from ioe_node.workflows.certificates import learn
 from ioe_node.workflows.incoming_ops import VERDICT_WAIT_S, park, pull, with_room
-from ioe_node.workflows.limbo import ADMISSION, CHAIN, RECORD, Lack
+from ioe_node.workflows.limbo import ADMISSION, CHAIN, FINAL, Lack
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.revocation import is_revoked, note_ended, revoked_us, warrants_of
@@ -37,6 +39,7 @@ from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 FETCHES_AT_ONCE_MAX = 64
 FETCH_AFTER_S = 0.3
 RETRY_MISSING_S = 2.0
+RETRY_FINAL_S = 10.0
 
 
 async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
@@ -49,41 +52,45 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
     fetched_s: dict[Lack, float] = {}
     ending: list[Record] = []
     looked: list[Record] = []
-    while True:
-        lacked: set[Lack] = set()
-        after_row = 0
+    async with trio.open_nursery() as nursery:
         while True:
-            async with space.pass_lock:
-                found = await judge_limbo(space, after_row)
-                if found is None:
-                    break
-                await integrate(space, verdicts, found)
-            ending += (each for each in (*found.valid, *found.alone) if _ends(space, each))
-            after_row = found.last_row
-            lacked |= found.lacked
-        overdue = lacked & lacked_before
-        overdue |= {(RECORD, hash_) for hash_ in space.wanted}
-        overdue |= {(CHAIN, hash_) for hash_ in space.wanted_chains}
-        overdue |= {(ADMISSION, agent) for agent in space.wanted_admissions}
-        space.wanted_admissions.clear()
-        space.wanted.clear()
-        space.wanted_chains.clear()
-        await end_revoked(space, looked)
-        looked = []
-        if space.others():  # somebody who may know better
-            for record in ending:
-                await _look_on(space, record)
-            looked, ending = ending, []
-        now_s = trio.current_time()
-        fetched_s = {lack: at_s for lack, at_s in fetched_s.items() if at_s > now_s}
-        due = sorted(overdue.difference(fetched_s))
-        if due:
-            due = space.rng.sample(due, min(len(due), FETCHES_AT_ONCE_MAX))
-            await fetch(space, due)
-            fetched_s.update(dict.fromkeys(due, trio.current_time() + RETRY_MISSING_S))
-        patience = RETRY_MISSING_S if overdue else FETCH_AFTER_S
-        lacked_before = lacked
-        await space.validation_bell.wait(patience if lacked or looked or ending else float("inf"))
+            lacked: set[Lack] = set()
+            after_row = 0
+            while True:
+                async with space.pass_lock:
+                    found = await judge_limbo(space, after_row)
+                    if found is None:
+                        break
+                    await integrate(space, verdicts, found)
+                ending += (each for each in (*found.valid, *found.alone) if _ends(space, each))
+                after_row = found.last_row
+                lacked |= found.lacked
+            overdue = (lacked & lacked_before) | space.wanted
+            overdue |= {lack for lack in lacked if lack[0] == FINAL}  # nobody is on his way with it
+            space.wanted.clear()
+            await end_revoked(space, looked)
+            looked = []
+            if space.others():  # somebody who may know better
+                for record in ending:
+                    await _look_on(space, record)
+                looked, ending = ending, []
+            now_s = trio.current_time()
+            fetched_s = {lack: at_s for lack, at_s in fetched_s.items() if at_s > now_s}
+            due = sorted(overdue.difference(fetched_s))
+            if due:
+                finals = _fair_share(space, [lack for lack in due if lack[0] == FINAL])
+                nursery.start_soon(_fetch_certificates, space, finals)
+                due = [lack for lack in due if lack[0] != FINAL]
+                due = space.rng.sample(due, min(len(due), FETCHES_AT_ONCE_MAX))
+                await fetch(space, due)
+                now_s = trio.current_time()
+                fetched_s.update(dict.fromkeys(due, now_s + RETRY_MISSING_S))
+                fetched_s.update(dict.fromkeys(finals, now_s + RETRY_FINAL_S))
+            patience = RETRY_MISSING_S if overdue else FETCH_AFTER_S
+            lacked_before = lacked
+            await space.validation_bell.wait(
+                patience if lacked or looked or ending else float("inf")
+            )
 
 
 async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
@@ -203,6 +210,39 @@ async def fetch(space: Space, lacked: Iterable[Lack]) -> None:
             nursery.start_soon(one, kind, hash_)
 
 
+def _fair_share(space: Space, lacks: Sequence[Lack]) -> dict[Lack, list[AgentPubKey]]:
+    """Of these as many as are fetched at once, one of each asker before the next; who asks each.
+
+    Whoever claims a lot that is never final crowds out its own.
+    """
+    askers = space.limbo.askers(lacks)
+    by_asker: dict[tuple[AgentPubKey, ...], list[Lack]] = {}
+    for lack in space.rng.sample(lacks, len(lacks)):
+        by_asker.setdefault(tuple(askers[lack][:1]), []).append(lack)
+    turns = [lack for turn in zip_longest(*by_asker.values()) for lack in turn if lack is not None]
+    return {lack: askers[lack] for lack in turns[:FETCHES_AT_ONCE_MAX]}
+
+
+async def _fetch_certificates(space: Space, lacks: Mapping[Lack, Sequence[AgentPubKey]]) -> None:
+    """Learn that these are final, from who says so, or has judged that it is.
+
+    Beside the passes: who claims what nobody can show, and answers nothing, delays itself alone.
+    """
+
+    async def one(action: ActionHash, askers: Sequence[AgentPubKey]) -> None:
+        try:
+            groups = [await authorities_of(space, agent) for agent in (*askers[:1], action)]
+        except IoeError as error:
+            log.info("looking for who knows what is final: %s", error)
+            return
+        near = (agent for group in groups for agent in group)
+        await learn(space, [action], dict.fromkeys((*askers, *near)))
+
+    async with trio.open_nursery() as nursery:
+        for (_, action), askers in lacks.items():
+            nursery.start_soon(one, ActionHash(action), askers)
+
+
 async def _fetch_record(space: Space, hash_: ActionHash, with_chain: bool) -> None:
     """One record, or its author's chain up to it where that is asked for or in our share.
 
@@ -246,7 +286,7 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         if guilty is None:
             return True
         if isinstance(guilty, Missing):
-            space.want(guilty.hashes, guilty.chains)
+            space.want(guilty.hashes, guilty.chains, guilty.finals)
             return False
         if not guilty:
             convicted = AgentPubKey(warrant.accuser)
@@ -265,7 +305,6 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         space.uninvited.discard(convicted)
         space.block(convicted)
         shut_out_uninvited(space)
-        await seat_doubted(space)
         space.warrants_bell.ring()
         space.validation_bell.ring()
         space.signal(
@@ -277,6 +316,7 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
                 "revoked_us": revoked_us(space, warrant),
             }
         )
+        await seat_doubted(space)
     return True
 
 

@@ -7,12 +7,13 @@ chain has moved (it may be the other branch of a fork).
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ioe_node.core.chain import Head
 from ioe_node.errors import Malformed
+from ioe_node.hdi import AgentPubKey
 from ioe_node.model.hashes import DnaHash
 from ioe_node.model.record import Record, decode_parcel, open_parcel
 from ioe_node.store.limbo import Parked
@@ -23,9 +24,10 @@ WAITS_REMEMBERED_MAX = 20_000
 LIMBO_AGE_US_MAX = 60 * 60 * 1_000_000
 """A row that still misses something after this long is dropped; its author publishes it again."""
 
-RECORD, CHAIN, ADMISSION = "record", "chain", "admission"
+RECORD, CHAIN, ADMISSION, FINAL = "record", "chain", "admission", "final"
 Lack = tuple[str, bytes]
-"""What a rule waits for: a record, a chain up to an action, or an agent's admission."""
+"""What a rule waits for: a record, a chain up to an action, an agent's admission, or that an
+action is known to be final."""
 
 Opened = list[Record] | str
 """A parcel's records, or why its bytes are none."""
@@ -40,10 +42,12 @@ def open_wire(wire: bytes, network: DnaHash) -> Opened:
 
 
 class Wait(NamedTuple):
-    """What a row waits for, and how far its author's chain was here when it was judged."""
+    """What a row waits for, how far its author's chain was here when it was judged, and who may
+    have what it waits for: its author, and who gave it."""
 
     missing: tuple[Lack, ...]
     head: Head | None
+    askers: tuple[AgentPubKey, AgentPubKey]
 
 
 @dataclass
@@ -77,13 +81,23 @@ class LimboMemory:
 
     def keep_waiting(self, parked: Parked, missing: tuple[Lack, ...], store: Store) -> None:
         """The row waits for these."""
-        self._waits[parked.digest] = Wait(missing, store.head(parked.author))
+        askers = (parked.author, parked.sender)
+        self._waits[parked.digest] = Wait(missing, store.head(parked.author), askers)
         if len(self._waits) > WAITS_REMEMBERED_MAX:
             self._waits.popitem(last=False)
 
     def missing(self) -> list[bytes]:
         """The hashes that rows wait for; those of actions have their authors' locations."""
         return [hash_ for wait in self._waits.values() for _, hash_ in wait.missing]
+
+    def askers(self, lacks: Collection[Lack]) -> dict[Lack, list[AgentPubKey]]:
+        """For each of these whose rows wait for it, and who gave them."""
+        found: dict[Lack, dict[AgentPubKey, None]] = {lack: {} for lack in lacks}
+        for wait in self._waits.values():
+            for lack in wait.missing:
+                if lack in found:
+                    found[lack].update(dict.fromkeys(wait.askers))
+        return {lack: list(agents) for lack, agents in found.items()}
 
     def waits_for(
         self, parked: Parked, store: Store, met: Callable[[Lack], bool]

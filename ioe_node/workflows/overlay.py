@@ -9,6 +9,7 @@ from ioe_node.hdi import ActionHash, AgentPubKey, Invalid, Missing
 from ioe_node.model.action import EntryAction
 from ioe_node.model.record import Record
 from ioe_node.store.store import Store
+from ioe_node.store.witness import WitnessRows
 
 
 @dataclass
@@ -60,6 +61,11 @@ class Overlay:
             if record.action.action_seq < before_seq:
                 return record
         return self.below.newest_of_type(author, entry_type, before_seq)
+
+    def is_final(self, hash_: ActionHash) -> bool:
+        """Whether an action is known to be final; what is staged makes nothing so."""
+        below = self.below
+        return (below if isinstance(below, Overlay) else WitnessRows(below)).is_final(hash_)
 
 
 def judge(

@@ -14,8 +14,10 @@ from ioe_node.model.record import BUNDLE_ACTIONS_MAX, Record, WireRecord, parcel
 from ioe_node.net.messages import (
     RECORDS_PER_ANSWER_MAX,
     Activity,
+    Certified,
     Chain,
     Get,
+    GetCertificate,
     GetOps,
     LinkPage,
     Links,
@@ -40,7 +42,10 @@ def size_of(record: Record) -> int:
     return len(record.action_bytes) + len(record.entry or b"") + 128
 
 
-def read_answer(space: Space, request: Get | GetOps | Activity | Links | Places) -> bytes:
+Reading = Get | GetOps | Activity | Links | Places | GetCertificate
+
+
+def read_answer(space: Space, request: Reading) -> bytes:
     """The encoded answer to a request that only reads; raises `PeerError`."""
     match request:
         case Get():
@@ -53,6 +58,9 @@ def read_answer(space: Space, request: Get | GetOps | Activity | Links | Places)
             return encode(_links(space, request))
         case Places():
             return encode(_places(space, request))
+        case GetCertificate():
+            proved = space.witness_rows.proved(ActionHash(request.action))
+            return encode(Certified(None) if proved is None else Certified(*proved))
 
 
 def _travelling(space: Space, record: Record) -> WireRecord:

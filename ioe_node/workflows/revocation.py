@@ -58,7 +58,7 @@ def _counts(space: Space, record: Record) -> bool:
     beside = head is not None and head.closed and seq > head.seq
     if beside or (known is not None and known.hash != record.hash):
         return False
-    return not space.rules.overtaken(record, space.store)
+    return not space.rules.overtaken(record, Overlay(space.store))
 
 
 def door_fault(space: Space, agent: AgentPubKey, proof: bytes | None) -> str | None:

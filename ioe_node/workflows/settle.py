@@ -13,10 +13,12 @@ over their common root seals both.  Only the counterparty decides, by committing
 proposer's promise is on its disk before it is sent: after a crash, or an answer that never
 came, it asks for the outcome until it has it.  Whoever has answered "never" has forgotten the
 draft, and signs nothing that it has not drafted.  No chain is held between messages.
+
+A half that is committed is made final in the background (`workflows.hastening`).
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import trio
@@ -41,8 +43,18 @@ from ioe_node.model.hashes import CORE, EntryHash, entry_hash, to_text
 from ioe_node.model.record import Parcel, Proof, Record, path_of, seal_message, tree_of
 from ioe_node.model.signing import verify
 from ioe_node.net.link import code_of
-from ioe_node.net.messages import Drafted, Failed, Never, Outcome, Propose, Sign, Signed
+from ioe_node.net.messages import (
+    FINALS_PER_DRAFT_MAX,
+    Drafted,
+    Failed,
+    Never,
+    Outcome,
+    Propose,
+    Sign,
+    Signed,
+)
 from ioe_node.workflows.bell import Bell
+from ioe_node.workflows.certificates import learn
 from ioe_node.workflows.incoming_ops import park
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Space, log
@@ -50,6 +62,9 @@ from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Space, log
 CHAIN_WAIT_S = 0.5
 OUTCOME_RETRY_S = 1.0
 DRAFTS_MAX = 256
+
+Halves = Iterable[tuple[AgentPubKey, ActionHash]]
+"""Each party's action of a settlement."""
 
 
 def half_of(
@@ -139,9 +154,14 @@ def _countersigned_type(space: Space, zome: str) -> EntryType:
 
 
 class DraftHost(Host, Protocol):
-    """The host of a draft; the chains of `local` are read as they are held here."""
+    """The host of a draft; the chains of `local` are read as they are held here.
+
+    `finals` are what a draft took for final; a second draft goes by what was `agreed` so.
+    """
 
     local: frozenset[AgentPubKey]
+    agreed: frozenset[ActionHash] | None
+    finals: set[ActionHash]
 
 
 async def _draft(
@@ -151,16 +171,17 @@ async def _draft(
     function: str,
     parties: tuple[Party, Party],
     terms: Mapping[str, Any],
+    agreed: frozenset[ActionHash] | None = None,
 ) -> bytes:
     """Run a zome's draft function; the bytes of the entry that it gives."""
     for each in space.rules.definition.zomes:
         draft = each.coordinator.drafts.get(function)
         if each.coordinator.name == zome and draft is not None:
-            host.local = frozenset(party.agent for party in parties)
+            host.local, host.agreed = frozenset(party.agent for party in parties), agreed
             try:
                 entry = await draft(host, parties, **arguments(draft, terms, skip=2))
             finally:
-                host.local = frozenset()
+                host.local, host.agreed = frozenset(), None
             try:
                 return encode(entry)
             except (TypeError, ValueError, OverflowError) as error:
@@ -168,9 +189,15 @@ async def _draft(
     raise CallError(f"zome '{zome}' has no draft '{function}'")
 
 
-def _check(space: Space, record: Record, sealed: bool) -> None:
-    """Judge our half; raises `RuleBroken`, or `Busy` when it needs what is not here yet."""
+async def _check(space: Space, record: Record, other: AgentPubKey, sealed: bool) -> None:
+    """Judge our half; raises `RuleBroken`, or `Busy` when it needs what is not here yet.
+
+    What the other party holds to be final it can show.
+    """
     fault = judge(space.rules, Overlay(space.store), [record], sealed)
+    if fault is not None and isinstance(fault[1], Missing) and fault[1].finals:
+        await learn(space, fault[1].finals, [other])
+        fault = judge(space.rules, Overlay(space.store), [record], sealed)
     if fault is None:
         return
     verdict = fault[1]
@@ -196,13 +223,15 @@ def _must_know(space: Space, other: Party) -> None:
 class Settlements:
     """Both sides of one cell's settlements."""
 
-    def __init__(self, space: Space) -> None:
+    def __init__(self, space: Space, note_halves: Callable[[Halves], None]) -> None:
+        """`note_halves` is told of the halves of whatever is committed."""
         self._space = space
         self._drafted: OrderedDict[EntryHash, str] = OrderedDict()
         self._signing: set[EntryHash] = set()
         self._promised = Bell()
+        self._note_halves = note_halves
 
-    async def _commit(self, record: Record) -> None:
+    async def _commit(self, shared: Shared, record: Record) -> None:
         space = self._space
         ops = [space.ops_held(record)]
 
@@ -214,7 +243,18 @@ class Settlements:
         space.counters.bundles_committed += 1
         await park_other_halves(space, [record])
         space.ring_publish()
+        halves = (hash_ for hash_, _ in shared.actions)
+        self._note_halves(zip(shared.agents, halves, strict=True))
         space.signal({"kind": "settled", "hash": record.hash})
+
+    def hasten(self, actions: Sequence[ActionHash]) -> None:
+        """Have others' actions that we depend on made final, as far as they are here."""
+        for action in actions:
+            record = self._space.store.record(action)
+            if record is None:
+                self._space.want([action])
+            elif not self._space.witness_rows.is_final(action):
+                self._note_halves([(record.action.author, action)])
 
     # -- the proposer -------------------------------------------------------------------------
 
@@ -251,11 +291,13 @@ class Settlements:
             raise Malformed("a draft with other parties than were proposed")
         _check_time(space, shared.theirs)
         _must_know(space, shared.theirs)
-        expected = await _draft(host, space, zome, function, (ours, shared.theirs), terms)
+        agreed = frozenset(map(ActionHash, answer.finals))
+        parties = (ours, shared.theirs)
+        expected = await _draft(host, space, zome, function, parties, terms, agreed)
         if expected != answer.entry:
             raise Busy("the counterparty sees other accounts than we do yet; try again")
         nothing = bytes(64)
-        _check(space, shared.half(nothing, nothing), sealed=False)
+        await _check(space, shared.half(nothing, nothing), counterparty, sealed=False)
         promise = pack({"zome": zome, "entry": shared.entry})
         await space.run(space.store.promise, ours.action_seq, promise)
         self._promised.ring()
@@ -279,7 +321,8 @@ class Settlements:
         if self._space.store.has(hash_):
             await self._space.run(self._space.store.release, shared.ours.action_seq)
         else:
-            await self._commit(shared.half(self._space.sign(shared.message), answer.signature))
+            half = shared.half(self._space.sign(shared.message), answer.signature)
+            await self._commit(shared, half)
 
     async def resolve(self) -> None:
         """Ask for the outcome of a promise left by a crash or a lost answer; for ever."""
@@ -344,7 +387,7 @@ class Settlements:
         self._drafted[shared.hash] = ask.zome
         if len(self._drafted) > DRAFTS_MAX:
             self._drafted.popitem(last=False)
-        return Drafted(entry)
+        return Drafted(entry, tuple(sorted(host.finals))[:FINALS_PER_DRAFT_MAX])
 
     async def on_sign(self, proposer: AgentPubKey, ask: Sign) -> Signed:
         """Sign and commit our half, if we drafted it and still stand at its place."""
@@ -380,10 +423,10 @@ class Settlements:
             ours = space.sign(shared.message)
             record = shared.half(ours, ask.signature)
             try:
-                _check(space, record, sealed=True)
+                await _check(space, record, proposer, sealed=True)
             except RuleBroken as error:
                 raise PeerError(f"declined: {error}") from None
-            await self._commit(record)
+            await self._commit(shared, record)
         finally:
             space.chain_lock.release()
         return Signed(ours)

@@ -33,14 +33,15 @@ from ioe_node.store.store import Store
 from ioe_node.store.witness import WitnessRows
 from ioe_node.workflows.bell import Bell, StoreRunner
 from ioe_node.workflows.chains_read import ChainsRead
-from ioe_node.workflows.limbo import LimboMemory
+from ioe_node.workflows.limbo import ADMISSION, CHAIN, FINAL, RECORD, Lack, LimboMemory
 from ioe_node.workflows.permits import AllPermitted, Permits
 
 T = TypeVar("T")
+Hashes = Iterable[ActionHash]
 log = logging.getLogger("ioe")
 
 INFO_RENEW_US = 30 * 60 * 1_000_000
-WANTED_MAX = 64
+WANTED_MAX = 192
 TIMESTAMP_AHEAD_US_MAX = 5 * 60 * 1_000_000
 STRANGERS_MAX = 256
 STRANGERS_PER_NAMER_MAX = 24
@@ -110,9 +111,7 @@ class Space:
     doubted: set[AgentPubKey] = field(default_factory=set)
     offered: dict[AgentPubKey, dict[AgentPubKey, int]] = field(default_factory=dict)
     found: dict[int, tuple[int, tuple[AgentPubKey, ...]]] = field(default_factory=dict)
-    wanted: set[ActionHash] = field(default_factory=set)
-    wanted_chains: set[ActionHash] = field(default_factory=set)
-    wanted_admissions: set[AgentPubKey] = field(default_factory=set)
+    wanted: set[Lack] = field(default_factory=set)
     limits: Limits = field(default_factory=Limits)
     quota: Quota = field(init=False)
     limbo: LimboMemory = field(default_factory=LimboMemory)
@@ -367,17 +366,18 @@ class Space:
         head = self.store.head(author)
         return 0 if head is None else head.seq + 1
 
-    def want(self, hashes: Iterable[ActionHash], chains: Iterable[ActionHash] = ()) -> None:
-        """Have records fetched, and chains up to such and such actions."""
-        self.wanted.update(sorted(hashes)[: WANTED_MAX - len(self.wanted)])
-        self.wanted_chains.update(sorted(chains)[: WANTED_MAX - len(self.wanted_chains)])
-        self.validation_bell.ring()
+    def want(self, hashes: Hashes, chains: Hashes = (), finals: Hashes = ()) -> None:
+        """Have records fetched, chains up to actions, and what shows actions to be final."""
+        kinds = ((RECORD, hashes), (CHAIN, chains), (FINAL, finals))
+        self._want([(kind, bytes(each)) for kind, wanted in kinds for each in sorted(wanted)])
 
     def want_admission(self, agent: AgentPubKey) -> None:
         """Have it found out whether an agent is a member."""
-        if len(self.wanted_admissions) < WANTED_MAX:
-            self.wanted_admissions.add(agent)
-            self.validation_bell.ring()
+        self._want([(ADMISSION, agent)])
+
+    def _want(self, lacks: Sequence[Lack]) -> None:
+        self.wanted.update(lacks[: WANTED_MAX - len(self.wanted)])
+        self.validation_bell.ring()
 
     def withhold(self, record: Record) -> bool:
         """Whether a record's entry is private and stays on this disk."""

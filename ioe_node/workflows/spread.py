@@ -1,4 +1,7 @@
-"""Warrants spread: a new one is told to some members at once, and gossip finds who lacks it."""
+"""Warrants spread: a new one is told to some members at once, and gossip finds who lacks it.
+
+Whom it names is told, too, who is shut out from then on: a sold device must know that it is free.
+"""
 
 from hashlib import blake2b
 
@@ -60,12 +63,14 @@ async def spread_warrants(space: Space) -> None:
     told = {data for _, data in space.store.warrants()}
     while True:
         await space.warrants_bell.wait()
-        fresh = [data for _, data in space.store.warrants() if data not in told]
+        news = [(agent, data) for agent, data in space.store.warrants() if data not in told]
+        fresh = [data for _, data in news]
         told.update(fresh)
         others = space.others()
-        chosen = space.rng.sample(others, min(len(others), TOLD_AT_ONCE))
+        chosen = set(space.rng.sample(others, min(len(others), TOLD_AT_ONCE)))
+        chosen |= {AgentPubKey(agent) for agent, _ in news} - {space.agent}
         async with trio.open_nursery() as nursery:
-            for peer in chosen:
+            for peer in sorted(chosen):
                 nursery.start_soon(_tell, space, peer, fresh)
 
 

@@ -28,6 +28,7 @@ from ioe_node.store.limbo import Parked
 from ioe_node.workflows.limbo import (
     ADMISSION,
     CHAIN,
+    FINAL,
     LIMBO_AGE_US_MAX,
     RECORD,
     Lack,
@@ -185,6 +186,8 @@ def _is_met(space: Space, lack: Lack) -> bool:
     kind, hash_ = lack
     if kind == ADMISSION:
         return AgentPubKey(hash_) in space.admitted
+    if kind == FINAL:
+        return space.witness_rows.is_final(ActionHash(hash_))
     return space.store.has(ActionHash(hash_))
 
 
@@ -261,7 +264,8 @@ def _judge_parcel(space: Space, found: Pass, parked: Parked, opened: Opened) -> 
 def lacks_of(verdict: Missing) -> tuple[Lack, ...]:
     """What a rule could not do without."""
     records: list[Lack] = [(RECORD, hash_) for hash_ in verdict.hashes]
-    return (*records, *((CHAIN, hash_) for hash_ in verdict.chains))
+    chains, finals = ((CHAIN, each) for each in verdict.chains), verdict.finals
+    return (*records, *chains, *((FINAL, hash_) for hash_ in finals))
 
 
 def _is_alone(space: Space, found: Pass, records: list[Record]) -> bool:

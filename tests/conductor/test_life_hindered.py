@@ -5,12 +5,16 @@ from typing import Any
 import pytest
 import trio
 
+from dna.neighbourhood import DNA
 from ioe_node.conductor import keytree, leaving, recovery
 from ioe_node.conductor.home import Home
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.errors import Busy
 from ioe_node.model.signing import Signer
+from ioe_node.workflows.hastening import Hastening
 from tests.conductor.steps import ROOT, balance, deed, owns, pay, sees, three, unowned
+
+CREDIT_LIMIT = DNA.properties.credit_limit_micro
 
 
 async def test_a_device_that_deals_with_nobody_settles_with_its_owner_and_leaves(
@@ -23,6 +27,22 @@ async def test_a_device_that_deals_with_nobody_settles_with_its_owner_and_leaves
     await deed(owner, "release", device=roof.agent)
     await unowned(roof)
     assert await balance(owner) == 3_000_000
+
+
+async def test_what_is_never_final_keeps_no_device_from_leaving(
+    founded: Any, street: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(_: Any) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(Hastening, "run", never)
+    monkeypatch.setattr(leaving, "FINAL_PATIENCE_S", 5.0)
+    owner, other, roof = await three(founded, street)
+    for payer in (owner, other):
+        await pay(payer, roof, CREDIT_LIMIT)
+    await deed(owner, "release", device=roof.agent)
+    await unowned(roof)
+    assert await balance(owner) == 0, "so much of it as any member may owe"
 
 
 async def test_a_device_on_its_way_out_settles_with_its_owners_next_key(

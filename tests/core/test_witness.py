@@ -13,10 +13,12 @@ from ioe_node.core.lineage import (
     CLOCK_SKEW_US_MAX,
     FOUNDING_US,
     check_certificate,
+    check_links,
     extend,
     founders_of,
     next_view,
     open_target,
+    outlived,
     plausible,
     quorum,
     views_of,
@@ -269,6 +271,44 @@ def test_no_new_finality_by_the_old_once_they_have_retired(bench: Bench) -> None
     with pytest.raises(Malformed, match="fewer"):
         bench.check(bench.certify(bench.left))
     bench.check(bench.certify(bench.right, later))
+
+
+def test_what_the_retired_go_on_to_sign_is_known_by_who_follows_them(bench: Bench) -> None:
+    early = bench.certify(bench.left[:2])
+    forged = replace_seq(early, len(bench.left))
+    assert not outlived(forged, bench.lineage)
+    later = bench.hand_over(bench.others())
+    assert outlived(forged, later)
+    assert not outlived(early, later), "that was before"
+    assert not outlived(bench.certify(bench.right, later), later)
+
+
+def replace_seq(certificate: Certificate, seq: int) -> Certificate:
+    return Certificate(seq, certificate.hash, certificate.lineage, certificate.marks)
+
+
+def test_links_lead_from_what_is_certified_to_what_rests_below(bench: Bench) -> None:
+    branch, other = bench.left, bench.right
+    author = bench.trial.author.agent
+    top = bench.certify(branch)
+    links = tuple(each.action_bytes for each in branch[2:])
+    check_links(top, (), branch[-1].hash, author)
+    check_links(top, links, branch[1].hash, author)
+    stranger = bench.others()[0]
+    for wrong, below, by in (
+        (links, branch[0].hash, author),
+        (links[1:], branch[1].hash, author),
+        ((), branch[1].hash, author),
+        (links[:-1], branch[1].hash, author),
+        ((*links, links[-1]), branch[1].hash, author),
+        (tuple(each.action_bytes for each in other[2:]), branch[1].hash, author),
+        (links, branch[1].hash, stranger),
+        ((b"no action", *links[1:]), branch[1].hash, author),
+    ):
+        with pytest.raises(Malformed):
+            check_links(top, wrong, below, by)
+    with pytest.raises(Malformed):
+        check_links(replace_seq(top, top.seq + 1), links, branch[1].hash, author)
 
 
 def test_a_split_vote_is_held_again_and_the_retired_stay_true(bench: Bench) -> None:

@@ -1,14 +1,14 @@
 """Settlements: what both parties signed, at their places, with the accounts that follow."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import pytest
 
-from currency.integrity import Carried, Settlement, Side
-from currency.ledger import Account
+from currency.integrity import Carried, Settlement, Side, receipt_of, source_of
+from currency.ledger import RUN_MAX, Account, carried, claimed, paid, received
 from ioe_node.hdi import Invalid, Missing, Timestamp, Valid
 from ioe_node.model.action import CloseChain
 from ioe_node.model.hashes import action_hash
@@ -33,10 +33,31 @@ class Market:
         self.last: dict[bytes, Any] = {}
         self.accounts: dict[bytes, Account] = {}
 
-    def side(self, author: Any, amount_micro: int, **sold: int) -> Side:
+    def side(self, author: Any, amount_micro: int, **changed: Any) -> Side:
+        """What `author` pays (less than nothing) or receives."""
         before = self.accounts.get(author.agent, Account())
-        after = replace(before, balance_micro=before.balance_micro + amount_micro, **sold)
-        return Side(self.last.get(author.agent), after)
+        after = paid(before, -amount_micro) if amount_micro < 0 else received(before, amount_micro)
+        return Side(self.last.get(author.agent), replace(after, **changed))
+
+    def claiming(
+        self, author: Any, amount_micro: int, run: Sequence[Record], *claims: Record
+    ) -> Side:
+        """The same, with `claims` out of `run`, which are halves of its own."""
+        before = self.accounts.get(author.agent, Account())
+        hashes = tuple(each.hash for each in claims)
+        found = [self.neighbourhood.rules.found(each) for each in run]
+        receipts = [receipt for each in found if (receipt := receipt_of(each)) is not None]
+        through = run[-1].hash if run else before.through
+        account = claimed(before, receipts, hashes, through)
+        assert account is not None
+        after = (
+            paid(account, -amount_micro) if amount_micro < 0 else received(account, amount_micro)
+        )
+        return Side(self.last.get(author.agent), after, hashes)
+
+    def turned(self) -> None:
+        """From now on the seller buys."""
+        self.buyer, self.seller = self.seller, self.buyer
 
     def payment(self, amount_micro: int, **changed: Any) -> Settlement:
         """The buyer pays the seller, rightly."""
@@ -265,19 +286,147 @@ def test_what_a_stored_chain_lacks_is_seen_by_the_rules(market: Market) -> None:
         assert rules.seal_fault(msgspec.structs.replace(record, entry=None))
 
 
+def final(market: Market, *halves: Record) -> None:
+    """What gave these credits is final."""
+    rules = market.neighbourhood.rules
+    market.world.final |= {source_of(rules.found(half)) for half in halves}
+
+
+def test_what_is_received_is_spent_once_it_is_final(market: Market) -> None:
+    (payers_half, half) = market.settle(market.payment(300))
+    market.turned()
+    refused(market, market.payment(LIMIT_MICRO + 1), "credit limit")
+    spent = market.payment(LIMIT_MICRO + 300)
+    mine = market.claiming(market.buyer, -LIMIT_MICRO - 300, [half], half)
+    right = replace(spent, sides=(mine, spent.sides[1]))
+    assert market.verdicts(right) == [Missing((), (), (payers_half.hash,))] * 2
+    final(market, half)
+    market.settle(right)
+    assert market.accounts[market.buyer.agent].pending_micro == 0
+    refused(market, market.payment(1), "credit limit")
+
+
+def test_what_is_invalid_waits_for_nothing(market: Market) -> None:
+    (_, half) = market.settle(market.payment(300))
+    market.turned()
+    sides = (
+        market.claiming(market.buyer, -LIMIT_MICRO - 301, [half], half),
+        market.side(market.seller, LIMIT_MICRO + 301),
+    )
+    refused(market, market.payment(LIMIT_MICRO + 301, sides=sides), "credit limit")
+
+
+def test_a_credit_is_claimed_once_and_by_its_owner(market: Market) -> None:
+    (theirs, half) = market.settle(market.payment(300))
+    (_, later) = market.settle(market.payment(200))
+    final(market, half, later)
+    market.turned()
+    entry = market.payment(10, sides=())
+    other = market.side(market.seller, 10)
+    good = market.claiming(market.buyer, -10, [half], half)
+    account = good.account
+    for wrong, why in (
+        (replace(good, claims=(half.hash, half.hash)), "not pending"),
+        (replace(good, claims=(later.hash,)), "not pending"),
+        (replace(good, claims=(theirs.hash,)), "not pending"),
+        (replace(good, claims=()), "not what it was"),
+        (replace(good, account=replace(account, through=None)), "not pending"),
+        (replace(good, account=replace(account, through=theirs.hash)), "another has settled"),
+        (replace(good, account=replace(account, pending_micro=0)), "not what it was"),
+        (replace(good, account=replace(account, through=market.buyer.chain[2].hash)), "no settlem"),
+    ):
+        refused(market, replace(entry, sides=(wrong, other)), why)
+    (taken, _) = market.settle(replace(entry, sides=(good, other)))
+    again = replace(market.side(market.buyer, -10), claims=(half.hash,))
+    refused(
+        market, replace(market.payment(10), sides=(again, market.side(market.seller, 10))), "not"
+    )
+    back = market.side(market.buyer, -10, through=None)
+    entry = market.payment(10, sides=(back, market.side(market.seller, 10)))
+    refused(market, entry, "goes back")
+    past = market.claiming(market.buyer, -10, [later, taken], later)
+    market.settle(market.payment(10, sides=(past, market.side(market.seller, 10))))
+    assert market.accounts[market.buyer.agent].pending_micro == 0
+
+
+def test_what_is_never_final_keeps_nobody_from_the_rest(market: Market) -> None:
+    (_, stolen) = market.settle(market.payment(300))
+    (_, good) = market.settle(market.payment(200))
+    final(market, good)
+    market.turned()
+    mine = market.claiming(market.buyer, -10, [stolen, good], good)
+    market.settle(market.payment(10, sides=(mine, market.side(market.seller, 10))))
+    account = market.accounts[market.buyer.agent]
+    assert (account.balance_micro, account.pending_micro) == (490, 300)
+    assert [each.action for each in account.skipped] == [stolen.hash]
+    later = market.claiming(market.buyer, -10, [], stolen)
+    entry = market.payment(10, sides=(later, market.side(market.seller, 10)))
+    assert isinstance(market.verdicts(entry)[0], Missing)
+    final(market, stolen)
+    market.settle(entry)
+    assert market.accounts[market.buyer.agent].skipped == ()
+
+
+def test_a_claim_goes_past_so_many_and_no_more(market: Market, monkeypatch: Any) -> None:
+    monkeypatch.setattr("currency.integrity.RUN_MAX", 3)
+    assert RUN_MAX > 3
+    halves = [market.settle(market.payment(10))[1] for _ in range(4)]
+    final(market, *halves)
+    market.turned()
+    mine = market.claiming(market.buyer, -10, halves, *halves)
+    many = market.payment(10, sides=(mine, market.side(market.seller, 10)))
+    refused(market, many, "past more than 3")
+    mine = market.claiming(market.buyer, -10, halves[:3], *halves[:3])
+    market.settle(market.payment(10, sides=(mine, market.side(market.seller, 10))))
+
+
+def test_a_key_that_is_changed_makes_nothing_final(market: Market) -> None:
+    """What was pending stays so, and what was free waits until the change itself is final."""
+    place, old = market.neighbourhood, market.seller
+    halves = [market.settle(market.payment(300))[1] for _ in range(2)]
+    final(market, halves[0])
+    mine = market.claiming(old, 50, halves[:1], halves[0])
+    (_, last) = market.settle(market.payment(50, sides=(market.side(market.buyer, -50), mine)))
+    before = market.accounts[old.agent]
+    assert (before.balance_micro, before.free_micro) == (650, 300)
+    heir = place.member(4)
+    close = place.write(old, CloseChain, new_target=heir.agent)
+    wrong = place.verdict(heir, Carried(close.hash, last.hash, 0, before))
+    assert isinstance(wrong, Invalid)
+    begun = place.create(heir, Carried(close.hash, last.hash, 300, carried(before)))
+    market.buyer, market.seller = heir, market.buyer
+    market.last[heir.agent], market.accounts[heir.agent] = begun.hash, carried(before)
+    refused(market, market.payment(LIMIT_MICRO + 1), "credit limit")
+    run = [halves[1], last, begun]
+    mine = market.claiming(heir, -LIMIT_MICRO - 300, run, begun)
+    spent = market.payment(
+        LIMIT_MICRO + 300, sides=(mine, market.side(market.seller, LIMIT_MICRO + 300))
+    )
+    assert market.verdicts(spent)[0] == Missing((), (), (close.hash,))
+    final(market, begun)
+    market.settle(spent)
+    left = market.accounts[heir.agent]
+    assert (left.free_micro, left.pending_micro) == (-LIMIT_MICRO, 350)
+    assert [each.amount_micro for each in left.skipped] == [300, 50]
+    final(market, halves[1])
+    mine = market.claiming(heir, -300, [], halves[1])
+    market.settle(market.payment(300, sides=(mine, market.side(market.seller, 300))))
+
+
 def test_an_account_goes_over_to_the_key_that_a_chain_was_closed_for(market: Market) -> None:
     """A debt goes with its debtor, whatever key they take."""
     place, old = market.neighbourhood, market.buyer
     (half, _) = market.settle(market.payment(700))
     heir, other = place.member(4), place.member(5)
-    with_debt = Carried(half.hash, half.hash, -700)
+    with_debt = Carried(half.hash, half.hash, 0, Account(-700))
     assert isinstance(place.verdict(heir, with_debt), Invalid), "nothing was closed"
     close = place.write(old, CloseChain, new_target=heir.agent)
-    good = Carried(close.hash, half.hash, -700)
+    good = Carried(close.hash, half.hash, 0, Account(-700))
     for author, wrong, why in (
         (other, good, "not closed for its author"),
         (market.seller, good, "not closed for its author"),
-        (heir, replace(good, balance_micro=0), "another balance"),
+        (heir, replace(good, account=Account()), "otherwise than it was"),
+        (heir, replace(good, credit_micro=1), "otherwise than it was"),
         (heir, replace(good, previous=None), "another settlement than the last"),
         (heir, replace(good, previous=close.hash), "another settlement than the last"),
     ):
@@ -304,6 +453,8 @@ def test_what_was_settled_already_is_not_carried_over(market: Market) -> None:
     market.seller = heir
     market.settle(market.payment(5))
     close = place.write(old, CloseChain, new_target=heir.agent)
-    verdict = place.verdict(heir, Carried(close.hash, market.last[old.agent], 10))
+    verdict = place.verdict(
+        heir, Carried(close.hash, market.last[old.agent], 0, market.accounts[old.agent])
+    )
     assert isinstance(verdict, Invalid)
     assert "begun already" in verdict.reason

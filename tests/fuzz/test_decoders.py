@@ -249,6 +249,7 @@ REQUESTS: list[messages.Request] = [
     messages.Propose("currency", "draft_sale", b"terms", 7, DRAFTS[6].hash, NOW_US),
     messages.Sign(ENTRY_BYTES, bytes(64)),
     messages.Outcome(entry_hash(ENTRY_BYTES)),
+    messages.GetCertificate(DRAFTS[0].hash),
 ]
 ANSWERS: list[messages.Answer] = [
     messages.Held(RECEIPT),
@@ -260,7 +261,7 @@ ANSWERS: list[messages.Answer] = [
     messages.Lacking((BOB.agent,)),
     messages.Placed((BOB.agent, None)),
     messages.Warrants(WARRANTS),
-    messages.Drafted(ENTRY_BYTES),
+    messages.Drafted(ENTRY_BYTES, (DRAFTS[0].hash,)),
     messages.Signed(bytes(64)),
     messages.Never(),
     messages.Done(),

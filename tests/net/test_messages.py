@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ioe_node.errors import Malformed
 from ioe_node.model.agent_info import SignedInfo
 from ioe_node.model.codec import Codec
-from ioe_node.model.finality import Handover, Lineage, Mark, Prepared, Retirement
+from ioe_node.model.finality import Certificate, Handover, Lineage, Mark, Prepared, Retirement
 from ioe_node.model.record import ENTRY_BYTES_MAX, Proof, WireRecord
 from ioe_node.model.signing import Signer
 from ioe_node.model.warrant import SignedReceipt, SignedWarrant
@@ -25,6 +25,7 @@ from ioe_node.net.messages import (
     SPANS_PER_MESSAGE_MAX,
     Activity,
     Call,
+    Certified,
     Chain,
     Compare,
     Compared,
@@ -34,6 +35,7 @@ from ioe_node.net.messages import (
     Failed,
     Find,
     Get,
+    GetCertificate,
     GetOps,
     GetWarrants,
     HeadOf,
@@ -104,6 +106,7 @@ REQUESTS: list[msgspec.Struct] = [
     Standings((WIRE,)),
     Knock(HASH, 7),
     Witness(WIRE, (b"action before",), LINEAGE),
+    GetCertificate(HASH),
     Relieve(LINEAGE, 3, (HASH,), PREPARED, True, (WIRE,)),
 ]
 ANSWERS: list[msgspec.Struct] = [
@@ -116,6 +119,7 @@ ANSWERS: list[msgspec.Struct] = [
     Lacking((HASH,)),
     Placed((HASH, None)),
     Drafted(b"entry"),
+    Drafted(b"entry", (HASH,)),
     Signed(SIGNATURE),
     Never(),
     Done(),
@@ -124,6 +128,8 @@ ANSWERS: list[msgspec.Struct] = [
     Standings(()),
     Here(True),
     Witnessed(SIGNATURE),
+    Certified(None),
+    Certified(Certificate(7, HASH, LINEAGE, ()), (b"action after",)),
     Retired(RETIREMENT),
     Unwitnessed("behind", LINEAGE, WIRE, 4, PREPARED, (WIRE,)),
 ]

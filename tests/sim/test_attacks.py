@@ -108,7 +108,7 @@ def test_a_payer_that_drops_its_half_has_paid_all_the_same(play: Callable[..., A
         limit_micro = swarm.definition.properties.credit_limit_micro
         space = mallory.cell.space
 
-        async def forget(record: Any) -> None:
+        async def forget(_: Any, record: Any) -> None:
             await space.run(space.store.release, record.action.action_seq)
 
         mallory.cell._settlements._commit = forget  # type: ignore[method-assign]

@@ -21,6 +21,7 @@ from ioe_node.store.store import Store
 from ioe_node.store.witness import WitnessRows
 from ioe_node.workflows.call_zome import CallHost
 from ioe_node.workflows.finality import (
+    ATTEND_MAX_S,
     FINAL,
     IMPOSSIBLE,
     IN_PROGRESS,
@@ -168,7 +169,7 @@ def test_witnesses_that_forgot_serve_again_after_a_handover(
         certificate = await finalise(payer.cell.space, await enrolled(payer, "another"))
         signers = {before[mark.signer] for mark in certificate.marks}
         assert not signers & {home.agent for home in lost}
-        await trio.sleep(2 * CLOCK_SKEW_US_MAX / 1e6 + STAFFING_S)
+        await trio.sleep(2 * CLOCK_SKEW_US_MAX / 1e6 + STAFFING_S + 2 * ATTEND_MAX_S)
         after = witnesses_of(payer)
         await finalise(payer.cell.space, await enrolled(payer, "a third"))
         if homes == HOMES:

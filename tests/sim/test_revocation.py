@@ -15,6 +15,7 @@ from ioe_node.workflows import revocation
 from ioe_node.workflows.activity import read_chain
 from ioe_node.workflows.cascade import retrieve_record
 from ioe_node.workflows.integration import keep
+from ioe_node.workflows.limbo import RECORD
 from ioe_node.workflows.spread import warrants
 from sim.checkers import faults
 from sim.scenarios.owners import claim, hold_keys, identity, with_consents
@@ -264,7 +265,7 @@ def test_what_is_merely_missing_is_fetched_and_convicts_nobody(
         signed = seal_warrant(told, space.dna, teller.signer.sign)
         assert not await keep(space, signed)
         assert not space.blocked
-        assert lacking.hashes[0] in space.wanted
+        assert (RECORD, lacking.hashes[0]) in space.wanted
 
     play(story, homes=5)
 

@@ -8,6 +8,7 @@ import pytest
 from ioe_node.core.witness import Duty
 from ioe_node.errors import StoreError
 from ioe_node.model.finality import Certificate, Lineage, Mark
+from ioe_node.model.hashes import action_hash
 from ioe_node.model.record import Proof, WireRecord
 from ioe_node.model.signing import Signer
 from ioe_node.store import witness as witness_module
@@ -111,4 +112,27 @@ def test_a_loss_ends_every_duty(tmp_path: Path) -> None:
     store.close()
     again = Store(tmp_path / "a.db")
     assert WitnessRows(again).lost_us() == 7
+    again.close()
+
+
+def test_what_was_shown_to_be_final_stays_so_without_its_chain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(witness_module, "CERTIFICATES_PER_AUTHOR_MAX", 2)
+    store = Store(tmp_path / "a.db")
+    rows = WitnessRows(store)
+    action = action_hash(b"below", AUTHOR)
+    assert not rows.is_final(action)
+    assert rows.proved(action) is None
+    rows.save_proved(action, AUTHOR, (certificate(5), (b"link",)))
+    for seq in (7, 9, 11, 13):
+        rows.save(AUTHOR, certificate(seq))
+    assert rows.covering(AUTHOR, 6) == certificate(11), "the older have gone"
+    store.close()
+    again = Store(tmp_path / "a.db")
+    rows = WitnessRows(again)
+    assert rows.is_final(action)
+    assert rows.certificate(action) == certificate(5)
+    assert rows.proved(action) == (certificate(5), (b"link",))
+    assert not rows.is_final(action_hash(b"other", AUTHOR))
     again.close()
