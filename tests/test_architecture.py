@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("workflows",),
     ("drivers", "config", "plugins"),
     ("conductor",),
+    ("api",),
     ("cli",),
 )
 # These may import less than their layer would allow.
@@ -59,6 +60,9 @@ FENCED = {
     "pyarrow": ("sim/results.py",),
     "distributed": ("sim/sweep.py",),
     "zeroconf": ("discovery/mdns",),
+    "hypercorn": ("ioe_node/api/http_",),
+    "starlette": ("ioe_node/api/http_",),
+    "prometheus_client": ("ioe_node/api/http_",),
     "asyncio": (),
 }
 PURE = (
