@@ -4,30 +4,32 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.routing import Route as Path
-from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket
 
-from ioe_node.api import http_devices, http_money, http_node
+from ioe_node.api import http_devices, http_energy, http_metrics, http_money, http_node
 from ioe_node.api.http_errors import NoToken, Problem, TooMany
 from ioe_node.api.http_guard import App, guarded
 from ioe_node.api.http_hub import Hub
 from ioe_node.api.http_live import Live
+from ioe_node.api.http_openapi import document
 from ioe_node.api.http_page import Page
 from ioe_node.api.http_routes import ROUTES, Route, answer, bearer, check_scope, problem
-from ioe_node.api.http_stream import stream
+from ioe_node.api.http_stream import STREAM_PATH, stream
 from ioe_node.api.http_tokens import Scope, Token, Tokens
 from ioe_node.core.quota import BURST_S, Bucket
 
 if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
-MODULES = (http_devices, http_money, http_node)
-STREAM_PATH = "/api/v1/stream"
+MODULES = (http_devices, http_energy, http_metrics, http_money, http_node)
+"""Importing them has declared their routes."""
 BUCKETS_MAX = 1_024
 WRONG_TOKEN_COST = 20
 NAMES = {404: "NotFound", 405: "NotAllowed", 426: "NotAWebSocket"}
@@ -41,12 +43,14 @@ class Api:
     live: Live = field(init=False)
     hub: Hub = field(init=False)
     tokens: Tokens = field(init=False)
+    document: bytes = field(init=False)
     _buckets: OrderedDict[str, Bucket] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         self.live = Live(self.conductor)
         self.hub = Hub(self.conductor, self.live)
         self.tokens = Tokens(self.conductor)
+        self.document = msgspec.json.encode(document(ROUTES))
 
     def admit(self, request: Request, scope: Scope | None) -> None:
         """Raise `NoToken`, `Forbidden` or `TooMany` unless this request may go on."""
@@ -86,6 +90,13 @@ class Api:
 
 def make_app(api: Api) -> App:
     """The ASGI app of a node."""
+    app = Starlette(routes=routes_of(api), exception_handlers={HTTPException: _refused})
+    app.router.redirect_slashes = False
+    return guarded(app, api.conductor.config.api.names)
+
+
+def routes_of(api: Api) -> list[BaseRoute]:
+    """Every declared route, the stream, and for what is left the page's files."""
     page = Page.read()
 
     def endpoint(found: Route) -> Path:
@@ -100,14 +111,11 @@ def make_app(api: Api) -> App:
     async def watch(socket: WebSocket) -> None:
         await stream(api, socket)
 
-    routes = [
+    return [
         *(endpoint(each) for each in ROUTES),
         WebSocketRoute(STREAM_PATH, watch),
         Path("/{path:path}", files, methods=["GET"]),
     ]
-    app = Starlette(routes=routes, exception_handlers={HTTPException: _refused})
-    app.router.redirect_slashes = False
-    return guarded(app, api.conductor.config.api.names)
 
 
 async def _refused(request: Request, error: Exception) -> Response:

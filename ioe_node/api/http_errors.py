@@ -77,6 +77,15 @@ class Unfit(ApiError):
     status = 422
 
 
+class NotAWebSocket(ApiError):
+    """The stream was asked for as if it were a file."""
+
+    status = 426
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, {"Upgrade": "websocket", "Connection": "Upgrade"})
+
+
 class TooMany(ApiError):
     """More requests than this token or address has."""
 

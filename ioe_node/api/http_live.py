@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 FRESH_S = 2.0
 LOOK_WAIT_S = 3.0
-OURS_FRESH_S = 10.0
 DEVICES_AT_ONCE_MAX = 16
 DEVICES_MAX = 256
 WHY_AWAY = "its node does not answer"
@@ -44,7 +43,7 @@ class Live:
 
     conductor: "Conductor"
     _ours: tuple[Owned, ...] = ()
-    _ours_at: float = -OURS_FRESH_S
+    _ours_at: float = -FRESH_S
     _seen: dict[AgentPubKey, Machine] = field(default_factory=dict)
     _seen_at: float = -FRESH_S
     _one: trio.Lock = field(default_factory=trio.Lock)
@@ -54,7 +53,7 @@ class Live:
 
     async def ours(self) -> tuple[Owned, ...]:
         """Our devices, or this node's own; `DEVICES_MAX` at most."""
-        if trio.current_time() - self._ours_at >= OURS_FRESH_S:
+        if trio.current_time() - self._ours_at >= FRESH_S:
             self._ours = await _ours(self.conductor)
             self._ours_at = trio.current_time()
         return self._ours
@@ -73,12 +72,12 @@ class Live:
             for each in await self.ours():
                 if each.agent == agent:
                     return each
-            self._ours_at = -OURS_FRESH_S
+            self._ours_at = -FRESH_S
         return None
 
     def changed(self) -> None:
         """Ask again at the next occasion: a device was claimed, or told something."""
-        self._ours_at, self._seen_at = -OURS_FRESH_S, -FRESH_S
+        self._ours_at, self._seen_at = -FRESH_S, -FRESH_S
 
     async def _look(self) -> None:
         ours = await self.ours()
@@ -104,12 +103,14 @@ class Live:
 def _machine(owned: Owned, looked: Looked | None, why: str) -> Machine:
     who = (to_text(owned.agent), owned.name, owned.kind, owned.community)
     if looked is None:
-        return Machine(*who, "away", None, None, None, [], None, None, why)
+        return Machine(*who, "away", None, None, None, None, None, [], None, None, why)
     return Machine(
         *who,
         looked.state,
         looked.visibility,
         looked.power_milli_w,
+        looked.import_milli_wh,
+        looked.export_milli_wh,
         looked.switched_on,
         list(looked.can),
         looked.stored_bp,

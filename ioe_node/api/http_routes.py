@@ -55,6 +55,7 @@ class File:
 
     data: bytes
     name: str = ""
+    media: str = ""
 
 
 Handler = Callable[..., Awaitable[Any]]
@@ -153,7 +154,7 @@ def problem(status: int, told: Problem, headers: Mapping[str, str] | None = None
 def _success(found: Route, value: Any) -> Response:
     if isinstance(value, File):
         name = {"Content-Disposition": f'attachment; filename="{value.name}"'} if value.name else {}
-        return Response(value.data, 200, name, found.media)
+        return Response(value.data, 200, name, value.media or found.media)
     return Response(msgspec.json.encode(value), 200, None, JSON)
 
 

@@ -12,15 +12,16 @@ import msgspec
 import trio
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from ioe_node.api.http_errors import ApiError, NoToken
+from ioe_node.api.http_errors import ApiError, NotAWebSocket, NoToken
 from ioe_node.api.http_guard import same_origin
 from ioe_node.api.http_hub import Watcher
-from ioe_node.api.http_routes import check_scope
+from ioe_node.api.http_routes import Nothing, check_scope, route
 from ioe_node.errors import IoeError
 
 if TYPE_CHECKING:
     from ioe_node.api.http_app import Api
 
+STREAM_PATH = "/api/v1/stream"
 SUBPROTOCOL = "ioe.v1"
 TOKEN_PREFIX = "ioe.token."
 FIRST_MESSAGE_WAIT_S = 5.0
@@ -33,6 +34,19 @@ class First(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first message of a client that could not show its token in the handshake."""
 
     token: str
+
+
+@route("GET", STREAM_PATH, None, fails=(426,))
+async def live(api: "Api", asked: Nothing) -> None:
+    """The live stream: open it as a WebSocket; JSON text messages, from the node only.
+
+    A browser shows its token as the second of two subprotocols, `ioe.v1` and `ioe.token.TOKEN`;
+    any client may instead send `{"token": "TOKEN"}` as its first message.  Each message has a
+    `kind` and a number, `seq`: `live` has a device's values, `gap` says how many messages are
+    `missed` at its place and has no number, `beat` comes every 15 seconds, all others are the
+    node's signals.
+    """
+    raise NotAWebSocket("open it as a WebSocket")
 
 
 async def stream(api: "Api", socket: WebSocket) -> None:

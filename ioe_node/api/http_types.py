@@ -6,7 +6,7 @@ positive, export negative), money in micro-credits, time in microseconds since 1
 
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 TIME_US_MAX = 7_258_118_400_000_000
 """The year 2200."""
@@ -157,7 +157,10 @@ class Status(Struct, frozen=True):
 
 
 class Machine(Struct, frozen=True):
-    """One device of ours; `state` is its driver's, "away" where its node does not answer."""
+    """One device of ours; `state` is its driver's, "away" where its node does not answer.
+
+    `import_milli_wh` and `export_milli_wh` are its registers.
+    """
 
     agent: str
     name: str
@@ -166,6 +169,8 @@ class Machine(Struct, frozen=True):
     state: str
     visibility: Literal["public", "private"] | None
     power_milli_w: int | None
+    import_milli_wh: int | None
+    export_milli_wh: int | None
     switched_on: bool | None
     can: list[Literal["switch", "limit", "battery"]]
     stored_bp: int | None
@@ -406,4 +411,3 @@ class Health(Struct, frozen=True):
     """Alive."""
 
     ok: bool
-    why: str | UnsetType = UNSET

@@ -49,7 +49,11 @@ async def test_credits_are_paid_and_stated(lane: Any, owner: Any) -> None:
     invited = await owner.call("community_invite", agent=other.conductor.signer().agent)
     await other.call("community_join", invitation=invited["invitation"])
     await owner.until("/api/v1/members", lambda found: len(found) == 2)
-    made = await owner.post("/api/v1/payments", to=other.agent, micro_credits=250, memo="bread")
+    body = {"to": other.agent, "micro_credits": 250, "memo": "bread"}
+    with trio.fail_after(20):
+        while (found := await owner.http.post("/api/v1/payments", json=body)).status_code == 503:
+            await trio.sleep(0.1)
+    made = found.json()
     wallet = await owner.get("/api/v1/wallet")
     (entry,) = wallet["entries"]
     assert (wallet["balance_micro_credits"], wallet["next"]) == (-250, None)
