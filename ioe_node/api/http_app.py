@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, WebSocketRoute
+from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from starlette.routing import Route as Path
 from starlette.websockets import WebSocket
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 MODULES = (http_devices, http_energy, http_metrics, http_money, http_node)
 """Importing them has declared their routes."""
+UNDER = "/api"
 BUCKETS_MAX = 1_024
 WRONG_TOKEN_COST = 20
 NAMES = {404: "NotFound", 405: "NotAllowed", 426: "NotAWebSocket"}
@@ -99,11 +100,11 @@ def routes_of(api: Api) -> list[BaseRoute]:
     """Every declared route, the stream, and for what is left the page's files."""
     page = Page.read()
 
-    def endpoint(found: Route) -> Path:
+    def endpoint(found: Route, under: str = "") -> Path:
         async def serve(request: Request) -> Response:
             return await answer(api, found, request)
 
-        return Path(found.path, serve, methods=[found.method])
+        return Path(found.path.removeprefix(under), serve, methods=[found.method])
 
     async def files(request: Request) -> Response:
         return page.file(request)
@@ -111,9 +112,11 @@ def routes_of(api: Api) -> list[BaseRoute]:
     async def watch(socket: WebSocket) -> None:
         await stream(api, socket)
 
+    rest = [endpoint(each, UNDER) for each in ROUTES if each.path.startswith(UNDER)]
     return [
-        *(endpoint(each) for each in ROUTES),
-        WebSocketRoute(STREAM_PATH, watch),
+        # Apart from the page's files, so that a wrong method is not taken for a wrong name.
+        Mount(UNDER, routes=[*rest, WebSocketRoute(STREAM_PATH.removeprefix(UNDER), watch)]),
+        *(endpoint(each) for each in ROUTES if not each.path.startswith(UNDER)),
         Path("/{path:path}", files, methods=["GET"]),
     ]
 

@@ -29,16 +29,23 @@ async def heard(socket: Any, kind: str) -> Any:
 
 async def closed(socket: Any) -> int:
     with trio.fail_after(WAIT_S), pytest.raises(ConnectionClosed) as why:
-        while True:
-            await socket.get_message()
+        await heard(socket, "nothing of this kind")
     await socket._stream.aclose()  # which it leaves to the collector when the other end was first
     return int(why.value.reason.code)
+
+
+async def watching(node: Any, many: int) -> None:
+    """Wait until so many watch."""
+    line = f"ioe_stream_watchers {many}.0"
+    with trio.fail_after(WAIT_S):
+        while line not in (await node.http.get("/metrics")).text:  # noqa: ASYNC110  # over HTTP
+            await trio.sleep(0.02)
 
 
 async def test_signals_come_with_their_number(owner: Any) -> None:
     async with watched(owner) as socket:
         assert socket.subprotocol == "ioe.v1"
-        await trio.sleep(0.1)
+        await watching(owner, 1)
         for number in range(3):
             owner.conductor.signals.emit({"kind": "fault", "text": str(number), "hash": b"\x01"})
         found = [await heard(socket, "fault") for _ in range(3)]
@@ -60,16 +67,14 @@ async def test_live_values_come_while_somebody_watches(
         while found["power_milli_w"]:
             found = await heard(socket, "live")
         assert found["switched_on"] is False
-    with trio.fail_after(WAIT_S):
-        while owner.conductor.signals._taps:
-            await trio.sleep(0.01)
+    await watching(owner, 0)
 
 
 async def test_the_token_may_come_as_the_first_message(owner: Any) -> None:
     url = owner.url.replace("http", "ws") + "/api/v1/stream"
     async with open_websocket_url(url) as socket:
         await socket.send_message(json.dumps({"token": owner.token}))
-        await trio.sleep(0.1)
+        await watching(owner, 1)
         owner.conductor.signals.emit({"kind": "fault"})
         await heard(socket, "fault")
     for first in ("{}", "[", json.dumps({"token": "wrong"})):
@@ -126,25 +131,17 @@ async def test_twenty_browsers_hear_the_same(owner: Any) -> None:
     async with trio.open_nursery() as nursery:
         for _ in range(20):
             await nursery.start(browser)
-        with trio.fail_after(WAIT_S):
-            while owner.http and len(_watchers(owner)) < 20:
-                await trio.sleep(0.01)
+        await watching(owner, 20)
         for number in range(messages):
             owner.conductor.signals.emit({"kind": "app", "number": number})
     assert len(got) == 20
     assert all(each == got[0] for each in got)
 
 
-def _watchers(owner: Any) -> Any:
-    """Who watches now, by what the node's signals are tapped for."""
-    (take,) = owner.conductor.signals._taps.values()
-    return take.__self__._watchers
-
-
 async def test_of_a_burst_everything_comes_or_the_gap_is_said(owner: Any) -> None:
     burst = 10_000
     async with watched(owner) as socket:
-        await trio.sleep(0.1)
+        await watching(owner, 1)
         for number in range(burst):
             owner.conductor.signals.emit({"kind": "app", "number": number})
         came = missed = 0
