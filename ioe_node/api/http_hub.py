@@ -133,6 +133,9 @@ class Hub:
                         told[each.agent] = each
             except IoeError as error:
                 log.info("asking our devices: %s", error)
+            except Exception:
+                # One that nobody expected must not end the node that everything runs in.
+                log.exception("asking our devices")
             await trio.sleep(LIVE_EVERY_S)
 
     async def _beat(self) -> None:

@@ -49,12 +49,40 @@ class Bounded:
         return getattr(self._stream, name)
 
     async def send_all(self, data: bytes) -> None:
-        """As a stream does; a peer that reads too slowly has broken it."""
+        """As a stream does; a peer that reads too slowly has broken it.
+
+        Whoever sends while the stream is being closed is told so too.
+        """
         with trio.move_on_after(SEND_WAIT_S) as waiting:
-            await self._stream.send_all(data)
+            try:
+                await self._stream.send_all(data)
+            except trio.BusyResourceError:
+                raise trio.BrokenResourceError("the stream is being closed") from None
         if waiting.cancelled_caught:
             await trio.aclose_forcefully(self._stream)
             raise trio.BrokenResourceError("the peer does not read")
+
+
+class Context(WorkerContext):
+    """What a connection's tasks wait by; over as soon as its peer has gone."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    async def sleep(self, wait: float) -> None:  # type: ignore[override]  # static there
+        """Sleep, or until the connection is over."""
+        with trio.move_on_after(wait):
+            await self.terminated.wait()
+
+
+class Connection(TCPServer):
+    """A connection whose tasks end with it, and not when each next looks at its clock."""
+
+    async def _read_data(self) -> None:
+        try:
+            await super()._read_data()
+        finally:
+            await self.context.terminated.set()
 
 
 def hypercorn_config() -> HypercornConfig:
@@ -68,7 +96,8 @@ def hypercorn_config() -> HypercornConfig:
     config.h11_max_incomplete_size = HEADER_BYTES_MAX
     config.include_server_header = False
     config.accesslog = None
-    config.errorlog = log
+    # What handlers stumble over is logged where they are called; the rest is the peers' doing.
+    config.errorlog = None
     return config
 
 
@@ -78,7 +107,7 @@ async def serve_http(conductor: "Conductor", task_status: Any = trio.TASK_STATUS
     host, port = http_address(wanted.http)
     api = Api(conductor)
     app = wrap_app(make_app(api), BODY_BYTES_MAX, "asgi")  # type: ignore[arg-type]  # plain ASGI
-    config, context = hypercorn_config(), WorkerContext(None)
+    config = hypercorn_config()
     try:
         listeners = await trio.open_tcp_listeners(port, host=host, backlog=BACKLOG)
     except OSError as error:
@@ -99,10 +128,13 @@ async def serve_http(conductor: "Conductor", task_status: Any = trio.TASK_STATUS
         streams.add(stream)
         try:
             bounded: Any = Bounded(stream)
-            await TCPServer(app, config, context, ConnectionState({}), bounded)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
+            await Connection(app, config, Context(), ConnectionState({}), bounded)
+        except Exception as error:
+            # Bytes that Hypercorn stumbles over must not end the node that it runs in.
+            log.info("a connection ended: %r", error)
+            log.debug("where it did", exc_info=True)
         finally:
+            await trio.aclose_forcefully(stream)
             streams.discard(stream)
             slots.release_on_behalf_of(plain)
 
