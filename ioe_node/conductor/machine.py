@@ -161,9 +161,12 @@ def _checked(device: bytes | None) -> AgentPubKey:
 
 
 async def _tell(
-    conductor: "Conductor", device: bytes | None, request: SetSwitch | SetLimit
+    conductor: "Conductor", device: bytes | None, command: SetSwitch | SetLimit
 ) -> None:
-    if not isinstance(await owner_calls.ask(conductor, _checked(device), request), Done):
+    answer = await owner_calls.ask(conductor, _checked(device), command)
+    if isinstance(answer, Unable):
+        raise CallError(answer.why)
+    if not isinstance(answer, Done):
         raise NotTheOwner("that device does not take us for its owner")
 
 
