@@ -20,6 +20,7 @@ from ioe_node.conductor.owner_calls import (
     Looked,
     SetLimit,
     SetSwitch,
+    Unable,
 )
 from ioe_node.drivers.driver import Battery, Meter, PowerLimit, Switch
 from ioe_node.errors import CallError, IoeError, NotTheOwner, TransportError
