@@ -41,6 +41,7 @@ READING = {
     "key show",
     "key history",
     "key requests",
+    "api token list",
 }
 ACTING = {
     "init",
@@ -53,6 +54,10 @@ ACTING = {
     "device accept",
     "device release",
     "device revoke",
+    "device switch",
+    "page",
+    "api token create",
+    "api token revoke",
     "key rotate",
     "key recover",
     "key holders",
