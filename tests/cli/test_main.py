@@ -42,6 +42,7 @@ READING = {
     "key history",
     "key requests",
     "api token list",
+    "doctor",
 }
 ACTING = {
     "init",
@@ -56,6 +57,8 @@ ACTING = {
     "device revoke",
     "device switch",
     "page",
+    "backup",
+    "restore",
     "api token create",
     "api token revoke",
     "key rotate",
