@@ -6,6 +6,7 @@ import click
 
 from ioe_node.cli import (
     alerts,
+    api,
     backup,
     chain,
     claim,
@@ -64,6 +65,8 @@ cli.add_command(doctor.doctor)
 cli.add_command(backup.backup)
 cli.add_command(backup.restore)
 cli.add_command(alerts.alerts)
+cli.add_command(api.page)
+cli.add_command(api.api)
 cli.add_command(device.device)
 cli.add_command(driver.driver)
 cli.add_command(key.key)

@@ -175,7 +175,9 @@ def init(
     if home.config.exists() or home.keystore.exists():
         raise LocalError(f"{home.path} holds a node already; choose another --home")
     listen = address or addresses()[0]
-    fields = {"role": role, "arc": arc, "listen": f"/ip4/{listen}/tcp/{port or _free_port(listen)}"}
+    at = f"/ip4/{listen}/tcp/{port or _free_port(listen)}"
+    http_port = _free_port("127.0.0.1")
+    fields = {"role": role, "arc": arc, "listen": at, "http_port": http_port}
     bootstrap = ", ".join(toml_text(peer.strip()) for peer in peers)
     text = TEMPLATE.format(mdns=listen, bootstrap=bootstrap, **fields)
     if role == "device":
@@ -276,6 +278,7 @@ def run(context: click.Context, check_config: bool, log_level: Level, log_json: 
 
 
 async def _run(home: Home, config: Config, keystore: Keystore) -> None:
+    from ioe_node.api import http_calls
     from ioe_node.conductor.conductor import Conductor
     from ioe_node.conductor.unowned import device_code
 
@@ -283,6 +286,12 @@ async def _run(home: Home, config: Config, keystore: Keystore) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, nursery.cancel_scope)
         await nursery.start(conductor.run)
+        http_calls.offer()
+        if config.api.http:
+            # What serves takes memory, and is imported only where it is wanted.
+            from ioe_node.api.http_server import serve_http
+
+            await nursery.start(serve_http, conductor)
         console.print(f"ready: {conductor.role} {short(conductor.signer().agent)}")
         if conductor.unowned:
             shown = await device_code(conductor)
@@ -333,6 +342,10 @@ def _people(found: dict[str, Any]) -> None:
     console.print(f"{found['role']} {plain(found['agent'])}")
     for address in found["addresses"]:
         console.print(f"  at {address}")
+    for name, address in sorted(found["serves"].items()):
+        console.print(
+            f"  {name}: {address}" + ("  ('ioe page' opens it)" if name == "http" else "")
+        )
     if found["code"]:
         console.print(f"  waiting for an owner; pairing code {found['code']}")
     if found["driver"]:

@@ -23,6 +23,7 @@ from ioe_node.conductor.key_calls import (
     key_show,
     key_sign,
 )
+from ioe_node.conductor.machine import device_limit, device_switch
 from ioe_node.conductor.meter_calls import (
     meter_changed,
     meter_history,
@@ -64,6 +65,7 @@ def _call(function: Call) -> Call:
 for _each in (
     *(peers_list, warrant_list, warrant_show),
     *(device_code, device_confirm, device_unlock),
+    *(device_switch, device_limit),
     *(policy_show, policy_set),
     *(key_show, key_history, key_rotate, key_recover, key_owed),
     *(key_ask, key_sign, key_merge, key_do, key_gather, key_requests, key_decide),
@@ -167,6 +169,7 @@ async def status(conductor: Conductor) -> dict[str, Any]:
         },
         "mqtt": conductor.home_assistant and conductor.home_assistant.status(),
         "communities": await _communities(conductor),
+        "serves": conductor.serves,
         "faults": sorted(conductor.faults.values()),
         "alerts": conductor.alerts.since(limit=ALERTS_SHOWN),
     }
@@ -325,7 +328,7 @@ async def _action(
 @_call
 async def community_list(conductor: Conductor) -> list[dict[str, Any]]:
     """The communities that we are in."""
-    return [await _community(cell) for cell in _cells(conductor)]
+    return await _communities(conductor)
 
 
 @_call

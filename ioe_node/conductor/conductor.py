@@ -117,6 +117,8 @@ class Conductor:
         broker = broker_of(config.mqtt) if config.device else None
         self.home_assistant = HomeAssistant(self, broker) if broker else None
         self.unowned: Unowned | None = None
+        self.serves: dict[str, str] = {}
+        """What runs beside us for programs and browsers, by name: its address."""
         self.predecessors: frozenset[bytes] = frozenset()
         """The keys that our owner has left behind."""
         self.succeeded_by: AgentPubKey | None = None

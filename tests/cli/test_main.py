@@ -47,6 +47,7 @@ READING = {
     "key show",
     "key history",
     "key requests",
+    "api token list",
 }
 ACTING = {
     "meter changed",
@@ -65,6 +66,10 @@ ACTING = {
     "device accept",
     "device release",
     "device revoke",
+    "device switch",
+    "page",
+    "api token create",
+    "api token revoke",
     "key rotate",
     "key recover",
     "key holders",
