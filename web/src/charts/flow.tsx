@@ -1,0 +1,164 @@
+/**
+ * Where power goes at this moment: sources around the house, each on a line whose dashes run the
+ * way that the energy does.  Import and discharge are positive, as in Home Assistant.
+ */
+
+import { type Key, t } from "../i18n";
+import { type IconName, iconPath, kindIcon } from "../icons";
+import type { Flow, FlowDevice } from "../types";
+import { power } from "../units";
+import { useWidth } from "./size";
+
+const WIDE_FROM = 620;
+const DEVICES_MAX = { wide: 6, narrow: 4 };
+const STILL_MILLI_W = 1_000;
+const RADIUS = 38;
+
+interface Place {
+  x: number;
+  y: number;
+  radius?: number;
+}
+
+type Source = "solar" | "grid" | "battery";
+
+/** What a power means in words: `import`, `charging`, ... */
+export function meaning(source: Source | "home", milli_w: number | null): string {
+  if (milli_w === null) return t("flow.unknown");
+  if (Math.abs(milli_w) < STILL_MILLI_W) return t("flow.still");
+  if (source === "solar") return t("flow.solar");
+  if (source === "home") return t("flow.home");
+  const key: Key = `flow.${source}.${milli_w > 0 ? "in" : "out"}`;
+  return t(key);
+}
+
+function Node(props: { at: Place; icon: IconName; name: string; kind: string; milli_w: number | null; note?: string }) {
+  const { x, y, radius = RADIUS } = props.at;
+  const small = radius < RADIUS;
+  return (
+    <g class={`node ${props.kind}`} transform={`translate(${x} ${y})`}>
+      <circle r={radius} />
+      <path class="icon" d={iconPath(props.icon)} transform={`translate(${small ? -8 : -10} ${small ? -18 : -27}) scale(${small ? 0.66 : 0.83})`} />
+      <text class="value" y={small ? 13 : 12}>
+        {power(props.milli_w)}
+      </text>
+      <text class="name" y={radius + 16}>
+        {props.name}
+      </text>
+      {props.note && (
+        <text class="note" y={radius + 31}>
+          {props.note}
+        </text>
+      )}
+    </g>
+  );
+}
+
+/** A line from one circle's edge to another's; it moves towards `to`, backwards if `milli_w` < 0. */
+function Line({ from, to, milli_w, kind }: { from: Place; to: Place; milli_w: number | null; kind: string }) {
+  const flow = milli_w ?? 0;
+  const length = Math.hypot(to.x - from.x, to.y - from.y);
+  const [ux, uy] = [(to.x - from.x) / length, (to.y - from.y) / length];
+  const [a, b] = [(from.radius ?? RADIUS) + 4, length - (to.radius ?? RADIUS) - 4];
+  const ends = [from.x + ux * a, from.y + uy * a, from.x + ux * b, from.y + uy * b];
+  const [x1, y1, x2, y2] = flow < 0 ? [ends[2], ends[3], ends[0], ends[1]] : ends;
+  const moving = Math.abs(flow) >= STILL_MILLI_W;
+  const width = moving ? Math.min(7, 1.5 + Math.sqrt(Math.abs(flow) / 1e6) * 1.6) : 1.5;
+  return (
+    <g class={`line ${kind} ${moving ? "moving" : ""}`}>
+      <path d={`M${x1} ${y1}L${x2} ${y2}`} stroke-width={width} />
+      {moving && <path class="dash" d={`M${x1} ${y1}L${x2} ${y2}`} stroke-width={width} />}
+      {moving && <path class="tip" d="M-5-5 4 0-5 5z" transform={tip(x1!, y1!, x2!, y2!)} />}
+    </g>
+  );
+}
+
+function tip(x1: number, y1: number, x2: number, y2: number): string {
+  const angle = (Math.atan2(y2 - y1, x2 - x1) * 180) / Math.PI;
+  return `translate(${(x1 + x2) / 2} ${(y1 + y2) / 2}) rotate(${angle})`;
+}
+
+/** The largest first, and what no meter counts; makers and stores stand among the sources already. */
+function consumers(flow: Flow): FlowDevice[] {
+  const size = (each: FlowDevice) => Math.abs(each.power_milli_w ?? 0);
+  const found = flow.devices.filter((each) => each.kind === "consumer");
+  if (flow.rest_milli_w) {
+    found.push({ agent: "", name: t("source.rest"), kind: "rest", power_milli_w: flow.rest_milli_w });
+  }
+  return found.sort((a, b) => size(b) - size(a));
+}
+
+function layout(wide: boolean, count: number) {
+  if (wide) {
+    const places: Record<Source | "home", Place> = {
+      solar: { x: 250, y: 56 },
+      grid: { x: 70, y: 190 },
+      battery: { x: 250, y: 312 },
+      home: { x: 330, y: 190, radius: 48 },
+    };
+    const gap = Math.min(96, 340 / Math.max(count, 1));
+    const device = (n: number): Place => ({ x: 600, y: 190 + (n - (count - 1) / 2) * gap, radius: 26 });
+    return { places, device, width: 680, height: 384 };
+  }
+  const places: Record<Source | "home", Place> = {
+    solar: { x: 180, y: 46 },
+    grid: { x: 50, y: 186 },
+    battery: { x: 310, y: 186 },
+    home: { x: 180, y: 186, radius: 46 },
+  };
+  const device = (n: number): Place => ({ x: 180 + (n - (count - 1) / 2) * 88, y: 338, radius: 26 });
+  return { places, device, width: 360, height: count ? 392 : 270 };
+}
+
+export function FlowChart({ flow }: { flow: Flow }) {
+  const [ref, width] = useWidth();
+  const wide = width >= WIDE_FROM;
+  const shown = consumers(flow).slice(0, wide ? DEVICES_MAX.wide : DEVICES_MAX.narrow);
+  const { places, device, ...size } = layout(wide, shown.length);
+  const powers = { solar: flow.solar_milli_w, grid: flow.grid_milli_w, battery: flow.battery_milli_w };
+  const sources = (["solar", "grid", "battery"] as const).filter(
+    (each) => each === "grid" || powers[each] !== null,
+  );
+  return (
+    <div ref={ref}>
+      <svg class="flow" viewBox={`0 0 ${size.width} ${size.height}`} role="img" aria-label={spoken(flow)}>
+        {sources.map((each) => (
+          <Line from={places[each]} to={places.home} milli_w={powers[each]} kind={each} />
+        ))}
+        {shown.map((each, n) => (
+          <Line from={places.home} to={device(n)} milli_w={each.power_milli_w} kind="home" />
+        ))}
+        {sources.map((each) => (
+          <Node
+            at={places[each]}
+            icon={each}
+            kind={each}
+            name={t(`source.${each}`)}
+            milli_w={powers[each]}
+            note={each === "solar" ? "" : meaning(each, powers[each])}
+          />
+        ))}
+        <Node at={places.home} icon="home" kind="home" name={t("source.home")} milli_w={flow.home_milli_w} />
+        {shown.map((each, n) => (
+          <Node at={device(n)} icon={kindIcon(each.kind)} kind="device" name={clipped(each.name)} milli_w={each.power_milli_w} />
+        ))}
+      </svg>
+    </div>
+  );
+}
+
+function clipped(name: string): string {
+  return name.length > 15 ? `${name.slice(0, 14)}…` : name;
+}
+
+/** The chart in one sentence. */
+function spoken(flow: Flow): string {
+  const part = (source: Source | "home", milli_w: number | null) =>
+    `${t(`source.${source}`)} ${power(milli_w)}, ${meaning(source, milli_w)}`;
+  return [
+    part("home", flow.home_milli_w),
+    part("solar", flow.solar_milli_w),
+    part("grid", flow.grid_milli_w),
+    part("battery", flow.battery_milli_w),
+  ].join("; ");
+}

@@ -1,0 +1,153 @@
+/** Our devices and their switches, and those near here that wait for an owner. */
+
+import { useState } from "preact/hooks";
+import { post } from "../api";
+import { t, word } from "../i18n";
+import { Icon, kindIcon } from "../icons";
+import { type Load, useLoad } from "../load";
+import { live } from "../stream";
+import { moment } from "../time";
+import type { Device, NearDevice } from "../types";
+import { community } from "../settings";
+import { Card, Empty, Field, Form, Loaded, act } from "../ui";
+import { percent, power, short } from "../units";
+
+function Switch({ device, reload }: { device: Device; reload: () => void }) {
+  const [asked, ask] = useState<boolean | null>(null);
+  const on = asked ?? device.switched_on ?? false;
+  async function flip() {
+    ask(!on);
+    const done = t(on ? "devices.is_off" : "devices.is_on", { name: device.name });
+    await act(() => post(`devices/${device.agent}/switch`, { on: !on }), done);
+    ask(null);
+    reload();
+  }
+  return (
+    <button
+      type="button"
+      class="switch"
+      role="switch"
+      aria-checked={on}
+      aria-label={t("devices.switch", { name: device.name })}
+      disabled={asked !== null}
+      onClick={flip}
+    >
+      <span aria-hidden="true">{t(on ? "on" : "off")}</span>
+    </button>
+  );
+}
+
+function direction(milli_w: number | null): string {
+  if (!milli_w) return "";
+  return t(milli_w > 0 ? "devices.draws" : "devices.gives");
+}
+
+function DeviceItem({ device, reload }: { device: Device; reload: () => void }) {
+  const facts = [word("kind", device.kind), device.community, word("state", device.state)];
+  if (device.visibility === "private") facts.push(t("devices.private"));
+  return (
+    <li class={`device ${device.kind}`}>
+      <Icon name={kindIcon(device.kind)} />
+      <div>
+        <h3>{device.name}</h3>
+        <small class="quiet">{facts.filter(Boolean).join(" · ")}</small>
+        {device.why && <small class="warn">{device.why}</small>}
+      </div>
+      <div class="reading">
+        <strong>{power(device.power_milli_w)}</strong>
+        <small class="quiet">
+          {direction(device.power_milli_w)}
+          {device.stored_bp !== null && ` ${t("devices.stored", { percent: percent(device.stored_bp) })}`}
+          {device.at_us !== null && ` · ${moment(device.at_us)}`}
+        </small>
+      </div>
+      {device.can.includes("switch") && <Switch device={device} reload={reload} />}
+    </li>
+  );
+}
+
+function Claim({ device, done }: { device: NearDevice; done: () => void }) {
+  const [code, setCode] = useState("");
+  const [name, setName] = useState(device.name);
+  async function claim() {
+    const body = { device: device.agent, code: code.trim(), name, community: community.value };
+    if (await act(() => post("claims", body), t("devices.claimed", { name }))) done();
+  }
+  return (
+    <Form label={t("devices.claim_of", { name: device.name })} button={t("devices.claim")} submit={claim}>
+      <Field label={t("devices.code")} hint={t("devices.code_hint")} value={code} change={setCode} />
+      <Field label={t("devices.name")} value={name} change={setName} />
+    </Form>
+  );
+}
+
+function NearItem({ device, done }: { device: NearDevice; done: () => void }) {
+  const waits = device.state === "unowned";
+  return (
+    <li class={`device ${device.kind}`}>
+      <Icon name={kindIcon(device.kind)} />
+      <div>
+        <h3>{device.name}</h3>
+        <small class="quiet">
+          {word("kind", device.kind)} · {word("state", device.state)} · {short(device.agent)}
+        </small>
+      </div>
+      {waits && (
+        <details class="claim">
+          <summary>{t("devices.enter_code")}</summary>
+          <Claim device={device} done={done} />
+        </details>
+      )}
+    </li>
+  );
+}
+
+function Inbox({ near, done }: { near: Load<NearDevice[]>; done: () => void }) {
+  return (
+    <Card title={t("devices.inbox")}>
+      <p class="quiet">{t("devices.inbox_hint")}</p>
+      <Loaded load={near}>
+        {(found) =>
+          found.length ? (
+            <ul class="devices">
+              {found.map((each) => (
+                <NearItem key={each.agent} device={each} done={done} />
+              ))}
+            </ul>
+          ) : (
+            <Empty>{t("devices.none_near")}</Empty>
+          )
+        }
+      </Loaded>
+    </Card>
+  );
+}
+
+export function Devices() {
+  const ours = useLoad<Device[]>("devices", live);
+  const near = useLoad<NearDevice[]>("near");
+  function reload() {
+    ours.reload();
+    near.reload();
+  }
+  return (
+    <>
+      <Card title={t("devices.ours")}>
+        <Loaded load={ours}>
+          {(found) =>
+            found.length ? (
+              <ul class="devices">
+                {found.map((each) => (
+                  <DeviceItem key={each.agent} device={each} reload={reload} />
+                ))}
+              </ul>
+            ) : (
+              <Empty>{t("devices.none")}</Empty>
+            )
+          }
+        </Loaded>
+      </Card>
+      <Inbox near={near} done={reload} />
+    </>
+  );
+}
