@@ -39,7 +39,7 @@ const NOTICE_MS = 6_000;
 
 const open = signal(false);
 
-function Navigation() {
+function Navigation({ status }: { status: Status | null }) {
   return (
     <nav aria-label={t("nav")} class={open.value ? "open" : ""}>
       <ul id="views">
@@ -51,6 +51,9 @@ function Navigation() {
             </a>
           </li>
         ))}
+        <li class="folded">
+          <Choices status={status} />
+        </li>
         <li class="more">
           <button
             type="button"
@@ -147,9 +150,8 @@ function Inside() {
         <p class={`connection ${connection.value}`} role="status">
           {t(`connection.${connection.value}`)}
         </p>
-        <Choices status={status.data} />
       </header>
-      <Navigation />
+      <Navigation status={status.data} />
       <main id="content">
         <h1 ref={heading} tabIndex={-1}>
           {t(`view.${shown}`)}

@@ -7,7 +7,7 @@
  */
 
 import { signal } from "@preact/signals";
-import { address, token } from "./api";
+import { address, setToken, token } from "./api";
 import type { Alert } from "./types";
 
 export type Connection = "connecting" | "live" | "offline";
@@ -22,7 +22,9 @@ const LIVE_EVERY_MS = 1_000;
 const CHANGED_EVERY_MS = 1_500;
 const RETRY_MS_MIN = 500;
 const RETRY_MS_MAX = 15_000;
-/** The close code of a server that does not take our token. */
+/** The node says something every 15 s; who is silent for longer than this has gone. */
+const SILENCE_MS_MAX = 40_000;
+/** The close code of a node that does not take our token. */
 const UNAUTHORISED = 4401;
 
 /** Count at once, and then at most once in `every_ms`. */
@@ -56,6 +58,7 @@ export function refetch(): void {
 }
 
 function take(notice: { kind: string; alert?: Alert }): void {
+  if (notice.kind === "beat") return;
   if (notice.kind === "live") tickLive();
   else if (notice.kind === "gap") refetch();
   else tickChanged();
@@ -66,6 +69,7 @@ function take(notice: { kind: string; alert?: Alert }): void {
 export function follow(): () => void {
   let socket: WebSocket | null = null;
   let timer = 0;
+  let silence = 0;
   let retry_ms = RETRY_MS_MIN;
   let lost = false;
   let stopped = false;
@@ -73,21 +77,41 @@ export function follow(): () => void {
   function connect(): void {
     const url = address("stream");
     url.protocol = url.protocol.replace("http", "ws");
-    url.searchParams.set("token", token.peek() ?? "");
-    socket = new WebSocket(url);
-    socket.onopen = () => {
+    const opened = new WebSocket(url, ["ioe.v1", `ioe.token.${token.peek()}`]);
+    socket = opened;
+    opened.onmessage = (event) => {
+      heard();
+      take(JSON.parse(event.data));
+    };
+    opened.onopen = () => {
+      heard();
       retry_ms = RETRY_MS_MIN;
       connection.value = "live";
       if (lost) refetch();
     };
-    socket.onmessage = (event) => take(JSON.parse(event.data));
-    socket.onclose = (event) => {
-      if (stopped || event.code === UNAUTHORISED) return;
-      lost = true;
-      connection.value = "offline";
-      timer = window.setTimeout(connect, retry_ms);
-      retry_ms = Math.min(retry_ms * 2, RETRY_MS_MAX);
-    };
+    opened.onclose = (event) => socket === opened && ended(event.code);
+  }
+
+  function heard(): void {
+    clearTimeout(silence);
+    silence = window.setTimeout(() => {
+      socket?.close();
+      ended(0);
+    }, SILENCE_MS_MAX);
+  }
+
+  function ended(code: number): void {
+    clearTimeout(silence);
+    socket = null;
+    if (stopped) return;
+    if (code === UNAUTHORISED) {
+      setToken(null);
+      return;
+    }
+    lost = true;
+    connection.value = "offline";
+    timer = window.setTimeout(connect, retry_ms);
+    retry_ms = Math.min(retry_ms * 2, RETRY_MS_MAX);
   }
 
   function hurry(): void {
@@ -101,6 +125,7 @@ export function follow(): () => void {
   return () => {
     stopped = true;
     clearTimeout(timer);
+    clearTimeout(silence);
     window.removeEventListener("online", hurry);
     socket?.close();
   };

@@ -71,26 +71,34 @@ export interface Column<T> {
   number?: boolean;
 }
 
-/** A table that scrolls sideways by itself, by keyboard too, where it is wider than the screen. */
+/** On a phone the rows of tables with more columns become blocks of labelled lines. */
+const STACKED_FROM = 3;
+
+/**
+ * A table that scrolls sideways by itself, by keyboard too, where it is wider than its card.
+ * Its roles are written out, since a table that is laid out otherwise loses them.
+ */
 export function Table<T>(props: { caption: string; columns: Column<T>[]; rows: T[] }) {
   return (
     <div class="scroll" role="region" aria-label={props.caption} tabIndex={0}>
-      <table>
+      <table role="table" class={props.columns.length > STACKED_FROM ? "stacked" : ""}>
         <caption class="unseen">{props.caption}</caption>
-        <thead>
-          <tr>
+        <thead role="rowgroup">
+          <tr role="row">
             {props.columns.map((each) => (
-              <th scope="col" class={each.number ? "number" : ""}>
+              <th role="columnheader" scope="col" class={each.number ? "number" : ""}>
                 {each.head}
               </th>
             ))}
           </tr>
         </thead>
-        <tbody>
+        <tbody role="rowgroup">
           {props.rows.map((row) => (
-            <tr>
+            <tr role="row">
               {props.columns.map((each) => (
-                <td class={each.number ? "number" : ""}>{each.cell(row)}</td>
+                <td role="cell" class={each.number ? "number" : ""} data-head={each.head}>
+                  {each.cell(row)}
+                </td>
               ))}
             </tr>
           ))}

@@ -12,6 +12,11 @@ function number(value: number, digits: number, fixed = false): string {
   return text.replace("-", MINUS);
 }
 
+/** A number on an axis. */
+export function plain(value: number): string {
+  return number(value, 3);
+}
+
 /** Three significant digits, so that 1.25, 12.5 and 125 have the same weight. */
 function sensible(value: number): string {
   const size = Math.abs(value);

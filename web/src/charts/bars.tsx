@@ -5,7 +5,7 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { t } from "../i18n";
 import { type Step, stepName } from "../time";
-import { energy } from "../units";
+import { energy, plain } from "../units";
 import { colour, useShade } from "./colours";
 import { useWidth } from "./size";
 
@@ -56,6 +56,7 @@ function options(bars: Bar[], step: Step, width: number, hover: (n: number | nul
         font,
         grid: { show: false },
         ticks: { show: false },
+        size: 26,
         space: step === "hour" ? 56 : 28,
         incrs: step === "hour" ? [1, 2, 3, 6, 12] : [1, 2, 5, 7],
         values: (_, splits) => splits.map((n) => name(bars, n, step)),
@@ -63,10 +64,10 @@ function options(bars: Bar[], step: Step, width: number, hover: (n: number | nul
       {
         stroke: quiet,
         font,
-        size: 56,
+        size: 48,
         grid: { stroke: line, width: 1 },
         ticks: { show: false },
-        values: (_, splits) => splits.map((value) => energy(value * 1e6)),
+        values: (_, splits) => splits.map(plain),
       },
     ],
     series: [{}, solid("import"), solid("export"), pale("import"), pale("export"), before, before],
@@ -105,6 +106,7 @@ export function BarChart({ bars, step, label }: { bars: Bar[]; step: Step; label
   return (
     <div ref={ref} class="bars">
       <ul class="legend" aria-hidden="true">
+        <li class="unit">kWh</li>
         <li class="import">{t("import")}</li>
         <li class="export">{t("export")}</li>
         {bars.some((each) => each.estimated) && <li class="estimated">{t("estimated")}</li>}

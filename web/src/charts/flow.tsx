@@ -3,38 +3,29 @@
  * way that the energy does.  Import and discharge are positive, as in Home Assistant.
  */
 
-import { type Key, t } from "../i18n";
+import { t } from "../i18n";
 import { type IconName, iconPath, kindIcon } from "../icons";
+import { STILL_MILLI_W, type Source, meaning } from "../meaning";
 import type { Flow, FlowDevice } from "../types";
 import { power } from "../units";
 import { useWidth } from "./size";
 
 const WIDE_FROM = 620;
 const DEVICES_MAX = { wide: 6, narrow: 4 };
-const STILL_MILLI_W = 1_000;
 const RADIUS = 38;
 
 interface Place {
   x: number;
   y: number;
   radius?: number;
+  /** Its name stands to the right of the circle, not under it. */
+  beside?: boolean;
 }
 
-type Source = "solar" | "grid" | "battery";
-
-/** What a power means in words: `import`, `charging`, ... */
-export function meaning(source: Source | "home", milli_w: number | null): string {
-  if (milli_w === null) return t("flow.unknown");
-  if (Math.abs(milli_w) < STILL_MILLI_W) return t("flow.still");
-  if (source === "solar") return t("flow.solar");
-  if (source === "home") return t("flow.home");
-  const key: Key = `flow.${source}.${milli_w > 0 ? "in" : "out"}`;
-  return t(key);
-}
-
-function Node(props: { at: Place; icon: IconName; name: string; kind: string; milli_w: number | null; note?: string }) {
-  const { x, y, radius = RADIUS } = props.at;
+function Node(props: { at: Place; icon: IconName; name?: string; kind: string; milli_w: number | null; note?: string }) {
+  const { x, y, radius = RADIUS, beside = false } = props.at;
   const small = radius < RADIUS;
+  const label = beside ? { x: radius + 12, y: props.note ? -3 : 5 } : { x: 0, y: radius + 17 };
   return (
     <g class={`node ${props.kind}`} transform={`translate(${x} ${y})`}>
       <circle r={radius} />
@@ -42,14 +33,12 @@ function Node(props: { at: Place; icon: IconName; name: string; kind: string; mi
       <text class="value" y={small ? 13 : 12}>
         {power(props.milli_w)}
       </text>
-      <text class="name" y={radius + 16}>
+      <text class={beside ? "name beside" : "name"} x={label.x} y={label.y}>
         {props.name}
       </text>
-      {props.note && (
-        <text class="note" y={radius + 31}>
-          {props.note}
-        </text>
-      )}
+      <text class={beside ? "note beside" : "note"} x={label.x} y={label.y + 16}>
+        {props.note}
+      </text>
     </g>
   );
 }
@@ -91,23 +80,23 @@ function consumers(flow: Flow): FlowDevice[] {
 function layout(wide: boolean, count: number) {
   if (wide) {
     const places: Record<Source | "home", Place> = {
-      solar: { x: 250, y: 56 },
-      grid: { x: 70, y: 190 },
-      battery: { x: 250, y: 312 },
-      home: { x: 330, y: 190, radius: 48 },
+      solar: { x: 290, y: 44, beside: true },
+      grid: { x: 64, y: 180 },
+      battery: { x: 290, y: 316, beside: true },
+      home: { x: 290, y: 180, radius: 48 },
     };
-    const gap = Math.min(96, 340 / Math.max(count, 1));
-    const device = (n: number): Place => ({ x: 600, y: 190 + (n - (count - 1) / 2) * gap, radius: 26 });
-    return { places, device, width: 680, height: 384 };
+    const gap = Math.min(76, 350 / Math.max(count, 1));
+    const device = (n: number): Place => ({ x: 520, y: 180 + (n - (count - 1) / 2) * gap, radius: 28, beside: true });
+    return { places, device, width: 700, height: 360 };
   }
   const places: Record<Source | "home", Place> = {
-    solar: { x: 180, y: 46 },
-    grid: { x: 50, y: 186 },
-    battery: { x: 310, y: 186 },
-    home: { x: 180, y: 186, radius: 46 },
+    solar: { x: 180, y: 44, beside: true },
+    grid: { x: 52, y: 178 },
+    battery: { x: 308, y: 178 },
+    home: { x: 180, y: 178, radius: 46 },
   };
-  const device = (n: number): Place => ({ x: 180 + (n - (count - 1) / 2) * 88, y: 338, radius: 26 });
-  return { places, device, width: 360, height: count ? 392 : 270 };
+  const device = (n: number): Place => ({ x: 180 + (n - (count - 1) / 2) * 90, y: 312, radius: 28 });
+  return { places, device, width: 360, height: count ? 366 : 256 };
 }
 
 export function FlowChart({ flow }: { flow: Flow }) {
@@ -135,20 +124,20 @@ export function FlowChart({ flow }: { flow: Flow }) {
             kind={each}
             name={t(`source.${each}`)}
             milli_w={powers[each]}
-            note={each === "solar" ? "" : meaning(each, powers[each])}
+            note={meaning(each, powers[each])}
           />
         ))}
-        <Node at={places.home} icon="home" kind="home" name={t("source.home")} milli_w={flow.home_milli_w} />
+        <Node at={places.home} icon="home" kind="home" milli_w={flow.home_milli_w} />
         {shown.map((each, n) => (
-          <Node at={device(n)} icon={kindIcon(each.kind)} kind="device" name={clipped(each.name)} milli_w={each.power_milli_w} />
+          <Node at={device(n)} icon={kindIcon(each.kind)} kind="device" name={clipped(each.name, wide ? 22 : 12)} milli_w={each.power_milli_w} />
         ))}
       </svg>
     </div>
   );
 }
 
-function clipped(name: string): string {
-  return name.length > 15 ? `${name.slice(0, 14)}…` : name;
+function clipped(name: string, characters: number): string {
+  return name.length > characters ? `${name.slice(0, characters - 1)}…` : name;
 }
 
 /** The chart in one sentence. */

@@ -5,12 +5,16 @@ import { post } from "../api";
 import { t, word } from "../i18n";
 import { Icon, kindIcon } from "../icons";
 import { type Load, useLoad } from "../load";
+import { ofDevice } from "../meaning";
 import { live } from "../stream";
-import { moment } from "../time";
+import { moment, us } from "../time";
 import type { Device, NearDevice } from "../types";
 import { community } from "../settings";
 import { Card, Empty, Field, Form, Loaded, act } from "../ui";
 import { percent, power, short } from "../units";
+
+/** A reading that is older says so. */
+const OLD_US = 120_000_000;
 
 function Switch({ device, reload }: { device: Device; reload: () => void }) {
   const [asked, ask] = useState<boolean | null>(null);
@@ -37,14 +41,14 @@ function Switch({ device, reload }: { device: Device; reload: () => void }) {
   );
 }
 
-function direction(milli_w: number | null): string {
-  if (!milli_w) return "";
-  return t(milli_w > 0 ? "devices.draws" : "devices.gives");
-}
-
 function DeviceItem({ device, reload }: { device: Device; reload: () => void }) {
-  const facts = [word("kind", device.kind), device.community, word("state", device.state)];
+  const { milli_w, means } = ofDevice(device.kind, device.power_milli_w);
+  const facts = [word("kind", device.kind), device.community];
+  if (device.state !== "ok") facts.push(word("state", device.state));
   if (device.visibility === "private") facts.push(t("devices.private"));
+  const notes = [means];
+  if (device.stored_bp !== null) notes.push(t("devices.stored", { percent: percent(device.stored_bp) }));
+  if (device.at_us !== null && us(new Date()) - device.at_us > OLD_US) notes.push(moment(device.at_us));
   return (
     <li class={`device ${device.kind}`}>
       <Icon name={kindIcon(device.kind)} />
@@ -53,15 +57,13 @@ function DeviceItem({ device, reload }: { device: Device; reload: () => void }) 
         <small class="quiet">{facts.filter(Boolean).join(" · ")}</small>
         {device.why && <small class="warn">{device.why}</small>}
       </div>
-      <div class="reading">
-        <strong>{power(device.power_milli_w)}</strong>
-        <small class="quiet">
-          {direction(device.power_milli_w)}
-          {device.stored_bp !== null && ` ${t("devices.stored", { percent: percent(device.stored_bp) })}`}
-          {device.at_us !== null && ` · ${moment(device.at_us)}`}
-        </small>
+      <div class="side">
+        <div class="reading">
+          <strong>{power(milli_w)}</strong>
+          <small class="quiet">{notes.filter(Boolean).join(" · ")}</small>
+        </div>
+        {device.can.includes("switch") && <Switch device={device} reload={reload} />}
       </div>
-      {device.can.includes("switch") && <Switch device={device} reload={reload} />}
     </li>
   );
 }

@@ -2,15 +2,18 @@
 
 import { useState } from "preact/hooks";
 import { query } from "../api";
-import { FlowChart, meaning } from "../charts/flow";
+import { FlowChart } from "../charts/flow";
 import { SankeyChart } from "../charts/sankey";
 import { t } from "../i18n";
 import { useLoad } from "../load";
+import { meaning, ofDevice } from "../meaning";
 import { live } from "../stream";
 import { isoDay, moment, period, periodName } from "../time";
 import type { Flow, SankeyData } from "../types";
 import { AsTable, Card, Empty, Figure, Loaded, Pager, Table } from "../ui";
-import { power } from "../units";
+import { energy, percent, power } from "../units";
+
+const USERS = ["consumer", "rest"];
 
 function Now() {
   const flow = useLoad<Flow>("flow", live);
@@ -20,7 +23,6 @@ function Now() {
       <Loaded load={flow}>
         {(data) => (
           <>
-            <Figures flow={data} />
             <FlowChart flow={data} />
             {!data.grid_measured && <p class="quiet">{t("flow.no_grid")}</p>}
             <AsTable>
@@ -33,39 +35,12 @@ function Now() {
   );
 }
 
-function Figures({ flow }: { flow: Flow }) {
-  const shown = [
-    ["home", flow.home_milli_w],
-    ["solar", flow.solar_milli_w],
-    ["grid", flow.grid_milli_w],
-    ["battery", flow.battery_milli_w],
-  ] as const;
-  return (
-    <dl class="figures">
-      {shown
-        .filter(([, milli_w]) => milli_w !== null)
-        .map(([source, milli_w]) => (
-          <Figure
-            kind={source}
-            label={t(`source.${source}`)}
-            value={power(milli_w)}
-            note={meaning(source, milli_w)}
-          />
-        ))}
-    </dl>
-  );
-}
-
 function FlowTable({ flow }: { flow: Flow }) {
   const sources = (["solar", "grid", "battery", "home"] as const).map((source) => {
     const milli_w = flow[`${source}_milli_w`];
     return { name: t(`source.${source}`), milli_w, means: meaning(source, milli_w) };
   });
-  const devices = flow.devices.map((each) => ({
-    name: each.name,
-    milli_w: each.power_milli_w,
-    means: "",
-  }));
+  const devices = flow.devices.map((each) => ({ name: each.name, ...ofDevice(each.kind, each.power_milli_w) }));
   return (
     <Table
       caption={t("home.now")}
@@ -76,6 +51,27 @@ function FlowTable({ flow }: { flow: Flow }) {
         { head: "", cell: (each) => each.means },
       ]}
     />
+  );
+}
+
+/** Sums of the day; what was used and did not come from the grid is the household's own. */
+function DayFigures({ data }: { data: SankeyData }) {
+  const kinds = new Map(data.nodes.map((each) => [each.id, each.kind]));
+  const sum = (sources: string[] | null, targets: string[] | null) =>
+    data.links
+      .filter((each) => !sources || sources.includes(kinds.get(each.source) ?? ""))
+      .filter((each) => !targets || targets.includes(kinds.get(each.target) ?? ""))
+      .reduce((total, each) => total + each.milli_wh, 0);
+  const used = sum(null, USERS);
+  const own_bp = used ? 10_000 - Math.round((sum(["monitor"], USERS) * 10_000) / used) : null;
+  return (
+    <dl class="figures">
+      <Figure kind="home" label={t("day.used")} value={energy(used)} />
+      <Figure kind="solar" label={t("day.made")} value={energy(sum(["generator"], null))} />
+      <Figure kind="import" label={t("history.import")} value={energy(sum(["monitor"], null))} />
+      <Figure kind="export" label={t("history.export")} value={energy(sum(null, ["monitor"]))} />
+      <Figure kind="main" label={t("day.own")} value={percent(own_bp)} />
+    </dl>
   );
 }
 
@@ -95,7 +91,10 @@ function Day() {
       <Loaded load={load}>
         {(data) =>
           data.links.some((each) => each.milli_wh > 0) ? (
-            <SankeyChart data={data} />
+            <>
+              <DayFigures data={data} />
+              <SankeyChart data={data} />
+            </>
           ) : (
             <Empty>{t("sankey.none")}</Empty>
           )

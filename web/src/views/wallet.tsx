@@ -114,7 +114,7 @@ export function Wallet() {
       <Card title={t("wallet.statement")} class="broad">
         <Loaded load={load}>{(wallet) => <Statement wallet={wallet} names={names} />}</Loaded>
       </Card>
-      <Card title={t("wallet.pay")}>
+      <Card title={t("wallet.pay")} class="slim">
         <Pay names={names} paid={load.reload} />
       </Card>
     </>
