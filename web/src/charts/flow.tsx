@@ -12,7 +12,7 @@ import { useWidth } from "./size";
 
 const WIDE_FROM = 620;
 const DEVICES_MAX = { wide: 6, narrow: 4 };
-const RADIUS = 38;
+const RADIUS = 41;
 
 interface Place {
   x: number;
@@ -80,22 +80,22 @@ function consumers(flow: Flow): FlowDevice[] {
 function layout(wide: boolean, count: number) {
   if (wide) {
     const places: Record<Source | "home", Place> = {
-      solar: { x: 290, y: 44, beside: true },
+      solar: { x: 290, y: 46, beside: true },
       grid: { x: 64, y: 180 },
-      battery: { x: 290, y: 316, beside: true },
+      battery: { x: 290, y: 314, beside: true },
       home: { x: 290, y: 180, radius: 48 },
     };
-    const gap = Math.min(76, 350 / Math.max(count, 1));
-    const device = (n: number): Place => ({ x: 520, y: 180 + (n - (count - 1) / 2) * gap, radius: 28, beside: true });
+    const gap = Math.min(80, 350 / Math.max(count, 1));
+    const device = (n: number): Place => ({ x: 520, y: 180 + (n - (count - 1) / 2) * gap, radius: 31, beside: true });
     return { places, device, width: 700, height: 360 };
   }
   const places: Record<Source | "home", Place> = {
-    solar: { x: 180, y: 44, beside: true },
+    solar: { x: 180, y: 46, beside: true },
     grid: { x: 52, y: 178 },
     battery: { x: 308, y: 178 },
     home: { x: 180, y: 178, radius: 46 },
   };
-  const device = (n: number): Place => ({ x: 180 + (n - (count - 1) / 2) * 90, y: 312, radius: 28 });
+  const device = (n: number): Place => ({ x: 180 + (n - (count - 1) / 2) * 90, y: 312, radius: 31 });
   return { places, device, width: 360, height: count ? 366 : 256 };
 }
 

@@ -19,6 +19,12 @@ const COLOUR_OF: Record<string, string> = {
   rest: "home",
 };
 
+/** What has no meter has no name of its own. */
+function called(node: Named): string {
+  if (node.kind === "rest") return t("source.rest");
+  return node.kind === "unmeasured" ? t("source.unmeasured") : node.name;
+}
+
 function colour(node: Named): string {
   return COLOUR_OF[node.kind] ?? "device";
 }
@@ -48,8 +54,9 @@ export function SankeyChart({ data }: { data: SankeyData }) {
   const [ref, width] = useWidth();
   const links = data.links.filter((each) => each.milli_wh > 0);
   const height = width < 520 ? 360 : 300;
-  const graph = width ? laidOut({ nodes: data.nodes, links }, width, height) : null;
-  const names = new Map(data.nodes.map((each) => [each.id, each.name]));
+  const nodes = data.nodes.map((each) => ({ ...each, name: called(each) }));
+  const names = new Map(nodes.map((each) => [each.id, each.name]));
+  const graph = width ? laidOut({ nodes, links }, width, height) : null;
   return (
     <>
       <div ref={ref}>

@@ -81,9 +81,10 @@ function AppCard({ app, reload }: { app: App; reload: () => void }) {
 export function Apps() {
   const load = useLoad<App[]>("apps");
   if (load.data?.length) return load.data.map((each) => <AppCard key={each.name} app={each} reload={load.reload} />);
+  const none = load.error?.status === 404;
   return (
     <Card title={t("view.apps")} class="wide">
-      <Loaded load={load}>{() => <Empty>{t("apps.none")}</Empty>}</Loaded>
+      {none ? <Empty>{t("apps.none")}</Empty> : <Loaded load={load}>{() => <Empty>{t("apps.none")}</Empty>}</Loaded>}
     </Card>
   );
 }

@@ -14,6 +14,7 @@ import { AsTable, Card, Empty, Figure, Loaded, Pager, Table } from "../ui";
 import { energy, percent, power } from "../units";
 
 const USERS = ["consumer", "rest"];
+const OTHERS = ["monitor", "unmeasured"];
 
 function Now() {
   const flow = useLoad<Flow>("flow", live);
@@ -54,7 +55,7 @@ function FlowTable({ flow }: { flow: Flow }) {
   );
 }
 
-/** Sums of the day; what was used and did not come from the grid is the household's own. */
+/** Sums of the day; what was used is the household's own where no grid, and no unknown source, gave it. */
 function DayFigures({ data }: { data: SankeyData }) {
   const kinds = new Map(data.nodes.map((each) => [each.id, each.kind]));
   const sum = (sources: string[] | null, targets: string[] | null) =>
@@ -63,7 +64,7 @@ function DayFigures({ data }: { data: SankeyData }) {
       .filter((each) => !targets || targets.includes(kinds.get(each.target) ?? ""))
       .reduce((total, each) => total + each.milli_wh, 0);
   const used = sum(null, USERS);
-  const own_bp = used ? 10_000 - Math.round((sum(["monitor"], USERS) * 10_000) / used) : null;
+  const own_bp = used ? 10_000 - Math.round((sum(OTHERS, USERS) * 10_000) / used) : null;
   return (
     <dl class="figures">
       <Figure kind="home" label={t("day.used")} value={energy(used)} />

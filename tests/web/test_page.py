@@ -1,0 +1,307 @@
+"""The page in a browser, on real nodes: what an owner does there, and how it looks to everybody."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, WebSocketRoute, expect
+
+VIEWS = {
+    "home": ("Home", "Zuhause"),
+    "history": ("History", "Verlauf"),
+    "devices": ("Devices", "Geräte"),
+    "wallet": ("Wallet", "Konto"),
+    "market": ("Market", "Markt"),
+    "community": ("Community", "Gemeinschaft"),
+    "alerts": ("Alerts", "Meldungen"),
+    "origin": ("Origin", "Herkunft"),
+    "apps": ("Apps", "Apps"),
+}
+KETTLE_W = "850 W"
+SERIOUS = ("serious", "critical")
+TABS_MAX = 60
+
+Open = Callable[..., Page]
+Shot = Callable[[Page, str], None]
+
+
+def go(page: Page, view: str) -> None:
+    page.evaluate(f"location.hash = '#/{view}'")
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("|".join(VIEWS[view])))
+
+
+def claim_kettle(page: Page, household: Any) -> None:
+    """Through the page, unless an earlier test has."""
+    go(page, "devices")
+    code = household.wait_for(household.plug.ask, "status")["code"]
+    if code is None:
+        return
+    inbox = page.get_by_role("region", name="Near here")
+    item = inbox.get_by_role("listitem").filter(has_text="kettle")
+    expect(item).to_contain_text("waits for an owner")
+    item.get_by_text("Enter its code").click()
+    item.get_by_label("Pairing code").fill(code)
+    item.get_by_label("Its name").fill("Kettle")
+    item.get_by_role("button", name="Claim").click()
+    expect(page.get_by_role("status").filter(has_text="Kettle is yours.")).to_be_visible()
+    household.wait_for(household.plug.owned)
+
+
+def test_a_plug_is_claimed_by_its_code_and_switched(
+    open_page: Open, household: Any, shot: Shot
+) -> None:
+    page = open_page()
+    claim_kettle(page, household)
+    ours = page.get_by_role("region", name="Our devices")
+    switch = ours.get_by_role("switch", name="Power of Kettle")
+    expect(switch).to_be_checked()
+    expect(ours.get_by_role("listitem").filter(has_text="Kettle")).to_contain_text(KETTLE_W)
+    shot(page, "claimed")
+    switch.click()
+    expect(page.get_by_text("Kettle is off.")).to_be_visible()
+    expect(switch).not_to_be_checked()
+    assert not household.machine.on
+    switch.click()
+    expect(switch).to_be_checked()
+    assert household.machine.on
+
+
+def test_a_wrong_code_is_refused_in_words(open_page: Open, household: Any) -> None:
+    page = open_page()
+    claim_kettle(page, household)
+    page.route(
+        "**/api/v1/near",
+        lambda route: route.fulfill(
+            json=[{"agent": "uhCAk" + "x" * 48, "name": "far", "kind": "consumer", "state": "unowned"}]
+        ),
+    )
+    page.reload()
+    item = page.get_by_role("listitem").filter(has_text="far")
+    item.get_by_text("Enter its code").click()
+    item.get_by_label("Pairing code").fill("0000-0000")
+    item.get_by_role("button", name="Claim").click()
+    expect(page.get_by_role("alert").filter(has_text=re.compile("key|device"))).to_be_visible()
+
+
+def test_home_shows_power_with_its_sign_in_words_and_the_day(open_page: Open, household: Any) -> None:
+    page = open_page()
+    claim_kettle(page, household)
+    go(page, "home")
+    now = page.get_by_role("region", name="Now")
+    chart = now.get_by_role("img")
+    expect(chart).to_have_attribute("aria-label", re.compile("Solar 3.24 kW, produced"))
+    expect(chart).to_have_attribute("aria-label", re.compile("Grid −1.50 kW, export: to the grid"))
+    expect(chart).to_have_attribute("aria-label", re.compile("Battery 800 W, discharging"))
+    expect(chart).to_contain_text("Kettle")
+    now.get_by_text("As a table").click()
+    row = now.get_by_role("row").filter(has_text="cellar")
+    expect(row).to_contain_text("800 Wdischarging")
+    day = page.get_by_role("region", name="Energy of the day", exact=True)
+    day.get_by_text("As a table").click()
+    expect(day.get_by_role("row").filter(has_text="cellar").first).to_be_visible()
+    expect(day.get_by_role("img")).to_contain_text("roof")
+
+
+def test_history_is_compared_and_saved(open_page: Open, tmp_path: Path, shot: Shot) -> None:
+    page = open_page()
+    go(page, "history")
+    page.get_by_label("Meter", exact=True).select_option("roof")
+    exported = page.locator("dl.figures > div").filter(has_text="Exported")
+    expect(exported.locator("strong")).not_to_have_text("0 Wh")
+    for span in ("Week", "Month", "Year"):
+        page.get_by_role("radio", name=span).check(force=True)
+        expect(page.get_by_role("img", name=re.compile("Chart of"))).to_be_visible()
+    page.get_by_label("Compare").check()
+    page.get_by_text("As a table").click()
+    expect(page.get_by_role("columnheader", name="Period before: Import")).to_be_visible()
+    shot(page, "history-compared")
+    page.get_by_role("button", name="Earlier").click()
+    expect(page.get_by_text("There are no readings in this period.")).to_be_visible()
+    page.get_by_role("button", name="Later").click()
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download CSV").click()
+    saved = tmp_path / "energy.csv"
+    started.value.save_as(saved)
+    head, first, *_ = saved.read_text().splitlines()
+    assert "export_milli_wh" in head
+    assert first.count(",") == head.count(",")
+
+
+def test_a_payment_stands_on_the_statement(open_page: Open, household: Any) -> None:
+    page = open_page()
+    go(page, "wallet")
+    form = page.get_by_role("form", name="Pay")
+    roof = page.get_by_role("option", name=re.compile("^roof"))
+    form.get_by_label("To").select_option(value=str(roof.get_attribute("value")))
+    form.get_by_label("Amount").fill("0,25")
+    form.get_by_label("Note").fill("for the sun")
+    form.get_by_role("button").click()
+    expect(page.get_by_text("Paid 0.250 credits to roof.")).to_be_visible()
+    row = page.get_by_role("region", name="Statement").get_by_role("row")
+    expect(row.filter(has_text="−0.250").first).to_be_visible()
+
+
+def test_the_market_takes_an_order_or_says_that_there_is_none(open_page: Open, shot: Shot) -> None:
+    page = open_page()
+    go(page, "market")
+    none = page.get_by_role("alert").filter(has_text="have no market")
+    form = page.get_by_role("form", name="Place an order")
+    expect(none.or_(form)).to_be_visible()
+    shot(page, "market")
+    if none.is_visible():
+        return
+    form.get_by_label("Energy").fill("1.5")
+    form.get_by_label("Price").fill("0.8")
+    form.get_by_role("button").click()
+    row = page.get_by_role("row").filter(has_text="1.50 kWh")
+    expect(row).to_contain_text("0.800")
+    row.get_by_role("button", name="Cancel").click()
+    expect(row).to_have_count(0)
+
+
+def test_community_alerts_and_origin_show_what_the_node_knows(
+    open_page: Open, household: Any
+) -> None:
+    page = open_page()
+    claim_kettle(page, household)
+    go(page, "community")
+    members = page.get_by_role("region", name="Members", exact=True).first
+    expect(members.get_by_role("row").filter(has_text="roof")).to_contain_text("Device")
+    expect(page.get_by_role("region", name="Our communities").first).to_contain_text("street")
+    expect(page.get_by_role("region", name="Peers").first).to_contain_text("Good")
+    go(page, "alerts")
+    expect(page.get_by_role("listitem").filter(has_text="kettle").first).to_contain_text("Appeared")
+    go(page, "origin")
+    expect(page.get_by_text("does not say what its energy weighs")).to_be_visible()
+    go(page, "apps")
+    expect(page.get_by_role("region", name="Apps")).to_be_visible()
+
+
+def test_everything_is_reached_by_keyboard_alone(open_page: Open, household: Any) -> None:
+    page = open_page()
+    claim_kettle(page, household)
+    go(page, "home")
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+
+    def tab_to(role: Any, name: str) -> None:
+        wanted = page.get_by_role(role, name=name, exact=True)
+        for _ in range(TABS_MAX):
+            if wanted.evaluate("each => each === document.activeElement"):
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(f"{name} is not reached")
+
+    tab_to("link", "Devices")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1, name="Devices")).to_be_focused()
+    tab_to("switch", "Power of Kettle")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("switch")).not_to_be_checked()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("switch")).to_be_checked()
+    go(page, "history")
+    tab_to("radio", "Day")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="Week")).to_be_checked()
+    outline = "getComputedStyle(document.activeElement.nextElementSibling).outlineStyle"
+    assert page.evaluate(outline) == "solid"
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "scheme", "locale"),
+    [(1280, 900, "light", "en-GB"), (390, 844, "dark", "de-DE")],
+    ids=["wide and light", "phone and dark"],
+)
+def test_every_view_fits_and_axe_finds_nothing_serious(  # noqa: PLR0913
+    open_page: Open,
+    household: Any,
+    js_packages: Callable[[Path], Path],
+    shot: Shot,
+    width: int,
+    height: int,
+    scheme: str,
+    locale: str,
+) -> None:
+    root = Path(__file__).parents[2]
+    axe = js_packages(root / "web") / "node_modules" / "axe-core" / "axe.min.js"
+    page = open_page(width, height, scheme, locale)
+    german = locale == "de-DE"
+    expect(page.locator("html")).to_have_attribute("lang", "de" if german else "en")
+    page.evaluate(axe.read_text("utf-8"))
+    ground = page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
+    assert (sum(map(int, re.findall(r"\d+", ground)[:3])) < 3 * 128) == (scheme == "dark")
+    for view, names in VIEWS.items():
+        go(page, view)
+        expect(page.get_by_role("heading", level=1)).to_have_text(names[german])
+        expect(page.get_by_text("Wird geladen" if german else "Loading")).to_have_count(0)
+        overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+        assert overflow <= 0, (view, overflow)
+        shot(page, f"{view}-{scheme}-{width}")
+        found = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
+        grave = [each for each in found if each["impact"] in SERIOUS]
+        assert not grave, (view, json.dumps(grave, indent=1)[:3000])
+
+
+def test_on_a_phone_the_rest_is_behind_more_and_colours_can_be_chosen(
+    open_page: Open, shot: Shot
+) -> None:
+    page = open_page(390, 844)
+    market = page.get_by_role("link", name="Market")
+    expect(market).not_to_be_visible()
+    page.get_by_role("button", name="More").click()
+    shot(page, "more")
+    page.get_by_label("Colours").select_option("dark")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.get_by_label("Language").select_option("de")
+    page.get_by_role("link", name="Markt").click()
+    expect(page.get_by_role("heading", level=1, name="Markt")).to_be_visible()
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    expect(page.get_by_role("heading", level=1, name="Markt")).to_be_visible()
+
+
+def test_after_a_gap_everything_is_asked_again(open_page: Open, household: Any) -> None:
+    page = open_page()
+    streams: list[WebSocketRoute] = []
+    asked: list[str] = []
+    page.route_web_socket("**/api/v1/stream", streams.append)
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    page.wait_for_timeout(500)
+    asked.clear()
+    streams[0].send(json.dumps({"kind": "beat", "seq": 1}))
+    page.wait_for_timeout(300)
+    assert asked == []
+    streams[0].send(json.dumps({"kind": "gap", "missed": 3}))
+    page.wait_for_timeout(1_500)
+    for path in ("status", "flow", "sankey"):
+        assert any(f"/api/v1/{path}" in url for url in asked), (path, asked)
+
+
+def test_a_node_that_is_away_is_said_and_found_again(open_page: Open, household: Any) -> None:
+    page = open_page()
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    household.wait_for(household.owner.kill)
+    expect(page.get_by_text("Reconnecting…")).to_be_visible()
+    expect(page.get_by_text("The node does not answer.").first).to_be_visible()
+    household.owner.start()
+    household.wait_for(household.owner.ready)
+    expect(page.get_by_text("Live", exact=True)).to_be_visible()
+    expect(page.get_by_text("Reconnecting…")).to_have_count(0)
+
+
+def test_without_a_token_the_page_says_how_to_get_one(open_page: Open) -> None:
+    page = open_page()
+    assert "token" not in page.url
+    page.evaluate("sessionStorage.clear()")
+    page.reload()
+    expect(page.get_by_text("ioe page")).to_be_visible()
+    page.get_by_label("Or paste a token").fill("wrong")
+    page.get_by_role("button", name="Open").click()
+    expect(page.get_by_text("ioe page")).to_be_visible()
