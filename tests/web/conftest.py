@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import trio
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from ioe_node.clock import SystemClock
 from sim.shelly_plug import Plug
@@ -21,7 +21,7 @@ SHOTS = ROOT / ".shots"
 DRIVERS = ROOT / "tests" / "cli" / "drivers"
 INTERVAL_US = 1_000_000
 POLL_MS = 300
-SELL_MS = 2_000
+SELL_MS = 3_600_000
 PATIENCE_MS = 15_000
 READY_MAX_S = 90.0
 US_PER_HOUR = 3_600_000_000
@@ -126,6 +126,7 @@ def chromium() -> Iterator[Browser]:
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("needs chromium: apt install chromium")
+    expect.set_options(timeout=PATIENCE_MS)
     flags = ["--no-sandbox"] if os.geteuid() == 0 else []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=flags)
