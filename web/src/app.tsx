@@ -12,6 +12,7 @@ import { LANGUAGES, THEMES, community, language, theme } from "./settings";
 import { connection, follow, newest } from "./stream";
 import type { Status } from "./types";
 import { Field, Form, Select, notice } from "./ui";
+import { readable } from "./units";
 import { Alerts } from "./views/alerts";
 import { Apps } from "./views/apps";
 import { Community } from "./views/community";
@@ -103,7 +104,7 @@ function Choices({ status }: { status: Status | null }) {
 function Notice() {
   const said = notice.value;
   useSignalEffect(() => {
-    if (newest.value) notice.value = { text: newest.value.text, bad: false };
+    if (newest.value) notice.value = { text: readable(newest.value.text), bad: false };
   });
   useEffect(() => {
     if (!said) return;

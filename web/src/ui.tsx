@@ -205,6 +205,7 @@ export function Form(props: { label: string; button: string; submit: () => Promi
   const [busy, set] = useState(false);
   async function send(event: TargetedSubmitEvent<HTMLFormElement>) {
     event.preventDefault();
+    if (busy) return;
     set(true);
     try {
       await props.submit();
@@ -215,7 +216,7 @@ export function Form(props: { label: string; button: string; submit: () => Promi
   return (
     <form aria-label={props.label} onSubmit={send}>
       {props.children}
-      <button type="submit" class="main" disabled={busy}>
+      <button type="submit" class="main" aria-busy={busy}>
         {props.button}
       </button>
     </form>

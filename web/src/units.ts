@@ -69,6 +69,11 @@ export function typed(text: string, digits: number): number | null {
   return Number(found[1] + fraction.padEnd(digits, "0"));
 }
 
+/** A sentence of the node's, its keys shortened. */
+export function readable(text: string): string {
+  return text.replace(/uhC[\w-]{50}/g, short);
+}
+
 /** `uhCAk3…9fQ2`: enough of a key to tell it from another. */
 export function short(agent: string): string {
   return agent.length > 16 ? `${agent.slice(0, 9)}…${agent.slice(-4)}` : agent;

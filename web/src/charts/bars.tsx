@@ -1,4 +1,4 @@
-/** Import upwards and export downwards for each step of a period; the period before as a line. */
+/** Import upwards and export downwards for each step of a period; the period before as outlines. */
 
 import { useEffect, useRef, useState } from "preact/hooks";
 import uPlot from "uplot";
@@ -37,12 +37,12 @@ function columns(bars: Bar[]): uPlot.AlignedData {
 
 function options(bars: Bar[], step: Step, width: number, hover: (n: number | null) => void): uPlot.Options {
   const paths = uPlot.paths.bars!({ size: [0.72, 42], radius: 0.15 });
-  const stepped = uPlot.paths.stepped!({ align: 1 });
+  const wider = uPlot.paths.bars!({ size: [0.9, 54], radius: 0.15 });
   const [quiet, line] = [colour("quiet"), colour("line")];
   const font = `12px ${getComputedStyle(document.body).fontFamily}`;
   const solid = (name: string) => ({ paths, width: 0, fill: colour(name), points: { show: false } });
   const pale = (name: string) => ({ paths, width: 1, stroke: colour(name), fill: colour(`${name}-pale`), points: { show: false } });
-  const before = { paths: stepped, width: 1.5, stroke: quiet, dash: [4, 3], points: { show: false } };
+  const before = { paths: wider, width: 1.5, stroke: quiet, points: { show: false } };
   return {
     width,
     height: HEIGHT,

@@ -5,6 +5,7 @@ import { useLoad } from "../load";
 import { moment } from "../time";
 import type { Alert, Status } from "../types";
 import { Card, Empty, Loaded } from "../ui";
+import { readable } from "../units";
 
 const GRAVE = ["fault", "revoked", "guesses"];
 
@@ -15,7 +16,9 @@ function Faults() {
     <Card title={t("alerts.faults")} class="wide">
       <ul class="alerts">
         {status.data.faults.map((each) => (
-          <li class="grave">{each}</li>
+          <li class="grave">
+            <p>{readable(each)}</p>
+          </li>
         ))}
       </ul>
     </Card>
@@ -36,7 +39,7 @@ export function Alerts() {
                   <li key={each.id} class={GRAVE.includes(each.kind) ? "grave" : ""}>
                     <strong>{word("alert", each.kind)}</strong>
                     <time dateTime={new Date(each.at_us / 1000).toISOString()}>{moment(each.at_us)}</time>
-                    <p>{each.text}</p>
+                    <p>{readable(each.text)}</p>
                   </li>
                 ))}
               </ol>

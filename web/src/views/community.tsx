@@ -56,7 +56,7 @@ function Members() {
               { head: t("name"), cell: (each) => each.name || short(each.agent) },
               { head: t("kind"), cell: (each) => word("kind", each.kind) },
               { head: t("community.near"), cell: (each) => (each.near ? t("yes") : "") },
-              { head: t("community.reputation"), number: true, cell: (each) => each.reputation ?? "–" },
+              { head: t("community.reputation"), number: true, cell: (each) => each.reputation },
               { head: t("key"), cell: (each) => <code title={each.agent}>{short(each.agent)}</code> },
             ]}
           />

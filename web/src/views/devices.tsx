@@ -16,15 +16,21 @@ import { percent, power, short } from "../units";
 /** A reading that is older says so. */
 const OLD_US = 120_000_000;
 
-function Switch({ device, reload }: { device: Device; reload: () => void }) {
+interface ItemProps {
+  device: Device;
+  reload: () => Promise<void>;
+}
+
+function Switch({ device, reload }: ItemProps) {
   const [asked, ask] = useState<boolean | null>(null);
   const on = asked ?? device.switched_on ?? false;
   async function flip() {
+    if (asked !== null) return;
     ask(!on);
     const done = t(on ? "devices.is_off" : "devices.is_on", { name: device.name });
     await act(() => post(`devices/${device.agent}/switch`, { on: !on }), done);
+    await reload();
     ask(null);
-    reload();
   }
   return (
     <button
@@ -33,7 +39,7 @@ function Switch({ device, reload }: { device: Device; reload: () => void }) {
       role="switch"
       aria-checked={on}
       aria-label={t("devices.switch", { name: device.name })}
-      disabled={asked !== null}
+      aria-busy={asked !== null}
       onClick={flip}
     >
       <span aria-hidden="true">{t(on ? "on" : "off")}</span>
@@ -41,9 +47,10 @@ function Switch({ device, reload }: { device: Device; reload: () => void }) {
   );
 }
 
-function DeviceItem({ device, reload }: { device: Device; reload: () => void }) {
+function DeviceItem({ device, reload, several }: ItemProps & { several: boolean }) {
   const { milli_w, means } = ofDevice(device.kind, device.power_milli_w);
-  const facts = [word("kind", device.kind), device.community];
+  const facts = [word("kind", device.kind)];
+  if (several) facts.push(device.community);
   if (device.state !== "ok") facts.push(word("state", device.state));
   if (device.visibility === "private") facts.push(t("devices.private"));
   const notes = [means];
@@ -104,22 +111,23 @@ function NearItem({ device, done }: { device: NearDevice; done: () => void }) {
   );
 }
 
-function Inbox({ near, done }: { near: Load<NearDevice[]>; done: () => void }) {
+function Inbox({ near, ours, done }: { near: Load<NearDevice[]>; ours: Device[]; done: () => void }) {
+  const known = ours.map((each) => each.agent);
   return (
     <Card title={t("devices.inbox")}>
       <p class="quiet">{t("devices.inbox_hint")}</p>
       <Loaded load={near}>
-        {(found) =>
-          found.length ? (
+        {(all) => {
+          const found = all.filter((each) => !known.includes(each.agent));
+          if (!found.length) return <Empty>{t("devices.none_near")}</Empty>;
+          return (
             <ul class="devices">
               {found.map((each) => (
                 <NearItem key={each.agent} device={each} done={done} />
               ))}
             </ul>
-          ) : (
-            <Empty>{t("devices.none_near")}</Empty>
-          )
-        }
+          );
+        }}
       </Loaded>
     </Card>
   );
@@ -128,9 +136,9 @@ function Inbox({ near, done }: { near: Load<NearDevice[]>; done: () => void }) {
 export function Devices() {
   const ours = useLoad<Device[]>("devices", live);
   const near = useLoad<NearDevice[]>("near");
-  function reload() {
-    ours.reload();
-    near.reload();
+  const communities = new Set((ours.data ?? []).map((each) => each.community));
+  async function reload() {
+    await Promise.all([ours.reload(), near.reload()]);
   }
   return (
     <>
@@ -140,7 +148,7 @@ export function Devices() {
             found.length ? (
               <ul class="devices">
                 {found.map((each) => (
-                  <DeviceItem key={each.agent} device={each} reload={reload} />
+                  <DeviceItem key={each.agent} device={each} reload={reload} several={communities.size > 1} />
                 ))}
               </ul>
             ) : (
@@ -149,7 +157,7 @@ export function Devices() {
           }
         </Loaded>
       </Card>
-      <Inbox near={near} done={reload} />
+      <Inbox near={near} ours={ours.data ?? []} done={reload} />
     </>
   );
 }

@@ -7,7 +7,7 @@ import { useLoad } from "../load";
 import { type Names, useNames } from "../names";
 import { community } from "../settings";
 import { moment } from "../time";
-import type { Wallet as Data, WalletEntry } from "../types";
+import type { Wallet as Data, Status, WalletEntry } from "../types";
 import { Card, Empty, Field, Figure, Form, Loaded, Select, Table, act } from "../ui";
 import { credits, energy, short, typed } from "../units";
 
@@ -56,7 +56,7 @@ function Statement({ wallet, names }: { wallet: Data; names: Names }) {
           { head: t("time"), cell: (each) => moment(each.at_us) },
           { head: t("wallet.with"), cell: (each) => names.of(each.counterparty) },
           { head: t("wallet.for"), cell: (each) => each.why || word("entry", each.kind) },
-          { head: t("energy"), number: true, cell: (each) => energy(each.energy_milli_wh) },
+          { head: t("energy"), number: true, cell: (each) => each.energy_milli_wh !== null && energy(each.energy_milli_wh) },
           { head: t("credits"), number: true, cell: (each) => <b>{signed(each)}</b> },
           { head: "", cell: (each) => (each.final ? t("wallet.final") : t("wallet.open")) },
         ]}
@@ -75,6 +75,8 @@ function Pay({ names, paid }: { names: Names; paid: () => void }) {
   const [amount, setAmount] = useState("");
   const [memo, setMemo] = useState("");
   const micro = typed(amount, CREDIT_DIGITS);
+  const us = useLoad<Status>("status").data?.agent;
+  const others = names.members.filter((each) => each.agent !== us);
   async function pay() {
     const body = { community: community.value, to, micro_credits: micro, memo };
     const done = t("wallet.paid", { credits: credits(micro), name: names.of(to) });
@@ -90,7 +92,7 @@ function Pay({ names, paid }: { names: Names; paid: () => void }) {
         value={to}
         options={[
           { value: "", text: t("wallet.choose") },
-          ...names.members.map((each) => ({
+          ...others.map((each) => ({
             value: each.agent,
             text: each.name ? `${each.name} (${short(each.agent)})` : short(each.agent),
           })),
