@@ -63,6 +63,17 @@ class Alerting(Struct, frozen=True, forbid_unknown_fields=True):
     webhook: str = ""
 
 
+class Api(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where programs and browsers reach this node, and how much of it they may use."""
+
+    http: str = "127.0.0.1:0"
+    tls_cert: str = ""
+    tls_key: str = ""
+    names: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
+    requests_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
+    connections_max: Annotated[int, Meta(ge=4, le=10_000)] = 200
+
+
 class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
     """A zome function to call again and again."""
 
@@ -93,6 +104,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     reputation: Reputation = Reputation()
     alerts: Alerting = Alerting()
+    api: Api = Api()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
     dnas: tuple[str, ...] = ("dna.neighbourhood:DNA",)
@@ -201,6 +213,21 @@ warrant = -1000
 command = []
 # An address to which each alert is POSTed as JSON: "https://...".
 webhook = ""
+
+# The page and the API, for browsers and programs that bring a token: 'ioe page', 'ioe api token'.
+[api]
+# Where they listen: "127.0.0.1:PORT" for this machine only; "" for nowhere.  Another address of
+# this machine serves others, and needs the two files below.
+http = "127.0.0.1:{http_port}"
+# A certificate and its key, PEM files, for https.
+tls_cert = ""
+tls_key = ""
+# Names by which browsers may call this node, besides its IP addresses and localhost.
+names = []
+# Requests a second of one token or, before a token is shown, of one address; bursts of 4 seconds
+# pass.  Connections at most.
+requests_per_s = 200
+connections_max = 200
 """
 
 DEVICE_TEMPLATE = """

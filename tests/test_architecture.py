@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("workflows",),
     ("drivers", "config", "plugins"),
     ("conductor",),
+    ("api",),
     ("cli",),
 )
 # These may import less than their layer would allow.
@@ -59,17 +60,16 @@ FENCED = {
     "pyarrow": ("sim/results.py",),
     "distributed": ("sim/sweep.py",),
     "zeroconf": ("discovery/mdns",),
+    **dict.fromkeys(("hypercorn", "starlette", "prometheus_client"), ("ioe_node/api/http_",)),
     "asyncio": (),
 }
 PURE = (
     "ioe_node/model/",
     "ioe_node/core/",
     "ioe_node/hdi.py",
-    "ioe_node/net/messages.py",
-    "ioe_node/net/foreign_peers.py",
-    "ioe_node/net/framing.py",
-    "ioe_node/net/kad_messages.py",
-    "ioe_node/net/peer_id.py",
+    *(f"ioe_node/net/{name}.py" for name in ("messages", "foreign_peers", "framing")),
+    *(f"ioe_node/net/{name}.py" for name in ("kad_messages", "peer_id")),
+    "ioe_node/api/http_household.py",
     "currency/ledger.py",
     "discovery/announcement.py",
     "discovery/hidden.py",

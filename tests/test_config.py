@@ -40,6 +40,7 @@ def test_the_templates_are_good_as_they_are_written() -> None:
         listen="/ip4/127.0.0.1/tcp/4001/ws",
         bootstrap=f'"{BOOTSTRAP}"',
         mdns="127.0.0.1",
+        http_port=8080,
     )
     text += DEVICE_TEMPLATE.format(
         kind="generator",

@@ -20,6 +20,8 @@ from ioe_node.cli.output import (
 )
 from ioe_node.cli.qr import qr_png, qr_text
 
+OWN = "self"
+
 
 @click.group()
 def device() -> None:
@@ -132,6 +134,25 @@ def unlock(context: click.Context, owner: str | None) -> None:
     whose = None if owner is None else parse_agent(owner)
     made = client.call(home_of(context), "device_unlock", owner=whose)
     console.print(f"open for one attempt within {made['seconds']} s")
+
+
+@device.command("switch")
+@click.argument("name")
+@click.argument("to", type=click.Choice(["on", "off"]))
+@click.pass_context
+def switch_(context: click.Context, name: str, to: str) -> None:
+    """Switch our device NAME (its name or agent key) on or off.
+
+    \b
+      ioe device switch kettle off
+      ioe --home plug device switch self on      on the device's own node
+
+    It is told when the device has confirmed it.
+    """
+    home = home_of(context)
+    which = None if name == OWN else our_device(home, name)
+    client.call(home, "device_switch", device=which, on=to == "on")
+    console.print(f"{name} is {to}")
 
 
 out_option = click.option(

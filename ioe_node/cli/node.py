@@ -174,7 +174,9 @@ def init(
     if home.config.exists() or home.keystore.exists():
         raise LocalError(f"{home.path} holds a node already; choose another --home")
     listen = address or _addresses()[0]
-    fields = {"role": role, "arc": arc, "listen": f"/ip4/{listen}/tcp/{port or _free_port(listen)}"}
+    at = f"/ip4/{listen}/tcp/{port or _free_port(listen)}"
+    http_port = _free_port("127.0.0.1")
+    fields = {"role": role, "arc": arc, "listen": at, "http_port": http_port}
     bootstrap = ", ".join(_toml_text(peer.strip()) for peer in peers)
     text = TEMPLATE.format(mdns=listen, bootstrap=bootstrap, **fields)
     if role == "device":
@@ -280,12 +282,23 @@ async def _run(home: Home, config: Config, keystore: Keystore) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, nursery.cancel_scope)
         await nursery.start(conductor.run)
+        if config.api.http:
+            await nursery.start(_serve_http, conductor)
         console.print(f"ready: {conductor.role} {short(conductor.signer().agent)}")
         if conductor.unowned:
             shown = await device_code(conductor)
             console.print(f"pairing code: {shown['code']}")
             console.print(f"{qr_text(shown['uri'])}\n{shown['uri']}")
     console.print("stopped")
+
+
+async def _serve_http(conductor: Any, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
+    """The page and the API; what they are made of is imported only where they are wanted."""
+    from ioe_node.api import http_calls
+    from ioe_node.api.http_server import serve_http
+
+    http_calls.offer()
+    await serve_http(conductor, task_status)
 
 
 async def _stop_on_signal(
@@ -330,6 +343,10 @@ def _people(found: dict[str, Any]) -> None:
     console.print(f"{found['role']} {plain(found['agent'])}")
     for address in found["addresses"]:
         console.print(f"  at {address}")
+    for name, address in sorted(found["serves"].items()):
+        console.print(
+            f"  {name}: {address}" + ("  ('ioe page' opens it)" if name == "http" else "")
+        )
     if found["code"]:
         console.print(f"  waiting for an owner; pairing code {found['code']}")
     if found["driver"]:

@@ -15,7 +15,8 @@ from rich.table import Table
 from ioe_node.cli import client
 from ioe_node.errors import LocalError, Malformed
 from ioe_node.hdi import ActionHash, AgentPubKey
-from ioe_node.model.hashes import ACTION, AGENT, HASH_BYTES, from_text, to_text
+from ioe_node.model.hashes import ACTION, AGENT, from_text, to_text
+from ioe_node.model.plain import plain as plain
 
 F = TypeVar("F", bound=Callable[..., Any])
 # What peers write (names, memos) is text and never markup.
@@ -24,17 +25,6 @@ TABLE_CHARS_MAX = 1_000
 NUMBERS = ("kWh in", "kWh out", "credits", "balance", "seq", "kWh", "points", "weight")
 DIGEST_BYTES = 32
 AMOUNT = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,6}))?")
-
-
-def plain(value: Any) -> Any:
-    """`value` as JSON takes it: hashes as text, other bytes as hex."""
-    if isinstance(value, bytes):
-        return to_text(value) if len(value) == HASH_BYTES and value[0] == 0x84 else value.hex()
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return value
 
 
 def show(value: Any, as_json: bool, people: Callable[[], None]) -> None:

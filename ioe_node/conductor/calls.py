@@ -23,6 +23,7 @@ from ioe_node.conductor.key_calls import (
     key_show,
     key_sign,
 )
+from ioe_node.conductor.machine import device_limit, device_switch
 from ioe_node.conductor.peer_calls import peers_list, warrant_list, warrant_show
 from ioe_node.conductor.policy_calls import policy_set, policy_show
 from ioe_node.conductor.unowned import device_code, device_confirm, device_unlock
@@ -56,6 +57,7 @@ def _call(function: Call) -> Call:
 for _each in (
     *(peers_list, warrant_list, warrant_show),
     *(device_code, device_confirm, device_unlock),
+    *(device_switch, device_limit),
     *(policy_show, policy_set),
     *(key_show, key_history, key_rotate, key_recover, key_owed),
     *(key_ask, key_sign, key_merge, key_do, key_gather, key_requests, key_decide),
@@ -154,6 +156,7 @@ async def status(conductor: Conductor) -> dict[str, Any]:
             "export_milli_wh": latest.export_milli_wh,
         },
         "communities": await _communities(conductor),
+        "serves": conductor.serves,
         "faults": sorted(conductor.faults.values()),
         "alerts": conductor.alerts.since(limit=ALERTS_SHOWN),
     }

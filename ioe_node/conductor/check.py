@@ -2,17 +2,19 @@
 
 import re
 import shutil
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import AddressValueError, IPv4Address
+from ipaddress import AddressValueError, IPv4Address, ip_address
 
-from ioe_node.config import Alerting, Config, Device
+from ioe_node.config import Alerting, Api, Config, Device
 from ioe_node.errors import ConfigError, IoeError
 from ioe_node.hdk import DnaDef
 from ioe_node.net.peer_id import split_address
 from ioe_node.plugins import load
 
 LISTEN = re.compile(r"/ip[46]/[0-9a-fA-F.:]+/tcp/\d{1,5}(/ws)?")
+PORT_MAX = 65_535
 WEBHOOK = re.compile(r"https?://[^\s/?#]+\S*")
 
 
@@ -30,6 +32,7 @@ def check(config: Config) -> None:
         with _naming("network.bootstrap"):
             split_address(text)
     _check_alerts(config.alerts)
+    _check_api(config.api)
     with _naming("discovery"):
         load(config.discovery)
     functions = set()
@@ -54,6 +57,37 @@ def _check_alerts(alerts: Alerting) -> None:
         raise ConfigError(f"alerts.command: there is no program '{alerts.command[0]}'")
     if alerts.webhook and not WEBHOOK.fullmatch(alerts.webhook):
         raise ConfigError(f"alerts.webhook: '{alerts.webhook}' is no address like https://host/x")
+
+
+def http_address(text: str) -> tuple[str, int]:
+    """(IP address, port) of "127.0.0.1:8080" or "[::1]:8080"; raises `ConfigError`."""
+    host, _, port = text.rpartition(":")
+    try:
+        address = str(ip_address(host.removeprefix("[").removesuffix("]")))
+        if not port.isascii() or not port.isdigit() or int(port) > PORT_MAX:
+            raise ValueError
+    except ValueError:
+        raise ConfigError(f"api.http: '{text}' is no address like 127.0.0.1:8080") from None
+    return address, int(port)
+
+
+def _check_api(api: Api) -> None:
+    if bool(api.tls_cert) != bool(api.tls_key):
+        raise ConfigError("api.tls_cert and api.tls_key go together: a certificate and its key")
+    if api.tls_cert:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(api.tls_cert, api.tls_key)
+        except (OSError, ValueError) as error:
+            raise ConfigError(
+                f"api.tls_cert, api.tls_key: {error}; both are PEM files, as 'openssl req -x509 "
+                "-newkey rsa:2048 -nodes -keyout key.pem -out cert.pem' makes them"
+            ) from None
+    if api.http and not api.tls_cert and not ip_address(http_address(api.http)[0]).is_loopback:
+        raise ConfigError(
+            f"api.http: '{api.http}' would show tokens and readings to the whole network: give a "
+            "certificate (tls_cert, tls_key), or listen on 127.0.0.1 and let a proxy or "
+            "'ssh -L' lead there"
+        )
 
 
 def _check_device(device: Device) -> None:

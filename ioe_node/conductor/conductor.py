@@ -112,6 +112,8 @@ class Conductor:
         self.policy = PolicyInForce(self)
         self.poller: Poller | None = None
         self.unowned: Unowned | None = None
+        self.serves: dict[str, str] = {}
+        """What runs beside us for programs and browsers, by name: its address."""
         self.predecessors: frozenset[bytes] = frozenset()
         """The keys that our owner has left behind."""
         self.succeeded_by: AgentPubKey | None = None

@@ -7,7 +7,7 @@ may have had to sign.  An owner's next key is obeyed once the chains prove it
 
 from typing import TYPE_CHECKING
 
-from ioe_node.conductor import holding, leaving, succession
+from ioe_node.conductor import holding, leaving, machine, succession
 from ioe_node.conductor.consents import from_file
 from ioe_node.conductor.invitation import decode_invitation
 from ioe_node.conductor.owner_calls import (
@@ -15,11 +15,14 @@ from ioe_node.conductor.owner_calls import (
     Consented,
     Consider,
     Done,
+    Look,
     Owes,
     Release,
     Request,
     Rotate,
+    SetLimit,
     SetPolicy,
+    SetSwitch,
     ShowInvitations,
     Shown,
     Succeeded,
@@ -74,6 +77,12 @@ async def _answer(conductor: "Conductor", request: Request) -> Answer:
             conductor.policy_received(request.policy)
         case ShowInvitations():
             return Shown(await succession.owners_invitations(conductor))
+        case Look():
+            return await machine.look(conductor)
+        case SetSwitch():
+            await machine.switch(conductor, request.on)
+        case SetLimit():
+            await machine.limit(conductor, request.milli_w)
         case Consider():
             raise Malformed("a device holds no keys for others")
     return Done()

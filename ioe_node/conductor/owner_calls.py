@@ -5,7 +5,7 @@ community: what it is about (keys, ownership, the machine itself) no zome can re
 has proved who asks.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
@@ -24,6 +24,14 @@ POLICY_BYTES_MAX = 64 * 1024
 REQUEST_FILE_BYTES_MAX = 256 * 1024
 INVITATIONS_MAX = 16
 MESSAGE_BYTES_MAX = INVITATIONS_MAX * (INVITATION_BYTES_MAX + 16)
+
+STATE_CHARS_MAX = 32
+WHY_CHARS_MAX = 500
+QUANTITY_MAX = 10**12
+"""In milliwatts: no machine of an owner draws a gigawatt."""
+
+Ability = Literal["switch", "limit", "battery"]
+Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class _Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -71,6 +79,22 @@ class Succeeded(_Message, frozen=True, tag="succeeded"):
     owner: Hash39
 
 
+class Look(_Message, frozen=True, tag="look"):
+    """How is your machine?"""
+
+
+class SetSwitch(_Message, frozen=True, tag="switch"):
+    """Switch your machine's load."""
+
+    on: bool
+
+
+class SetLimit(_Message, frozen=True, tag="limit"):
+    """Have your machine draw, or give, no more than so many milliwatts; None lifts the bound."""
+
+    milli_w: Annotated[int, Meta(ge=0, le=QUANTITY_MAX)] | None
+
+
 class Done(_Message, frozen=True, tag="done"):
     """It is kept, and will be done whatever happens."""
 
@@ -91,8 +115,28 @@ class Shown(_Message, frozen=True, tag="shown"):
     ]
 
 
-Request = Release | Rotate | SetPolicy | ShowInvitations | Consider
-Answer = Done | Owes | Shown | Succeeded | Consented
+class Looked(_Message, frozen=True, tag="looked"):
+    """A machine as its node sees it.
+
+    `visibility` is who hears of it, `state` and `why` are its driver's, `can` what may be asked of
+    it; `at_us` is the time of the reading, None before the first one.  `power_milli_w` is import
+    positive, export negative.
+    """
+
+    visibility: Literal["public", "private"]
+    state: Annotated[str, Meta(max_length=STATE_CHARS_MAX)]
+    why: Annotated[str, Meta(max_length=WHY_CHARS_MAX)]
+    can: Annotated[tuple[Ability, ...], Meta(max_length=len(get_args(Ability)))]
+    at_us: Count | None
+    import_milli_wh: Count | None
+    export_milli_wh: Count | None
+    power_milli_w: Annotated[int, Meta(ge=-QUANTITY_MAX, le=QUANTITY_MAX)] | None
+    switched_on: bool | None
+    stored_bp: Annotated[int, Meta(ge=0, le=10_000)] | None
+
+
+Request = Release | Rotate | SetPolicy | ShowInvitations | Consider | Look | SetSwitch | SetLimit
+Answer = Done | Owes | Shown | Succeeded | Consented | Looked
 requests: Codec[Request] = Codec(Request, "owner's request", MESSAGE_BYTES_MAX)
 answers: Codec[Answer] = Codec(Answer, "device's answer", MESSAGE_BYTES_MAX)
 

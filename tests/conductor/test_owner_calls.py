@@ -6,19 +6,25 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from ioe_node.conductor import owner_calls
 from ioe_node.conductor.owner_calls import (
     INVITATIONS_MAX,
     MESSAGE_BYTES_MAX,
     POLICY_BYTES_MAX,
+    WHY_CHARS_MAX,
     Consented,
     Consider,
     Done,
+    Look,
+    Looked,
     Owes,
     Release,
     Rotate,
+    SetLimit,
     SetPolicy,
+    SetSwitch,
     ShowInvitations,
     Shown,
     Succeeded,
@@ -40,8 +46,16 @@ REQUESTS = (
     SetPolicy(b"p"),
     ShowInvitations(),
     Consider(b"c"),
+    Look(),
+    SetSwitch(True),
+    SetLimit(1_000),
+    SetLimit(None),
 )
-ANSWERS = (Done(), Owes(HASH, 1), Shown((b"i",)), Succeeded(HASH), Consented((Consent(0, b"s"),)))
+LOOKED = Looked("private", "ok", "", ("switch", "limit", "battery"), 1, 2, 3, -4, True, 10_000)
+ANSWERS = (
+    *(Done(), Owes(HASH, 1), Shown((b"i",)), Succeeded(HASH), Consented((Consent(0, b"s"),))),
+    *(LOOKED, replace(LOOKED, at_us=None, stored_bp=None, can=())),
+)
 
 
 def test_every_message_comes_back() -> None:
@@ -58,6 +72,9 @@ def test_every_message_comes_back() -> None:
         Release(HASH[:-1]),
         Shown((b"",) * (INVITATIONS_MAX + 1)),
         Owes(HASH, 0),
+        SetLimit(-1),
+        replace(LOOKED, why="?" * (WHY_CHARS_MAX + 1)),
+        replace(LOOKED, stored_bp=10_001),
     ],
 )
 def test_what_is_out_of_bounds_is_malformed(message: Any) -> None:

@@ -1,0 +1,98 @@
+"""Routes about energy: history, live flow, the day's balance, where it came from."""
+
+from typing import TYPE_CHECKING
+
+from ioe_node.api.http_cells import agent_of
+from ioe_node.api.http_errors import Unfit
+from ioe_node.api.http_history import day_span, history_points, iso, readings
+from ioe_node.api.http_household import Counted, Meter, flow, sankey
+from ioe_node.api.http_routes import File, Nothing, route
+from ioe_node.api.http_types import (
+    Carbon,
+    Flow,
+    History,
+    HistoryOf,
+    OnDay,
+    Sankey,
+    Source,
+    Span,
+)
+from ioe_node.model.hashes import to_text
+
+if TYPE_CHECKING:
+    from ioe_node.api.http_app import Api
+
+CSV_HEAD = "start_utc,start_us,import_milli_wh,export_milli_wh,estimated"
+
+
+@route("GET", "/api/v1/history", "read")
+async def history(api: "Api", asked: HistoryOf) -> History:
+    """A device's energy by steps."""
+    _check_span(asked.from_us, asked.to_us)
+    device = agent_of(asked.device)
+    return await history_points(api.conductor, device, asked.from_us, asked.to_us, asked.step)
+
+
+@route("GET", "/api/v1/history.csv", "read", media="text/csv")
+async def history_csv(api: "Api", asked: HistoryOf) -> File:
+    """The same as a table."""
+    found = await history(api, asked)
+    lines = [
+        f"{iso(each.start_us)},{each.start_us},{each.import_milli_wh},{each.export_milli_wh},"
+        f"{int(each.estimated)}"
+        for each in found.points
+    ]
+    return File("\r\n".join([CSV_HEAD, *lines, ""]).encode(), "history.csv")
+
+
+@route("GET", "/api/v1/flow", "read")
+async def flow_now(api: "Api", asked: Nothing) -> Flow:
+    """Power in the household now."""
+    return flow(await api.live.machines(), api.conductor.clock.now_us())
+
+
+@route("GET", "/api/v1/sankey", "read")
+async def sankey_of_day(api: "Api", asked: OnDay) -> Sankey:
+    """A day's energy from where it came to where it went."""
+    try:
+        day, from_us, to_us = day_span(asked.day, api.conductor.clock.now_us())
+    except ValueError as error:
+        raise Unfit(f"day: {error}") from None
+    return sankey(await _counted(api, from_us, to_us), day)
+
+
+@route("GET", "/api/v1/carbon", "read")
+async def carbon(api: "Api", asked: Span) -> Carbon:
+    """Where the energy of a span came from.
+
+    What a kilowatt-hour of the grid weighs is none of a community's properties, so grams and the
+    clean share are null.
+    """
+    _check_span(asked.from_us, asked.to_us)
+    given: dict[Meter, int] = {}
+    drawn = 0
+    for each in await _counted(api, asked.from_us, asked.to_us):
+        of_grid = each.meter.kind == "monitor"
+        drawn += each.import_milli_wh if of_grid else 0
+        energy = each.import_milli_wh if of_grid else each.export_milli_wh
+        given[each.meter] = given.get(each.meter, 0) + energy
+    sources = [Source(meter.name, meter.kind, energy, None) for meter, energy in given.items()]
+    return Carbon(drawn, None, None, [each for each in sources if each.milli_wh])
+
+
+def _check_span(from_us: int, to_us: int) -> None:
+    if to_us <= from_us:
+        raise Unfit("a span ends after it begins: to_us > from_us")
+
+
+async def _counted(api: "Api", from_us: int, to_us: int) -> list[Counted]:
+    """What every meter of the household counted in the intervals that begin in a span."""
+    found = []
+    for owned in await api.live.ours():
+        meter = Meter(to_text(owned.agent), owned.name, owned.kind)
+        listed, _ = await readings(api.conductor, owned.agent, from_us, to_us)
+        found += [
+            Counted(meter, each["start"], each["import_milli_wh"], each["export_milli_wh"])
+            for each in listed
+        ]
+    return found

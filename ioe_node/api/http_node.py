@@ -1,0 +1,137 @@
+"""Routes about the node itself, who is near, and its communities."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ioe_node.api.http_cells import agent_of, cell_for
+from ioe_node.api.http_errors import Away, NotFound
+from ioe_node.api.http_routes import Nothing, route
+from ioe_node.api.http_types import (
+    Alert,
+    Claimed,
+    ClaimOf,
+    CommunityState,
+    Health,
+    InCommunity,
+    Member,
+    Near,
+    Peer,
+    Since,
+    Status,
+)
+from ioe_node.conductor import calls
+from ioe_node.conductor.calls import device_claim
+from ioe_node.conductor.peer_calls import peers_list
+from ioe_node.model.plain import plain
+
+if TYPE_CHECKING:
+    from ioe_node.api.http_app import Api
+
+OWNER = "owner"
+
+
+def node_version() -> str:
+    """The version that is installed."""
+    try:
+        return version("ioe-node")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+@route("GET", "/api/v1/status", "read")
+async def status(api: "Api", asked: Nothing) -> Status:
+    """This node: who it is, its communities, what is wrong."""
+    found = plain(await calls.status(api.conductor))
+    device = api.conductor.config.device
+    communities = [
+        CommunityState(
+            each["community"],
+            each["dna"],
+            found["agent"],
+            1 + len(each["peers"]),
+            each["actions"],
+            each["unpublished"],
+        )
+        for each in found["communities"]
+    ]
+    return Status(
+        found["role"],
+        OWNER if device is None else device.name,
+        found["agent"],
+        node_version(),
+        communities,
+        [*found["faults"], *(text for each in found["communities"] for text in each["faults"])],
+    )
+
+
+@route("GET", "/api/v1/near", "read")
+async def near(api: "Api", asked: Nothing) -> list[Near]:
+    """Devices that announce themselves near here."""
+    return [
+        Near(plain(card.agent), card.name, card.kind, card.state)
+        for card in api.conductor.meeting.cards()
+        if card.kind != OWNER
+    ]
+
+
+@route("POST", "/api/v1/claims", "control", fails=(404, 409))
+async def claim(api: "Api", asked: Nothing, body: ClaimOf) -> Claimed:
+    """Claim a device that is near, with the code that it shows.
+
+    If it is set to ask for its button, press that within 60 seconds.
+    """
+    device = agent_of(body.device)
+    if all(card.agent != device for card in api.conductor.meeting.cards()):
+        raise NotFound("no such device is near; see /api/v1/near")
+    made = await device_claim(api.conductor, device, body.code, body.name, body.community)
+    api.live.changed()
+    return Claimed(plain(made["device"]), made["kind"], made["name"], made["failed"])
+
+
+@route("GET", "/api/v1/members", "read", fails=(404, 409))
+async def members(api: "Api", asked: InCommunity) -> list[Member]:
+    """Everybody in a community; `kind` is steward, member or device."""
+    cell = cell_for(api.conductor, asked.community, "community")
+    cards = {card.agent: card for card in api.conductor.meeting.cards()}
+    roles = {each["agent"]: each for each in await peers_list(api.conductor, asked.community)}
+    us, found = cell.space.agent, []
+    for each in await cell.call("community", "members", {}):
+        agent = each["agent"]
+        role = roles.get(agent, {"role": "member", "name": ""})
+        kind = "steward" if each["steward"] else str(role["role"])
+        name = OWNER if agent == us else str(role["name"])
+        found.append(Member(plain(agent), name, kind, agent == us or agent in cards, None))
+    return found
+
+
+@route("GET", "/api/v1/peers", "read", fails=(404, 409))
+async def peers(api: "Api", asked: InCommunity) -> list[Peer]:
+    """Everyone we know of in a community and how they behave, as 'ioe peers --json'."""
+    cell_for(api.conductor, asked.community, "community")
+    found = plain(await peers_list(api.conductor, asked.community))
+    return msgspec.convert(found, list[Peer])
+
+
+@route("GET", "/api/v1/alerts", "read")
+async def alerts(api: "Api", asked: Since) -> list[Alert]:
+    """What happened: the alerts kept after number `since`, oldest first."""
+    return msgspec.convert(api.conductor.alerts.since(asked.since), list[Alert])
+
+
+@route("GET", "/healthz", None)
+async def healthz(api: "Api", asked: Nothing) -> Health:
+    """Whether the process answers."""
+    return Health(True)
+
+
+@route("GET", "/readyz", None, fails=(503,))
+async def readyz(api: "Api", asked: Nothing) -> Health:
+    """Whether every community is open; 503 says which is not."""
+    conductor = api.conductor
+    invitations: list[Any] = [] if conductor.role == "unowned" else conductor.home.invitations()
+    closed = [each.seed for each in invitations if each.dna_hash not in conductor.cells]
+    if closed:
+        raise Away(f"{len(closed)} of {len(invitations)} communities are not open; see ioe status")
+    return Health(True)
