@@ -9,6 +9,7 @@ export default defineConfig({
     outDir: "../ioe_node/api/page",
     emptyOutDir: true,
     assetsInlineLimit: 0,
+    license: { fileName: "licences.md" },
     target: ["chrome123", "firefox121", "safari17.5"],
     modulePreload: { polyfill: false },
     rolldownOptions: {

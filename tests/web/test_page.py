@@ -73,7 +73,9 @@ def test_a_plug_is_claimed_by_its_code_and_switched(
     expect(page.get_by_text("Kettle is off.")).to_be_visible()
     expect(switch).not_to_be_checked()
     assert not household.machine.on
+    expect(switch).to_have_attribute("aria-busy", "false")
     switch.click()
+    expect(page.get_by_text("Kettle is on.")).to_be_visible()
     expect(switch).to_be_checked()
     assert household.machine.on
 
@@ -207,9 +209,9 @@ def test_everything_is_reached_by_keyboard_alone(open_page: Open, household: Any
     expect(page.get_by_role("heading", level=1, name="Devices")).to_be_focused()
     tab_to("switch", "Power of Kettle")
     page.keyboard.press("Space")
-    expect(page.get_by_role("switch")).not_to_be_checked()
+    expect(page.get_by_role("switch", checked=False)).to_have_attribute("aria-busy", "false")
     page.keyboard.press("Space")
-    expect(page.get_by_role("switch")).to_be_checked()
+    expect(page.get_by_role("switch", checked=True)).to_have_attribute("aria-busy", "false")
     go(page, "history")
     tab_to("radio", "Day")
     page.keyboard.press("ArrowRight")

@@ -46,7 +46,11 @@ function Navigation({ status }: { status: Status | null }) {
       <ul id="views">
         {VIEWS.map((each) => (
           <li class={ON_THE_BAR.includes(each) ? "" : "folded"}>
-            <a href={`#/${each}`} aria-current={view.value === each ? "page" : undefined} onClick={() => (open.value = false)}>
+            <a
+              href={`#/${each}`}
+              aria-current={view.value === each ? "page" : undefined}
+              onClick={() => (open.value = false)}
+            >
               <Icon name={each} />
               {t(`view.${each}`)}
             </a>
@@ -79,7 +83,7 @@ function Choices({ status }: { status: Status | null }) {
       {communities.length > 1 && (
         <Select
           label={t("community")}
-          value={community.value ?? communities[0]!.name}
+          value={community.value ?? ""}
           options={communities.map((each) => ({ value: each.name, text: each.name }))}
           choose={(name) => (community.value = name)}
         />
@@ -131,16 +135,24 @@ function Inside() {
   const Shown = OF_VIEW[shown];
   useEffect(follow, []);
   useEffect(() => {
-    document.title = `${t(`view.${shown}`)} – ${status.data?.name || t("title")}`;
     if (!first.current) heading.current?.focus();
     first.current = false;
   }, [shown]);
+  useEffect(() => {
+    document.title = `${t(`view.${shown}`)} – ${status.data?.name || t("title")}`;
+    const [one, another] = status.data?.communities ?? [];
+    if (one && another) community.value ??= one.name;
+  });
   return (
     <div class="frame" onKeyDown={(event) => event.key === "Escape" && (open.value = false)}>
-      <a class="skip" href="#content" onClick={(event) => {
+      <a
+        class="skip"
+        href="#content"
+        onClick={(event) => {
           event.preventDefault();
           heading.current?.focus();
-        }}>
+        }}
+      >
         {t("skip")}
       </a>
       <header class="top">
@@ -175,7 +187,11 @@ function WayIn() {
       <p>
         {t("way_in.text")} <code>ioe page</code>
       </p>
-      <Form label={t("way_in.title")} button={t("way_in.button")} submit={async () => setToken(typed.trim())}>
+      <Form
+        label={t("way_in.title")}
+        button={t("way_in.button")}
+        submit={async () => setToken(typed.trim())}
+      >
         <Field label={t("way_in.token")} type="password" value={typed} change={type} />
       </Form>
     </main>

@@ -27,7 +27,10 @@ export function meaning(source: Source | "home", milli_w: number | null): string
 }
 
 /** A device's power with the sign that its kind has, and what it means. */
-export function ofDevice(kind: string, milli_w: number | null): { milli_w: number | null; means: string } {
+export function ofDevice(
+  kind: string,
+  milli_w: number | null,
+): { milli_w: number | null; means: string } {
   const source = OF_KIND[kind] ?? "home";
   const turned = source === "solar" || source === "battery";
   const shown = milli_w && turned ? -milli_w : milli_w;

@@ -2,7 +2,7 @@
 
 import { effect, signal } from "@preact/signals";
 
-export type Theme = "auto" | "light" | "dark";
+type Theme = "auto" | "light" | "dark";
 
 function kept<T extends string>(key: string, known: readonly T[], otherwise: T) {
   const stored = localStorage.getItem(key) as T | null;

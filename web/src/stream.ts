@@ -10,7 +10,7 @@ import { signal } from "@preact/signals";
 import { address, setToken, token } from "./api";
 import type { Alert } from "./types";
 
-export type Connection = "connecting" | "live" | "offline";
+type Connection = "connecting" | "live" | "offline";
 
 export const connection = signal<Connection>("connecting");
 export const live = signal(0);
@@ -52,7 +52,7 @@ const tickLive = throttled(live, LIVE_EVERY_MS);
 const tickChanged = throttled(changed, CHANGED_EVERY_MS);
 
 /** Everything shown may be old: ask for all of it again. */
-export function refetch(): void {
+function refetch(): void {
   tickLive();
   tickChanged();
 }

@@ -5,7 +5,12 @@ import { locale } from "./i18n";
 export type Span = "day" | "week" | "month" | "year";
 export type Step = "hour" | "day" | "month";
 
-export const STEP_OF: Record<Span, Step> = { day: "hour", week: "day", month: "day", year: "month" };
+export const STEP_OF: Record<Span, Step> = {
+  day: "hour",
+  week: "day",
+  month: "day",
+  year: "month",
+};
 
 export interface Period {
   from: Date;
@@ -35,7 +40,7 @@ export function period(span: Span, date: Date, by = 0): Period {
 /** Where the steps of a period begin, by the calendar: a day may have 23 or 25 hours. */
 export function steps({ from, to }: Period, step: Step): Date[] {
   const found: Date[] = [];
-  for (let at = from; at < to; ) {
+  for (let at = from; at < to;) {
     found.push(at);
     const [year, month, day] = [at.getFullYear(), at.getMonth(), at.getDate()];
     if (step === "hour") at = new Date(at.getTime() + 3_600_000);
@@ -47,15 +52,23 @@ export function steps({ from, to }: Period, step: Step): Date[] {
 export function periodName(span: Span, { from, to }: Period): string {
   if (span === "year") return format(from, { year: "numeric" });
   if (span === "month") return format(from, { year: "numeric", month: "long" });
-  if (span === "day") return format(from, { weekday: "short", day: "numeric", month: "long", year: "numeric" });
+  if (span === "day")
+    return format(from, { weekday: "short", day: "numeric", month: "long", year: "numeric" });
   const last = new Date(to.getFullYear(), to.getMonth(), to.getDate() - 1);
-  return new Intl.DateTimeFormat(locale.value, { day: "numeric", month: "short", year: "numeric" }).formatRange(from, last);
+  return new Intl.DateTimeFormat(locale.value, {
+    day: "numeric",
+    month: "short",
+    year: "numeric",
+  }).formatRange(from, last);
 }
 
 export function stepName(step: Step, from: Date, brief = false): string {
   if (step === "hour") return format(from, { hour: "2-digit", minute: "2-digit" });
   if (step === "month") return format(from, { month: brief ? "narrow" : "long" });
-  return format(from, brief ? { day: "numeric" } : { weekday: "short", day: "numeric", month: "short" });
+  return format(
+    from,
+    brief ? { day: "numeric" } : { weekday: "short", day: "numeric", month: "short" },
+  );
 }
 
 /** A moment: the clock time if it was today, else with its date. */
@@ -63,13 +76,19 @@ export function moment(at_us: number | null | undefined): string {
   if (!at_us) return "–";
   const date = new Date(at_us / 1000);
   const clock = { hour: "2-digit", minute: "2-digit" } as const;
-  if (date.toDateString() === new Date().toDateString()) return format(date, { ...clock, second: "2-digit" });
+  if (date.toDateString() === new Date().toDateString())
+    return format(date, { ...clock, second: "2-digit" });
   return format(date, { day: "numeric", month: "short", ...clock });
 }
 
 export function range(start_us: number, end_us: number): string {
   const [from, to] = [new Date(start_us / 1000), new Date(end_us / 1000)];
-  return new Intl.DateTimeFormat(locale.value, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }).formatRange(from, to);
+  return new Intl.DateTimeFormat(locale.value, {
+    day: "numeric",
+    month: "short",
+    hour: "2-digit",
+    minute: "2-digit",
+  }).formatRange(from, to);
 }
 
 /** `2026-11-21`, of the viewer's calendar. */

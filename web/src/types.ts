@@ -1,6 +1,6 @@
 /** What the node's REST interface answers; quantities are integers with their unit in the name. */
 
-export interface CommunityStatus {
+interface CommunityStatus {
   name: string;
   dna: string;
   agent: string;
@@ -18,7 +18,7 @@ export interface Status {
   faults: string[];
 }
 
-export type Capability = "switch" | "limit" | "battery";
+type Capability = "switch" | "limit" | "battery";
 
 export interface Device {
   agent: string;
@@ -144,7 +144,7 @@ export interface Order {
   ours: boolean;
 }
 
-export interface Match {
+interface Match {
   at_us: number;
   seller: string;
   buyer: string;

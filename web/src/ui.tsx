@@ -11,7 +11,7 @@ import type { Load } from "./load";
 /** What was just done or went wrong, for the eye and the screen reader. */
 export const notice = signal<{ text: string; bad: boolean } | null>(null);
 
-export function errorText(error: unknown): string {
+function errorText(error: unknown): string {
   if (!(error instanceof ApiError)) return String(error);
   return error.kind === "unreachable" ? t("error.unreachable") : error.message;
 }
@@ -28,7 +28,12 @@ export async function act(work: () => Promise<unknown>, done: string): Promise<b
   return true;
 }
 
-export function Card(props: { title?: string; side?: ComponentChildren; class?: string; children: ComponentChildren }) {
+export function Card(props: {
+  title?: string;
+  side?: ComponentChildren;
+  class?: string;
+  children: ComponentChildren;
+}) {
   const id = useId();
   return (
     <section class={`card ${props.class ?? ""}`} aria-labelledby={props.title ? id : undefined}>
@@ -44,11 +49,19 @@ export function Card(props: { title?: string; side?: ComponentChildren; class?: 
 }
 
 /** The view of loaded data; until it is there, or instead of it, what there is to say. */
-export function Loaded<T>({ load, children }: { load: Load<T>; children: (data: T) => ComponentChildren }) {
+export function Loaded<T>({
+  load,
+  children,
+}: {
+  load: Load<T>;
+  children: (data: T) => ComponentChildren;
+}) {
   if (load.data !== null) {
     return (
       <>
-        {load.error && load.error.kind !== "unreachable" && <p class="bad">{errorText(load.error)}</p>}
+        {load.error && load.error.kind !== "unreachable" && (
+          <p class="bad">{errorText(load.error)}</p>
+        )}
         {children(load.data)}
       </>
     );
@@ -65,7 +78,7 @@ export function Empty({ children }: { children: ComponentChildren }) {
   return <p class="quiet">{children}</p>;
 }
 
-export interface Column<T> {
+interface Column<T> {
   head: string;
   cell: (row: T) => ComponentChildren;
   number?: boolean;
@@ -153,7 +166,10 @@ export function Select<T extends string>(props: {
   return (
     <label class="field">
       <span>{props.label}</span>
-      <select value={props.value} onChange={(event) => props.choose(event.currentTarget.value as T)}>
+      <select
+        value={props.value}
+        onChange={(event) => props.choose(event.currentTarget.value as T)}
+      >
         {props.options.map((each) => (
           <option value={each.value} selected={each.value === props.value}>
             {each.text}
@@ -182,11 +198,13 @@ export function Field(props: {
         {props.unit && <span class="quiet"> ({props.unit})</span>}
       </span>
       <input
-        type={(props.type ?? "text") as "text" /* the roles that types allow differ; none is given */}
+        type={
+          (props.type ?? "text") as "text" /* the roles that types allow differ; none is given */
+        }
         value={props.value}
         required={props.required ?? true}
         inputMode={props.decimal ? "decimal" : undefined}
-        pattern={props.decimal ? "\\d+([.,]\\d+)?" : undefined}
+        pattern={props.decimal ? "\\d{1,9}([.,]\\d{1,6})?" : undefined}
         autocomplete="off"
         aria-describedby={props.hint ? hint : undefined}
         onInput={(event) => props.change(event.currentTarget.value)}
@@ -201,7 +219,12 @@ export function Field(props: {
 }
 
 /** A form whose button rests while its work is under way. */
-export function Form(props: { label: string; button: string; submit: () => Promise<unknown>; children: ComponentChildren }) {
+export function Form(props: {
+  label: string;
+  button: string;
+  submit: () => Promise<unknown>;
+  children: ComponentChildren;
+}) {
   const [busy, set] = useState(false);
   async function send(event: TargetedSubmitEvent<HTMLFormElement>) {
     event.preventDefault();
@@ -231,7 +254,13 @@ export function Pager(props: { name: string; earlier: () => void; later: (() => 
         <Icon name="left" />
       </button>
       <strong aria-live="polite">{props.name}</strong>
-      <button type="button" class="plain" aria-label={t("later")} disabled={!props.later} onClick={props.later ?? undefined}>
+      <button
+        type="button"
+        class="plain"
+        aria-label={t("later")}
+        disabled={!props.later}
+        onClick={props.later ?? undefined}
+      >
         <Icon name="right" />
       </button>
     </div>
@@ -239,7 +268,12 @@ export function Pager(props: { name: string; earlier: () => void; later: (() => 
 }
 
 /** One figure with what it means. */
-export function Figure(props: { label: string; value: ComponentChildren; note?: ComponentChildren; kind?: string }) {
+export function Figure(props: {
+  label: string;
+  value: ComponentChildren;
+  note?: ComponentChildren;
+  kind?: string;
+}) {
   return (
     <div class={`figure ${props.kind ?? ""}`}>
       <dt>{props.label}</dt>

@@ -35,13 +35,29 @@ function columns(bars: Bar[]): uPlot.AlignedData {
   ];
 }
 
-function options(bars: Bar[], step: Step, width: number, hover: (n: number | null) => void): uPlot.Options {
+function options(
+  bars: Bar[],
+  step: Step,
+  width: number,
+  hover: (n: number | null) => void,
+): uPlot.Options {
   const paths = uPlot.paths.bars!({ size: [0.72, 42], radius: 0.15 });
   const wider = uPlot.paths.bars!({ size: [0.9, 54], radius: 0.15 });
   const [quiet, line] = [colour("quiet"), colour("line")];
   const font = `12px ${getComputedStyle(document.body).fontFamily}`;
-  const solid = (name: string) => ({ paths, width: 0, fill: colour(name), points: { show: false } });
-  const pale = (name: string) => ({ paths, width: 1, stroke: colour(name), fill: colour(`${name}-pale`), points: { show: false } });
+  const solid = (name: string) => ({
+    paths,
+    width: 0,
+    fill: colour(name),
+    points: { show: false },
+  });
+  const pale = (name: string) => ({
+    paths,
+    width: 1,
+    stroke: colour(name),
+    fill: colour(`${name}-pale`),
+    points: { show: false },
+  });
   const before = { paths: wider, width: 1.5, stroke: quiet, points: { show: false } };
   return {
     width,
@@ -87,7 +103,9 @@ function said(bar: Bar, step: Step): string {
   ];
   if (bar.estimated) parts.push(t("estimated"));
   if (bar.before) {
-    parts.push(`${t("before")} ${energy(bar.before.import_milli_wh)} / ${energy(bar.before.export_milli_wh)}`);
+    parts.push(
+      `${t("before")} ${energy(bar.before.import_milli_wh)} / ${energy(bar.before.export_milli_wh)}`,
+    );
   }
   return parts.join(" · ");
 }

@@ -22,14 +22,25 @@ interface Place {
   beside?: boolean;
 }
 
-function Node(props: { at: Place; icon: IconName; name?: string; kind: string; milli_w: number | null; note?: string }) {
+function Node(props: {
+  at: Place;
+  icon: IconName;
+  name?: string;
+  kind: string;
+  milli_w: number | null;
+  note?: string;
+}) {
   const { x, y, radius = RADIUS, beside = false } = props.at;
   const small = radius < RADIUS;
   const label = beside ? { x: radius + 12, y: props.note ? -3 : 5 } : { x: 0, y: radius + 17 };
   return (
     <g class={`node ${props.kind}`} transform={`translate(${x} ${y})`}>
       <circle r={radius} />
-      <path class="icon" d={iconPath(props.icon)} transform={`translate(${small ? -8 : -10} ${small ? -18 : -27}) scale(${small ? 0.66 : 0.83})`} />
+      <path
+        class="icon"
+        d={iconPath(props.icon)}
+        transform={`translate(${small ? -8 : -10} ${small ? -18 : -27}) scale(${small ? 0.66 : 0.83})`}
+      />
       <text class="value" y={small ? 13 : 12}>
         {power(props.milli_w)}
       </text>
@@ -44,7 +55,17 @@ function Node(props: { at: Place; icon: IconName; name?: string; kind: string; m
 }
 
 /** A line from one circle's edge to another's; it moves towards `to`, backwards if `milli_w` < 0. */
-function Line({ from, to, milli_w, kind }: { from: Place; to: Place; milli_w: number | null; kind: string }) {
+function Line({
+  from,
+  to,
+  milli_w,
+  kind,
+}: {
+  from: Place;
+  to: Place;
+  milli_w: number | null;
+  kind: string;
+}) {
   const flow = milli_w ?? 0;
   const length = Math.hypot(to.x - from.x, to.y - from.y);
   const [ux, uy] = [(to.x - from.x) / length, (to.y - from.y) / length];
@@ -72,7 +93,12 @@ function consumers(flow: Flow): FlowDevice[] {
   const size = (each: FlowDevice) => Math.abs(each.power_milli_w ?? 0);
   const found = flow.devices.filter((each) => each.kind === "consumer");
   if (flow.rest_milli_w) {
-    found.push({ agent: "", name: t("source.rest"), kind: "rest", power_milli_w: flow.rest_milli_w });
+    found.push({
+      agent: "",
+      name: t("source.rest"),
+      kind: "rest",
+      power_milli_w: flow.rest_milli_w,
+    });
   }
   return found.sort((a, b) => size(b) - size(a));
 }
@@ -86,7 +112,12 @@ function layout(wide: boolean, count: number) {
       home: { x: 290, y: 180, radius: 48 },
     };
     const gap = Math.min(80, 350 / Math.max(count, 1));
-    const device = (n: number): Place => ({ x: 520, y: 180 + (n - (count - 1) / 2) * gap, radius: 31, beside: true });
+    const device = (n: number): Place => ({
+      x: 520,
+      y: 180 + (n - (count - 1) / 2) * gap,
+      radius: 31,
+      beside: true,
+    });
     return { places, device, width: 700, height: 360 };
   }
   const places: Record<Source | "home", Place> = {
@@ -95,7 +126,11 @@ function layout(wide: boolean, count: number) {
     battery: { x: 308, y: 178 },
     home: { x: 180, y: 178, radius: 46 },
   };
-  const device = (n: number): Place => ({ x: 180 + (n - (count - 1) / 2) * 90, y: 312, radius: 31 });
+  const device = (n: number): Place => ({
+    x: 180 + (n - (count - 1) / 2) * 90,
+    y: 312,
+    radius: 31,
+  });
   return { places, device, width: 360, height: count ? 366 : 256 };
 }
 
@@ -104,13 +139,22 @@ export function FlowChart({ flow }: { flow: Flow }) {
   const wide = width >= WIDE_FROM;
   const shown = consumers(flow).slice(0, wide ? DEVICES_MAX.wide : DEVICES_MAX.narrow);
   const { places, device, ...size } = layout(wide, shown.length);
-  const powers = { solar: flow.solar_milli_w, grid: flow.grid_milli_w, battery: flow.battery_milli_w };
+  const powers = {
+    solar: flow.solar_milli_w,
+    grid: flow.grid_milli_w,
+    battery: flow.battery_milli_w,
+  };
   const sources = (["solar", "grid", "battery"] as const).filter(
     (each) => each === "grid" || powers[each] !== null,
   );
   return (
     <div ref={ref}>
-      <svg class="flow" viewBox={`0 0 ${size.width} ${size.height}`} role="img" aria-label={spoken(flow)}>
+      <svg
+        class="flow"
+        viewBox={`0 0 ${size.width} ${size.height}`}
+        role="img"
+        aria-label={spoken(flow)}
+      >
         {sources.map((each) => (
           <Line from={places[each]} to={places.home} milli_w={powers[each]} kind={each} />
         ))}
@@ -129,7 +173,13 @@ export function FlowChart({ flow }: { flow: Flow }) {
         ))}
         <Node at={places.home} icon="home" kind="home" milli_w={flow.home_milli_w} />
         {shown.map((each, n) => (
-          <Node at={device(n)} icon={kindIcon(each.kind)} kind="device" name={clipped(each.name, wide ? 22 : 12)} milli_w={each.power_milli_w} />
+          <Node
+            at={device(n)}
+            icon={kindIcon(each.kind)}
+            kind="device"
+            name={clipped(each.name, wide ? 22 : 12)}
+            milli_w={each.power_milli_w}
+          />
         ))}
       </svg>
     </div>

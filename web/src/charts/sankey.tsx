@@ -1,6 +1,12 @@
 /** Where a day's energy came from and where it went, the battery's flows included. */
 
-import { type SankeyGraph, type SankeyLink, type SankeyNode, sankey, sankeyLinkHorizontal } from "d3-sankey";
+import {
+  type SankeyGraph,
+  type SankeyLink,
+  type SankeyNode,
+  sankey,
+  sankeyLinkHorizontal,
+} from "d3-sankey";
 import { t } from "../i18n";
 import type { SankeyData } from "../types";
 import { energy, kwh } from "../units";
@@ -30,7 +36,11 @@ function colour(node: Named): string {
 }
 
 /** The positions, or null for flows that run in a circle, which only a table can show. */
-function laidOut(data: SankeyData, width: number, height: number): SankeyGraph<Named, object> | null {
+function laidOut(
+  data: SankeyData,
+  width: number,
+  height: number,
+): SankeyGraph<Named, object> | null {
   const layout = sankey<Named, object>()
     .nodeId((node) => node.id)
     .nodeWidth(10)
@@ -43,7 +53,11 @@ function laidOut(data: SankeyData, width: number, height: number): SankeyGraph<N
   try {
     return layout({
       nodes: data.nodes.filter((each) => used.has(each.id)).map((each) => ({ ...each })),
-      links: data.links.map(({ source, target, milli_wh }) => ({ source, target, value: milli_wh })),
+      links: data.links.map(({ source, target, milli_wh }) => ({
+        source,
+        target,
+        value: milli_wh,
+      })),
     });
   } catch {
     return null;
@@ -61,7 +75,12 @@ export function SankeyChart({ data }: { data: SankeyData }) {
     <>
       <div ref={ref}>
         {graph && (
-          <svg class="sankey" viewBox={`0 0 ${width} ${height}`} role="img" aria-label={t("sankey.label")}>
+          <svg
+            class="sankey"
+            viewBox={`0 0 ${width} ${height}`}
+            role="img"
+            aria-label={t("sankey.label")}
+          >
             {graph.links.map((link) => (
               <Ribbon link={link} />
             ))}
@@ -105,7 +124,12 @@ function Bar({ node, width }: { node: Node; width: number }) {
   return (
     <g class={colour(node)}>
       <rect x={x0} y={y0} width={x1 - x0} height={Math.max(1, y1 - y0)} rx="2" />
-      <text x={left ? x1 + 7 : x0 - 7} y={(y0 + y1) / 2} dy="0.35em" text-anchor={left ? "start" : "end"}>
+      <text
+        x={left ? x1 + 7 : x0 - 7}
+        y={(y0 + y1) / 2}
+        dy="0.35em"
+        text-anchor={left ? "start" : "end"}
+      >
         {node.name} <tspan class="value">{energy(node.value)}</tspan>
       </text>
     </g>

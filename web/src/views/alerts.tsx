@@ -38,7 +38,9 @@ export function Alerts() {
                 {found.toReversed().map((each) => (
                   <li key={each.id} class={GRAVE.includes(each.kind) ? "grave" : ""}>
                     <strong>{word("alert", each.kind)}</strong>
-                    <time dateTime={new Date(each.at_us / 1000).toISOString()}>{moment(each.at_us)}</time>
+                    <time dateTime={new Date(each.at_us / 1000).toISOString()}>
+                      {moment(each.at_us)}
+                    </time>
                     <p>{readable(each.text)}</p>
                   </li>
                 ))}

@@ -10,13 +10,22 @@ import { Card, Empty, Field, Form, Loaded, Select, act } from "../ui";
 
 type Values = Record<string, unknown>;
 
-function Setting(props: { name: string; schema: SettingSchema; value: unknown; change: (value: unknown) => void }) {
+function Setting(props: {
+  name: string;
+  schema: SettingSchema;
+  value: unknown;
+  change: (value: unknown) => void;
+}) {
   const { schema, value, change } = props;
   const label = schema.title ?? props.name;
   if (schema.type === "boolean") {
     return (
       <label class="tick">
-        <input type="checkbox" checked={value === true} onChange={(event) => change(event.currentTarget.checked)} />
+        <input
+          type="checkbox"
+          checked={value === true}
+          onChange={(event) => change(event.currentTarget.checked)}
+        />
         {label}
       </label>
     );
@@ -24,7 +33,12 @@ function Setting(props: { name: string; schema: SettingSchema; value: unknown; c
   if (schema.enum) {
     const options = schema.enum.map((each) => ({ value: String(each), text: String(each) }));
     return (
-      <Select label={label} value={String(value ?? "")} options={options} choose={(text) => change(schema.enum?.find((each) => String(each) === text))} />
+      <Select
+        label={label}
+        value={String(value ?? "")}
+        options={options}
+        choose={(text) => change(schema.enum?.find((each) => String(each) === text))}
+      />
     );
   }
   const number = schema.type === "integer" || schema.type === "number";
@@ -49,7 +63,13 @@ function Settings({ app, saved }: { app: App; saved: () => void }) {
   return (
     <Form label={t("apps.settings_of", { name: app.name })} button={t("apps.save")} submit={save}>
       {fields.map(([name, schema]) => (
-        <Setting key={name} name={name} schema={schema} value={values[name]} change={(value) => set({ ...values, [name]: value })} />
+        <Setting
+          key={name}
+          name={name}
+          schema={schema}
+          value={values[name]}
+          change={(value) => set({ ...values, [name]: value })}
+        />
       ))}
     </Form>
   );
@@ -80,11 +100,16 @@ function AppCard({ app, reload }: { app: App; reload: () => void }) {
 
 export function Apps() {
   const load = useLoad<App[]>("apps");
-  if (load.data?.length) return load.data.map((each) => <AppCard key={each.name} app={each} reload={load.reload} />);
+  if (load.data?.length)
+    return load.data.map((each) => <AppCard key={each.name} app={each} reload={load.reload} />);
   const none = load.error?.status === 404;
   return (
     <Card title={t("view.apps")} class="wide">
-      {none ? <Empty>{t("apps.none")}</Empty> : <Loaded load={load}>{() => <Empty>{t("apps.none")}</Empty>}</Loaded>}
+      {none ? (
+        <Empty>{t("apps.none")}</Empty>
+      ) : (
+        <Loaded load={load}>{() => <Empty>{t("apps.none")}</Empty>}</Loaded>
+      )}
     </Card>
   );
 }

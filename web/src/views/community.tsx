@@ -30,7 +30,11 @@ function Communities() {
                 { head: t("name"), cell: (each) => each.name },
                 { head: t("community.members"), number: true, cell: (each) => each.members },
                 { head: t("community.actions"), number: true, cell: (each) => each.chain_seq + 1 },
-                { head: t("community.unpublished"), number: true, cell: (each) => each.unpublished },
+                {
+                  head: t("community.unpublished"),
+                  number: true,
+                  cell: (each) => each.unpublished,
+                },
                 { head: t("community.network"), cell: (each) => <code>{short(each.dna)}</code> },
               ]}
             />
@@ -57,7 +61,10 @@ function Members() {
               { head: t("kind"), cell: (each) => word("kind", each.kind) },
               { head: t("community.near"), cell: (each) => (each.near ? t("yes") : "") },
               { head: t("community.reputation"), number: true, cell: (each) => each.reputation },
-              { head: t("key"), cell: (each) => <code title={each.agent}>{short(each.agent)}</code> },
+              {
+                head: t("key"),
+                cell: (each) => <code title={each.agent}>{short(each.agent)}</code>,
+              },
             ]}
           />
         )}

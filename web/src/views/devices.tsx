@@ -54,8 +54,10 @@ function DeviceItem({ device, reload, several }: ItemProps & { several: boolean 
   if (device.state !== "ok") facts.push(word("state", device.state));
   if (device.visibility === "private") facts.push(t("devices.private"));
   const notes = [means];
-  if (device.stored_bp !== null) notes.push(t("devices.stored", { percent: percent(device.stored_bp) }));
-  if (device.at_us !== null && us(new Date()) - device.at_us > OLD_US) notes.push(moment(device.at_us));
+  if (device.stored_bp !== null)
+    notes.push(t("devices.stored", { percent: percent(device.stored_bp) }));
+  if (device.at_us !== null && us(new Date()) - device.at_us > OLD_US)
+    notes.push(moment(device.at_us));
   return (
     <li class={`device ${device.kind}`}>
       <Icon name={kindIcon(device.kind)} />
@@ -83,8 +85,17 @@ function Claim({ device, done }: { device: NearDevice; done: () => void }) {
     if (await act(() => post("claims", body), t("devices.claimed", { name }))) done();
   }
   return (
-    <Form label={t("devices.claim_of", { name: device.name })} button={t("devices.claim")} submit={claim}>
-      <Field label={t("devices.code")} hint={t("devices.code_hint")} value={code} change={setCode} />
+    <Form
+      label={t("devices.claim_of", { name: device.name })}
+      button={t("devices.claim")}
+      submit={claim}
+    >
+      <Field
+        label={t("devices.code")}
+        hint={t("devices.code_hint")}
+        value={code}
+        change={setCode}
+      />
       <Field label={t("devices.name")} value={name} change={setName} />
     </Form>
   );
@@ -111,7 +122,15 @@ function NearItem({ device, done }: { device: NearDevice; done: () => void }) {
   );
 }
 
-function Inbox({ near, ours, done }: { near: Load<NearDevice[]>; ours: Device[]; done: () => void }) {
+function Inbox({
+  near,
+  ours,
+  done,
+}: {
+  near: Load<NearDevice[]>;
+  ours: Device[];
+  done: () => void;
+}) {
   const known = ours.map((each) => each.agent);
   return (
     <Card title={t("devices.inbox")}>
@@ -148,7 +167,12 @@ export function Devices() {
             found.length ? (
               <ul class="devices">
                 {found.map((each) => (
-                  <DeviceItem key={each.agent} device={each} reload={reload} several={communities.size > 1} />
+                  <DeviceItem
+                    key={each.agent}
+                    device={each}
+                    reload={reload}
+                    several={communities.size > 1}
+                  />
                 ))}
               </ul>
             ) : (

@@ -5,7 +5,17 @@ import { download, query } from "../api";
 import { type Bar, BarChart } from "../charts/bars";
 import { t } from "../i18n";
 import { useLoad } from "../load";
-import { STEP_OF, type Period, type Span, isoDay, period, periodName, stepName, steps, us } from "../time";
+import {
+  STEP_OF,
+  type Period,
+  type Span,
+  isoDay,
+  period,
+  periodName,
+  stepName,
+  steps,
+  us,
+} from "../time";
 import type { Device, History as Data, Point } from "../types";
 import { AsTable, Card, Choice, Empty, Figure, Loaded, Pager, Select, Table, act } from "../ui";
 import { energy, kwh } from "../units";
@@ -27,7 +37,11 @@ function total(points: Point[]): Total {
 }
 
 /** Points by the calendar's steps, which begin where the viewer's days do; null where none is. */
-function stepped(points: Point[], shown: Period, span: Span): (Total & { from: Date; any: boolean })[] {
+function stepped(
+  points: Point[],
+  shown: Period,
+  span: Span,
+): (Total & { from: Date; any: boolean })[] {
   const starts = steps(shown, STEP_OF[span]);
   return starts.map((from, n) => {
     const end = us(starts[n + 1] ?? shown.to);
@@ -36,7 +50,13 @@ function stepped(points: Point[], shown: Period, span: Span): (Total & { from: D
   });
 }
 
-function bars(now: Point[], before: Point[] | null, shown: Period, earlier: Period, span: Span): Bar[] {
+function bars(
+  now: Point[],
+  before: Point[] | null,
+  shown: Period,
+  earlier: Period,
+  span: Span,
+): Bar[] {
   const previous = before && stepped(before, earlier, span);
   return stepped(now, shown, span).map((each, n) => ({
     from: each.from,
@@ -50,13 +70,29 @@ function bars(now: Point[], before: Point[] | null, shown: Period, earlier: Peri
 function Totals({ points, before }: { points: Point[]; before: Point[] | null }) {
   const [now, then] = [total(points), before?.length ? total(before) : null];
   const note = (then_milli_wh: number | undefined) =>
-    then_milli_wh === undefined ? undefined : t("history.before", { energy: energy(then_milli_wh) });
+    then_milli_wh === undefined
+      ? undefined
+      : t("history.before", { energy: energy(then_milli_wh) });
   const net = (sum: Total) => sum.import_milli_wh - sum.export_milli_wh;
   return (
     <dl class="figures">
-      <Figure kind="import" label={t("history.import")} value={energy(now.import_milli_wh)} note={note(then?.import_milli_wh)} />
-      <Figure kind="export" label={t("history.export")} value={energy(now.export_milli_wh)} note={note(then?.export_milli_wh)} />
-      <Figure label={t("history.net")} value={energy(net(now))} note={note(then ? net(then) : undefined)} />
+      <Figure
+        kind="import"
+        label={t("history.import")}
+        value={energy(now.import_milli_wh)}
+        note={note(then?.import_milli_wh)}
+      />
+      <Figure
+        kind="export"
+        label={t("history.export")}
+        value={energy(now.export_milli_wh)}
+        note={note(then?.export_milli_wh)}
+      />
+      <Figure
+        label={t("history.net")}
+        value={energy(net(now))}
+        note={note(then ? net(then) : undefined)}
+      />
     </dl>
   );
 }
@@ -75,8 +111,16 @@ function HistoryTable({ rows, span }: { rows: Bar[]; span: Span }) {
         { head: "", cell: (each) => (each.estimated ? t("estimated") : "") },
         ...(before
           ? [
-              { head: `${t("before")}: ${t("import")}`, number: true, cell: (each: Bar) => dash(each.before?.import_milli_wh) },
-              { head: `${t("before")}: ${t("export")}`, number: true, cell: (each: Bar) => dash(each.before?.export_milli_wh) },
+              {
+                head: `${t("before")}: ${t("import")}`,
+                number: true,
+                cell: (each: Bar) => dash(each.before?.import_milli_wh),
+              },
+              {
+                head: `${t("before")}: ${t("export")}`,
+                number: true,
+                cell: (each: Bar) => dash(each.before?.export_milli_wh),
+              },
             ]
           : []),
       ]}
@@ -147,7 +191,11 @@ export function History() {
           choose={choose}
         />
         <label class="tick">
-          <input type="checkbox" checked={compare} onChange={(event) => setCompare(event.currentTarget.checked)} />
+          <input
+            type="checkbox"
+            checked={compare}
+            onChange={(event) => setCompare(event.currentTarget.checked)}
+          />
           {t("history.compare")}
         </label>
         <button type="button" onClick={save}>

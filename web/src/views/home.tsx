@@ -41,7 +41,10 @@ function FlowTable({ flow }: { flow: Flow }) {
     const milli_w = flow[`${source}_milli_w`];
     return { name: t(`source.${source}`), milli_w, means: meaning(source, milli_w) };
   });
-  const devices = flow.devices.map((each) => ({ name: each.name, ...ofDevice(each.kind, each.power_milli_w) }));
+  const devices = flow.devices.map((each) => ({
+    name: each.name,
+    ...ofDevice(each.kind, each.power_milli_w),
+  }));
   return (
     <Table
       caption={t("home.now")}

@@ -30,10 +30,17 @@ function Orders(props: { side: Side; orders: Order[]; names: Names; reload: () =
           caption={title}
           rows={found}
           columns={[
-            { head: t("market.price"), number: true, cell: (each) => credits(each.price_micro_credits_per_kwh) },
+            {
+              head: t("market.price"),
+              number: true,
+              cell: (each) => credits(each.price_micro_credits_per_kwh),
+            },
             { head: t("energy"), number: true, cell: (each) => energy(each.milli_wh) },
             { head: t("time"), cell: (each) => range(each.start_us, each.end_us) },
-            { head: t("market.by"), cell: (each) => (each.ours ? <b>{t("market.us")}</b> : props.names.of(each.agent)) },
+            {
+              head: t("market.by"),
+              cell: (each) => (each.ours ? <b>{t("market.us")}</b> : props.names.of(each.agent)),
+            },
             {
               head: "",
               cell: (each) =>
@@ -85,7 +92,13 @@ function Place({ placed }: { placed: () => void }) {
         choose={setSide}
       />
       <Field label={t("energy")} unit="kWh" decimal value={amount} change={setAmount} />
-      <Field label={t("market.price")} unit={t("market.price_unit")} decimal value={price} change={setPrice} />
+      <Field
+        label={t("market.price")}
+        unit={t("market.price_unit")}
+        decimal
+        value={price}
+        change={setPrice}
+      />
       <Field label={t("market.start")} type="datetime-local" value={start} change={setStart} />
       <Field label={t("market.end")} type="datetime-local" value={end} change={setEnd} />
     </Form>
@@ -103,7 +116,11 @@ function Matches({ market, names }: { market: Data; names: Names }) {
         { head: t("market.seller"), cell: (each) => names.of(each.seller) },
         { head: t("market.buyer"), cell: (each) => names.of(each.buyer) },
         { head: t("energy"), number: true, cell: (each) => energy(each.milli_wh) },
-        { head: t("market.price"), number: true, cell: (each) => credits(each.price_micro_credits_per_kwh) },
+        {
+          head: t("market.price"),
+          number: true,
+          cell: (each) => credits(each.price_micro_credits_per_kwh),
+        },
         { head: t("why"), cell: (each) => each.why },
       ]}
     />
@@ -130,7 +147,12 @@ export function Market() {
       </Card>
       <Card title={t("market.matches")}>
         <dl class="figures">
-          <Figure kind="main" label={t("market.last_price")} value={credits(market.price_micro_credits_per_kwh)} note={t("market.price_unit")} />
+          <Figure
+            kind="main"
+            label={t("market.last_price")}
+            value={credits(market.price_micro_credits_per_kwh)}
+            note={t("market.price_unit")}
+          />
         </dl>
         <Matches market={market} names={names} />
       </Card>

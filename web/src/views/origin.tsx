@@ -22,7 +22,12 @@ function Figures({ data }: { data: Carbon }) {
     <dl class="figures">
       <Figure kind="import" label={t("history.import")} value={energy(data.import_milli_wh)} />
       <Figure label={t("origin.co2")} value={carbon(data.g_co2)} note={perKwh(data)} />
-      <Figure kind="solar" label={t("origin.clean")} value={percent(data.clean_bp)} note={t("origin.clean_note")} />
+      <Figure
+        kind="solar"
+        label={t("origin.clean")}
+        value={percent(data.clean_bp)}
+        note={t("origin.clean_note")}
+      />
     </dl>
   );
 }
@@ -44,7 +49,11 @@ export function Origin() {
             setBack(0);
           }}
         />
-        <Pager name={periodName(span, shown)} earlier={() => setBack(back - 1)} later={back < 0 ? () => setBack(back + 1) : null} />
+        <Pager
+          name={periodName(span, shown)}
+          earlier={() => setBack(back - 1)}
+          later={back < 0 ? () => setBack(back + 1) : null}
+        />
       </div>
       <Loaded load={load}>
         {(data) => (
@@ -64,7 +73,10 @@ export function Origin() {
 }
 
 function Sources({ data }: { data: Carbon }) {
-  const whole = Math.max(1, data.by_source.reduce((sum, each) => sum + each.milli_wh, 0));
+  const whole = Math.max(
+    1,
+    data.by_source.reduce((sum, each) => sum + each.milli_wh, 0),
+  );
   return (
     <Table
       caption={t("origin.by_source")}
@@ -74,7 +86,14 @@ function Sources({ data }: { data: Carbon }) {
         { head: "kWh", number: true, cell: (each) => kwh(each.milli_wh) },
         {
           head: t("origin.share"),
-          cell: (each) => <meter min={0} max={whole} value={each.milli_wh} aria-label={percent((each.milli_wh * 10_000) / whole)} />,
+          cell: (each) => (
+            <meter
+              min={0}
+              max={whole}
+              value={each.milli_wh}
+              aria-label={percent((each.milli_wh * 10_000) / whole)}
+            />
+          ),
         },
         { head: "CO₂", number: true, cell: (each) => carbon(each.g_co2) },
       ]}

@@ -23,14 +23,25 @@ function Balance({ wallet }: { wallet: Data }) {
         value={credits(wallet.balance_micro_credits)}
         note={t("wallet.spendable", { credits: credits(spendable) })}
       />
-      <Figure label={t("wallet.pending")} value={credits(wallet.pending_micro_credits, true)} note={t("wallet.pending_note")} />
-      <Figure label={t("wallet.limit")} value={credits(wallet.limit_micro_credits)} note={t("wallet.limit_note")} />
+      <Figure
+        label={t("wallet.pending")}
+        value={credits(wallet.pending_micro_credits, true)}
+        note={t("wallet.pending_note")}
+      />
+      <Figure
+        label={t("wallet.limit")}
+        value={credits(wallet.limit_micro_credits)}
+        note={t("wallet.limit_note")}
+      />
     </dl>
   );
 }
 
 function signed(entry: WalletEntry): string {
-  return credits(entry.direction === "in" ? Math.abs(entry.micro_credits) : -Math.abs(entry.micro_credits), true);
+  return credits(
+    entry.direction === "in" ? Math.abs(entry.micro_credits) : -Math.abs(entry.micro_credits),
+    true,
+  );
 }
 
 function Statement({ wallet, names }: { wallet: Data; names: Names }) {
@@ -56,7 +67,11 @@ function Statement({ wallet, names }: { wallet: Data; names: Names }) {
           { head: t("time"), cell: (each) => moment(each.at_us) },
           { head: t("wallet.with"), cell: (each) => names.of(each.counterparty) },
           { head: t("wallet.for"), cell: (each) => each.why || word("entry", each.kind) },
-          { head: t("energy"), number: true, cell: (each) => each.energy_milli_wh !== null && energy(each.energy_milli_wh) },
+          {
+            head: t("energy"),
+            number: true,
+            cell: (each) => each.energy_milli_wh !== null && energy(each.energy_milli_wh),
+          },
           { head: t("credits"), number: true, cell: (each) => <b>{signed(each)}</b> },
           { head: "", cell: (each) => (each.final ? t("wallet.final") : t("wallet.open")) },
         ]}
@@ -99,7 +114,14 @@ function Pay({ names, paid }: { names: Names; paid: () => void }) {
         ]}
         choose={setTo}
       />
-      <Field label={t("wallet.amount")} unit={t("credits")} decimal value={amount} change={setAmount} hint={t("wallet.amount_hint")} />
+      <Field
+        label={t("wallet.amount")}
+        unit={t("credits")}
+        decimal
+        value={amount}
+        change={setAmount}
+        hint={t("wallet.amount_hint")}
+      />
       <Field label={t("wallet.memo")} value={memo} change={setMemo} required={false} />
     </Form>
   );
