@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, WebSocketRoute, expect
+from playwright.sync_api import Page, Route, WebSocketRoute, expect
 
 VIEWS = {
     "home": ("Home", "Zuhause"),
@@ -24,6 +24,7 @@ VIEWS = {
 KETTLE_W = "850 W"
 SERIOUS = ("serious", "critical")
 TABS_MAX = 60
+DRAWN_MS = 250
 
 Open = Callable[..., Page]
 Shot = Callable[[Page, str], None]
@@ -80,7 +81,9 @@ def test_a_plug_is_claimed_by_its_code_and_switched(
     assert household.machine.on
 
 
-def test_home_shows_power_with_its_sign_in_words_and_the_day(open_page: Open, household: Any) -> None:
+def test_home_shows_power_with_its_sign_in_words_and_the_day(
+    open_page: Open, household: Any
+) -> None:
     page = open_page()
     claim_kettle(page, household)
     go(page, "home")
@@ -106,7 +109,7 @@ def test_history_is_shown_by_periods_and_saved(open_page: Open, tmp_path: Path) 
     exported = page.locator("dl.figures > div").filter(has_text="Exported")
     expect(exported.locator("strong")).not_to_have_text("0 Wh")
     for span in ("Week", "Month", "Year"):
-        page.get_by_role("radio", name=span).check(force=True)
+        page.get_by_role("radio", name=span).check()
         expect(page.get_by_role("img", name=re.compile("Chart of"))).to_be_visible()
     page.get_by_role("button", name="Earlier").click()
     expect(page.get_by_text("There are no readings in this period.")).to_be_visible()
@@ -170,6 +173,44 @@ def test_the_market_takes_an_order_or_says_that_there_is_none(open_page: Open, s
     expect(row).to_have_count(0)
 
 
+def test_an_order_is_sent_in_whole_units_and_taken_back(open_page: Open) -> None:
+    """What the page sends, whatever market answers."""
+    page = open_page()
+    hash_ = "uhCkk" + "x" * 48
+    placed: list[dict[str, Any]] = []
+    removed: list[str] = []
+
+    def answer(route: Route) -> None:
+        if route.request.method == "POST":
+            placed.append(route.request.post_data_json)
+        elif route.request.method == "DELETE":
+            removed.append(route.request.url)
+        ours = {"hash": hash_, "agent": "uhCAk" + "x" * 48, "ours": True}
+        book = [{**ours, **each} for each in placed[len(removed) :]]
+        route.fulfill(json={"orders": book, "matches": [], "price_micro_credits_per_kwh": 790_000})
+
+    page.route("**/api/v1/market**", answer)
+    page.route("**/api/v1/market/**", answer)
+    go(page, "market")
+    expect(page.get_by_text("0.790")).to_be_visible()
+    form = page.get_by_role("form", name="Place an order")
+    form.get_by_role("radio", name="Buy").check()
+    form.get_by_label("Energy").fill("1,5")
+    form.get_by_label("Price").fill("0.8")
+    form.get_by_label("From").fill("2026-07-01T12:00")
+    form.get_by_label("Until").fill("2026-07-01T13:00")
+    form.get_by_role("button").click()
+    row = page.get_by_role("region", name="Bids").get_by_role("row").filter(has_text="1.50 kWh")
+    expect(row).to_contain_text("0.800")
+    (sent,) = placed
+    assert (sent["side"], sent["milli_wh"]) == ("bid", 1_500_000)
+    assert sent["price_micro_credits_per_kwh"] == 800_000
+    assert sent["end_us"] - sent["start_us"] == 3_600_000_000
+    row.get_by_role("button", name="Cancel").click()
+    expect(row).to_have_count(0)
+    assert removed[0].endswith(hash_)
+
+
 def test_community_alerts_and_origin_show_what_the_node_knows(
     open_page: Open, household: Any
 ) -> None:
@@ -225,7 +266,7 @@ def test_everything_is_reached_by_keyboard_alone(open_page: Open, household: Any
     [(1280, 900, "light", "en-GB"), (390, 844, "dark", "de-DE")],
     ids=["wide and light", "phone and dark"],
 )
-def test_every_view_fits_and_axe_finds_nothing_serious(  # noqa: PLR0913
+def test_every_view_fits_and_axe_finds_nothing_serious(
     open_page: Open,
     household: Any,
     js_packages: Callable[[Path], Path],
@@ -247,6 +288,7 @@ def test_every_view_fits_and_axe_finds_nothing_serious(  # noqa: PLR0913
         go(page, view)
         expect(page.get_by_role("heading", level=1)).to_have_text(names[german])
         expect(page.get_by_text("Wird geladen" if german else "Loading")).to_have_count(0)
+        page.wait_for_timeout(DRAWN_MS)
         overflow = page.evaluate("document.documentElement.scrollWidth - innerWidth")
         assert overflow <= 0, (view, overflow)
         shot(page, f"{view}-{scheme}-{width}")

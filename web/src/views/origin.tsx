@@ -12,8 +12,8 @@ import { carbon, energy, kwh, percent } from "../units";
 const SPANS = ["day", "week", "month", "year"] as const;
 const MILLI_WH_PER_KWH = 1_000_000;
 
-function perKwh(data: Carbon): string {
-  if (data.g_co2 === null || !data.import_milli_wh) return "–";
+function perKwh(data: Carbon): string | null {
+  if (data.g_co2 === null || !data.import_milli_wh) return null;
   return `${carbon(Math.round((data.g_co2 * MILLI_WH_PER_KWH) / data.import_milli_wh))}/kWh`;
 }
 
