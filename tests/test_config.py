@@ -62,7 +62,7 @@ def test_every_key_that_may_be_set_is_in_a_template() -> None:
     hidden = {"discovery", "control_port", "code"}
     for shape in (
         Config,
-        *(Config.__annotations__[name] for name in ("network", "limits", "reputation")),
+        *(Config.__annotations__[name] for name in ("network", "limits", "reputation", "api")),
     ):
         for name in shape.__struct_fields__:
             assert name in hidden or name in shown, name
@@ -71,6 +71,8 @@ def test_every_key_that_may_be_set_is_in_a_template() -> None:
 def test_the_smallest_owner_and_a_full_one_are_good() -> None:
     check(parse_config(OWNER, "config.toml"))
     full = OWNER + f'control_port = 7000\n[network]\nbootstrap = ["{BOOTSTRAP}"]\n'
+    full += '[api]\nhttp = "[::1]:0"\nnames = ["home.example"]\n'
+    check(parse_config(OWNER + '[api]\nhttp = ""', "config.toml"))
     full += (
         '[alerts]\ncommand = ["true", "x"]\nwebhook = "https://host.example:8443/alerts?who=me"\n'
     )
@@ -110,6 +112,16 @@ def test_the_smallest_owner_and_a_full_one_are_good() -> None:
         (OWNER + '[alerts]\ncommand = ["no-such-program"]', "alerts.command"),
         (OWNER + '[alerts]\nwebhook = "ftp://host"', "alerts.webhook"),
         (OWNER + '[alerts]\nwebhook = "https://"', "alerts.webhook"),
+        (OWNER + "[api]\nhttp = 8080", "$.api.http"),
+        (OWNER + '[api]\nhttp = "8080"', "api.http"),
+        (OWNER + '[api]\nhttp = "localhost:8080"', "api.http"),
+        (OWNER + '[api]\nhttp = "127.0.0.1:70000"', "api.http"),
+        (OWNER + '[api]\nhttp = "192.0.2.7:8080"', "tls_cert"),
+        (OWNER + '[api]\nhttp = "0.0.0.0:8080"', "tls_cert"),
+        (OWNER + '[api]\nhttp = "[::]:8080"', "tls_cert"),
+        (OWNER + '[api]\ntls_cert = "cert.pem"', "tls_key"),
+        (OWNER + '[api]\ntls_cert = "no.pem"\ntls_key = "no.pem"', "openssl req"),
+        (OWNER + "[api]\nrequests_per_s = 0", "$.api.requests_per_s"),
         (DEVICE.replace("profile:Profile", "profil:Profile"), "device.driver"),
         (DEVICE.replace("profile:Profile", "profile:Source"), "device.driver"),
         (DEVICE.replace("sources", "source"), "source"),

@@ -3,7 +3,6 @@
 import secrets
 from typing import TYPE_CHECKING, Any, cast
 
-from ioe_node.api.http_server import SERVED_AS
 from ioe_node.api.http_tokens import TOKEN_BYTES, Scope, Tokens, shown
 from ioe_node.conductor.calls import CALLS
 from ioe_node.errors import CallError
@@ -11,6 +10,8 @@ from ioe_node.errors import CallError
 if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
+SERVED_AS = "http"
+"""The name of our address among what a node serves."""
 EXPIRY_US_MAX = 10 * 365 * 86_400 * 1_000_000
 PAGE_MAY: tuple[Scope, ...] = ("read", "control", "pay", "admin")
 PAGE_TOKEN_US = 12 * 3_600 * 1_000_000

@@ -17,6 +17,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from ioe_node.api.http_app import Api, make_app
+from ioe_node.api.http_calls import SERVED_AS
 from ioe_node.api.http_routes import BODY_BYTES_MAX
 from ioe_node.conductor.check import http_address
 from ioe_node.errors import ConfigError
@@ -34,7 +35,6 @@ HANDSHAKE_MAX_S = 10
 HEADER_BYTES_MAX = 16 * 1024
 WEBSOCKET_BYTES_MAX = 4 * 1024
 BACKLOG = 128
-SERVED_AS = "http"
 
 AnyStream = trio.SocketStream | trio.SSLStream
 

@@ -275,6 +275,7 @@ def run(context: click.Context, check_config: bool, verbose: bool) -> None:
 
 
 async def _run(home: Home, config: Config, keystore: Keystore) -> None:
+    from ioe_node.api import http_calls
     from ioe_node.conductor.conductor import Conductor
     from ioe_node.conductor.unowned import device_code
 
@@ -282,23 +283,18 @@ async def _run(home: Home, config: Config, keystore: Keystore) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, nursery.cancel_scope)
         await nursery.start(conductor.run)
+        http_calls.offer()
         if config.api.http:
-            await nursery.start(_serve_http, conductor)
+            # What serves takes memory, and is imported only where it is wanted.
+            from ioe_node.api.http_server import serve_http
+
+            await nursery.start(serve_http, conductor)
         console.print(f"ready: {conductor.role} {short(conductor.signer().agent)}")
         if conductor.unowned:
             shown = await device_code(conductor)
             console.print(f"pairing code: {shown['code']}")
             console.print(f"{qr_text(shown['uri'])}\n{shown['uri']}")
     console.print("stopped")
-
-
-async def _serve_http(conductor: Any, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
-    """The page and the API; what they are made of is imported only where they are wanted."""
-    from ioe_node.api import http_calls
-    from ioe_node.api.http_server import serve_http
-
-    http_calls.offer()
-    await serve_http(conductor, task_status)
 
 
 async def _stop_on_signal(
