@@ -102,6 +102,57 @@ def test_home_shows_power_with_its_sign_in_words_and_the_day(
     expect(day.get_by_role("img")).to_contain_text("roof")
 
 
+def test_units_suit_the_size_and_power_is_never_energy(open_page: Open) -> None:
+    page = open_page(locale="de-DE")
+    shown = {
+        0: "0 W",
+        -400: "0 W",
+        4_200: "4 W",
+        999_400: "999 W",
+        999_600: "1,00 kW",
+        -1_250_000: "−1,25 kW",
+        12_345_678: "12,3 kW",
+        123_456_789: "123 kW",
+    }
+    devices = [
+        {"agent": str(power), "name": f"at {power}", "kind": "consumer", "power_milli_w": power}
+        for power in shown
+    ]
+    sums = dict.fromkeys(("solar_milli_w", "battery_milli_w", "home_milli_w", "rest_milli_w"))
+    flow = {"at_us": 1, "grid_milli_w": None, **sums, "grid_measured": False, "devices": devices}
+    energies = {0: "0 Wh", 4_200: "4,2 Wh", 99_000: "99 Wh", 100_000: "0,10 kWh"}
+    energies |= {12_345_678: "12,3 kWh", 1_234_567_890: "1,23 MWh"}
+    nodes = [{"id": f"to:{each}", "name": f"of {each}", "kind": "consumer"} for each in energies]
+    source = {"id": "rest", "name": "rest of the home", "kind": "generator"}
+    links = [{"source": "rest", "target": f"to:{each}", "milli_wh": each} for each in energies]
+    day = {"day": "", "nodes": [source, *nodes], "links": links}
+    page.route("**/api/v1/flow", lambda route: route.fulfill(json=flow))
+    page.route("**/api/v1/sankey**", lambda route: route.fulfill(json=day))
+    page.reload()
+    page.get_by_text("Als Tabelle").first.click()
+    for power, text in shown.items():
+        row = page.get_by_role("row").filter(has_text=f"at {power}")
+        expect(row.get_by_role("cell").nth(1)).to_have_text(text)
+    expect(page.get_by_text("Nichts misst den Netzanschluss")).to_be_visible()
+    for energy, text in list(energies.items())[1:]:
+        expect(page.get_by_text(f"of {energy} {text}", exact=True)).to_be_visible()
+
+
+def test_estimated_readings_are_marked(open_page: Open) -> None:
+    page = open_page()
+    at_us = int(datetime.now().replace(hour=0, minute=0, second=0).timestamp()) * 1_000_000
+    reading = {"start_us": at_us, "import_milli_wh": 250_000, "export_milli_wh": 0}
+    points = {"points": [{**reading, "estimated": True}], "complete": False}
+    page.route("**/api/v1/history?**", lambda route: route.fulfill(json=points))
+    go(page, "history")
+    expect(page.locator(".legend")).to_contain_text("Estimated")
+    expect(page.get_by_text("Some readings of this period are not here yet.")).to_be_visible()
+    page.get_by_text("As a table").click()
+    row = page.get_by_role("row").filter(has_text="00:00")
+    expect(row).to_contain_text("0.250")
+    expect(row).to_contain_text("Estimated")
+
+
 def test_history_is_shown_by_periods_and_saved(open_page: Open, tmp_path: Path) -> None:
     page = open_page()
     go(page, "history")

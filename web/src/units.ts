@@ -8,6 +8,7 @@ function number(value: number, digits: number, fixed = false): string {
   const text = new Intl.NumberFormat(locale.value, {
     minimumFractionDigits: fixed ? digits : 0,
     maximumFractionDigits: digits,
+    signDisplay: "negative",
   }).format(value);
   return text.replace("-", MINUS);
 }
