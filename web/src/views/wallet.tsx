@@ -73,7 +73,7 @@ function Statement({ wallet, names }: { wallet: Data; names: Names }) {
             cell: (each) => each.energy_milli_wh !== null && energy(each.energy_milli_wh),
           },
           { head: t("credits"), number: true, cell: (each) => <b>{signed(each)}</b> },
-          { head: "", cell: (each) => (each.final ? t("wallet.final") : t("wallet.open")) },
+          { head: t("state"), cell: (each) => (each.final ? t("wallet.final") : t("wallet.open")) },
         ]}
       />
       {next !== null && (
