@@ -1,5 +1,6 @@
 """Routes about the node itself, who is near, and its communities."""
 
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
@@ -21,9 +22,9 @@ from ioe_node.api.http_types import (
     Since,
     Status,
 )
-from ioe_node.conductor import calls
-from ioe_node.conductor.calls import device_claim
+from ioe_node.conductor.calls import community_list, device_claim
 from ioe_node.conductor.peer_calls import peers_list
+from ioe_node.model.hashes import to_text
 from ioe_node.model.plain import plain
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 OWNER = "owner"
 
 
+@cache
 def node_version() -> str:
     """The version that is installed."""
     try:
@@ -43,27 +45,26 @@ def node_version() -> str:
 @route("GET", "/api/v1/status", "read")
 async def status(api: "Api", asked: Nothing) -> Status:
     """This node: who it is, its communities, what is wrong."""
-    found = plain(await calls.status(api.conductor))
-    device = api.conductor.config.device
+    conductor = api.conductor
+    agent, device = to_text(conductor.signer().agent), conductor.config.device
+    found = await community_list(conductor)
     communities = [
         CommunityState(
             each["community"],
-            each["dna"],
-            found["agent"],
+            to_text(each["dna"]),
+            agent,
             1 + len(each["peers"]),
             each["actions"],
             each["unpublished"],
         )
-        for each in found["communities"]
+        for each in found
     ]
-    return Status(
-        found["role"],
-        OWNER if device is None else device.name,
-        found["agent"],
-        node_version(),
-        communities,
-        [*found["faults"], *(text for each in found["communities"] for text in each["faults"])],
-    )
+    faults = [
+        *sorted(conductor.faults.values()),
+        *(text for each in found for text in each["faults"]),
+    ]
+    name = OWNER if device is None else device.name
+    return Status(conductor.role, name, agent, node_version(), communities, faults)
 
 
 @route("GET", "/api/v1/near", "read")

@@ -160,7 +160,7 @@ def _success(found: Route, value: Any) -> Response:
 
 def _asked(found: Route, request: Request) -> msgspec.Struct:
     """The parameters of path and query; raises `Unfit`."""
-    if len(request.url.query) > QUERY_CHARS_MAX:
+    if len(request.scope["query_string"]) > QUERY_CHARS_MAX:
         raise Unfit(f"a query has {QUERY_CHARS_MAX} characters at most")
     values: dict[str, str] = {}
     for name, value in request.query_params.multi_items():

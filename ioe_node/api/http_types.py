@@ -146,9 +146,9 @@ class CommunityState(Struct, frozen=True):
 
 
 class Status(Struct, frozen=True):
-    """This node."""
+    """This node; its role is owner, device or, for a device that waits for one, unowned."""
 
-    role: Literal["owner", "device", "unowned"]
+    role: str
     name: str
     agent: str
     version: str

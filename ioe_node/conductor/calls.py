@@ -315,7 +315,7 @@ async def _action(
 @_call
 async def community_list(conductor: Conductor) -> list[dict[str, Any]]:
     """The communities that we are in."""
-    return [await _community(cell) for cell in _cells(conductor)]
+    return await _communities(conductor)
 
 
 @_call

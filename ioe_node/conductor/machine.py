@@ -20,6 +20,7 @@ from ioe_node.conductor.owner_calls import (
     Looked,
     SetLimit,
     SetSwitch,
+    Unable,
 )
 from ioe_node.drivers.driver import Battery, Meter, PowerLimit, Switch
 from ioe_node.errors import CallError, IoeError, NotTheOwner, TransportError
@@ -161,9 +162,12 @@ def _checked(device: bytes | None) -> AgentPubKey:
 
 
 async def _tell(
-    conductor: "Conductor", device: bytes | None, request: SetSwitch | SetLimit
+    conductor: "Conductor", device: bytes | None, command: SetSwitch | SetLimit
 ) -> None:
-    if not isinstance(await owner_calls.ask(conductor, _checked(device), request), Done):
+    answer = await owner_calls.ask(conductor, _checked(device), command)
+    if isinstance(answer, Unable):
+        raise CallError(answer.why)
+    if not isinstance(answer, Done):
         raise NotTheOwner("that device does not take us for its owner")
 
 

@@ -5,12 +5,14 @@ may have had to sign.  An owner's next key is obeyed once the chains prove it
 (`conductor.succession`); the one before it is only told that it was succeeded.
 """
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from ioe_node.conductor import holding, leaving, machine, succession
 from ioe_node.conductor.consents import from_file
 from ioe_node.conductor.invitation import decode_invitation
 from ioe_node.conductor.owner_calls import (
+    WHY_CHARS_MAX,
     Answer,
     Consented,
     Consider,
@@ -26,9 +28,10 @@ from ioe_node.conductor.owner_calls import (
     ShowInvitations,
     Shown,
     Succeeded,
+    Unable,
     requests,
 )
-from ioe_node.errors import Busy, LocalError, Malformed, NotTheOwner
+from ioe_node.errors import Busy, LocalError, Malformed, NotTheOwner, TransportError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.codec import encode
 from ioe_node.model.hashes import AGENT, check_hash
@@ -80,11 +83,21 @@ async def _answer(conductor: "Conductor", request: Request) -> Answer:
         case Look():
             return await machine.look(conductor)
         case SetSwitch():
-            await machine.switch(conductor, request.on)
+            return await _command(machine.switch(conductor, request.on))
         case SetLimit():
-            await machine.limit(conductor, request.milli_w)
+            return await _command(machine.limit(conductor, request.milli_w))
         case Consider():
             raise Malformed("a device holds no keys for others")
+    return Done()
+
+
+async def _command(command: Awaitable[None]) -> Done | Unable:
+    try:
+        await command
+    except TransportError as error:
+        raise Busy(str(error)) from None
+    except LocalError as error:
+        return Unable(str(error)[:WHY_CHARS_MAX])
     return Done()
 
 

@@ -135,8 +135,14 @@ class Looked(_Message, frozen=True, tag="looked"):
     stored_bp: Annotated[int, Meta(ge=0, le=10_000)] | None
 
 
+class Unable(_Message, frozen=True, tag="unable"):
+    """The machine cannot, or its driver has given up; asking again will not help."""
+
+    why: Annotated[str, Meta(max_length=WHY_CHARS_MAX)]
+
+
 Request = Release | Rotate | SetPolicy | ShowInvitations | Consider | Look | SetSwitch | SetLimit
-Answer = Done | Owes | Shown | Succeeded | Consented | Looked
+Answer = Done | Owes | Shown | Succeeded | Consented | Looked | Unable
 requests: Codec[Request] = Codec(Request, "owner's request", MESSAGE_BYTES_MAX)
 answers: Codec[Answer] = Codec(Answer, "device's answer", MESSAGE_BYTES_MAX)
 

@@ -28,6 +28,7 @@ from ioe_node.conductor.owner_calls import (
     ShowInvitations,
     Shown,
     Succeeded,
+    Unable,
     answers,
     requests,
 )
@@ -54,7 +55,7 @@ REQUESTS = (
 LOOKED = Looked("private", "ok", "", ("switch", "limit", "battery"), 1, 2, 3, -4, True, 10_000)
 ANSWERS = (
     *(Done(), Owes(HASH, 1), Shown((b"i",)), Succeeded(HASH), Consented((Consent(0, b"s"),))),
-    *(LOOKED, replace(LOOKED, at_us=None, stored_bp=None, can=())),
+    *(Unable("no"), LOOKED, replace(LOOKED, at_us=None, stored_bp=None, can=())),
 )
 
 
