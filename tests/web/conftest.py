@@ -18,7 +18,7 @@ from sim.street import Node, claim, stop_all
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / ".shots"
-DRIVERS = ROOT / "tests" / "cli" / "drivers"
+DRIVERS = (ROOT / "tests" / "cli" / "drivers", Path(__file__).parent / "drivers")
 INTERVAL_US = 1_000_000
 POLL_MS = 300
 SELL_MS = 3_600_000
@@ -27,9 +27,9 @@ READY_MAX_S = 90.0
 US_PER_HOUR = 3_600_000_000
 KETTLE_MILLI_W = 850_000
 METERS = {
-    "roof": ("generator", -3_240_000),
-    "cellar": ("storage", -800_000),
-    "meter": ("monitor", -1_500_000),
+    "roof": ("generator", -3_240_000, "steady_meter:Steady"),
+    "cellar": ("storage", -800_000, "steady_battery:Battery"),
+    "meter": ("monitor", -1_500_000, "steady_meter:Steady"),
 }
 
 
@@ -44,8 +44,8 @@ class Household:
     def __init__(self, directory: Path) -> None:
         self.owner = Node("owner", "owner", directory / "owner")
         self.meters = [
-            Node(name, kind, directory / name, {"power_milli_w": str(power)}, "steady_meter:Steady")
-            for name, (kind, power) in METERS.items()
+            Node(name, kind, directory / name, {"power_milli_w": str(power)}, driver)
+            for name, (kind, power, driver) in METERS.items()
         ]
         self.machine = Plug(kettle, SystemClock())
         self.plug = Node("kettle", "consumer", directory / "kettle")
@@ -139,7 +139,7 @@ def household(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> It
     """One for all tests: what a test changes, it leaves as the others do not mind."""
     found = Household(tmp_path_factory.mktemp("household"))
     with pytest.MonkeyPatch.context() as patch:
-        path = os.pathsep.join([str(ROOT), str(DRIVERS), os.environ.get("PYTHONPATH", "")])
+        path = os.pathsep.join([str(ROOT), *map(str, DRIVERS), os.environ.get("PYTHONPATH", "")])
         patch.setenv("PYTHONPATH", path)
         patch.setenv("COLUMNS", "200")
         try:

@@ -82,6 +82,22 @@ def test_a_plug_is_claimed_by_its_code_and_switched(
     assert household.machine.on
 
 
+def test_a_battery_says_how_full_it_is_and_obeys_a_limit(open_page: Open) -> None:
+    page = open_page()
+    go(page, "devices")
+    item = page.get_by_role("listitem").filter(has_text="cellar").first
+    expect(item).to_contain_text("discharging · 64 % full")
+    expect(item).to_contain_text("800 W")
+    item.get_by_text("Limit its power").click()
+    item.get_by_label("At most").fill("0,3")
+    item.get_by_role("button", name="Limit", exact=True).click()
+    expect(page.get_by_text("cellar is limited to 300 W.")).to_be_visible()
+    expect(item).to_contain_text("300 W")
+    item.get_by_role("button", name="Lift the limit").click()
+    expect(page.get_by_text("cellar is not limited.")).to_be_visible()
+    expect(item).to_contain_text("800 W")
+
+
 def test_home_shows_power_with_its_sign_in_words_and_the_day(
     open_page: Open, household: Any
 ) -> None:

@@ -11,8 +11,9 @@ import { moment, us } from "../time";
 import type { Device, NearDevice } from "../types";
 import { community } from "../settings";
 import { Card, Empty, Field, Form, Loaded, act } from "../ui";
-import { percent, power, short } from "../units";
+import { percent, power, short, typed } from "../units";
 
+const KW_DIGITS = 6;
 /** A reading that is older says so. */
 const OLD_US = 120_000_000;
 
@@ -47,6 +48,33 @@ function Switch({ device, reload }: ItemProps) {
   );
 }
 
+/** A bound on what a device draws or gives; it does not tell which one is in force. */
+function Limit({ device, reload }: ItemProps) {
+  const [typedKw, type] = useState("");
+  const milli_w = typed(typedKw, KW_DIGITS);
+  async function tell(milli_w: number | null, done: string) {
+    await act(() => post(`devices/${device.agent}/limit`, { milli_w }), done);
+    await reload();
+  }
+  const { name } = device;
+  const limited = t("devices.limited", { name, power: power(milli_w) });
+  return (
+    <details class="claim">
+      <summary>{t("devices.limit")}</summary>
+      <Form
+        label={t("devices.limit_of", { name })}
+        button={t("devices.limit_button")}
+        submit={() => tell(milli_w, limited)}
+      >
+        <Field label={t("devices.at_most")} unit="kW" decimal value={typedKw} change={type} />
+      </Form>
+      <button type="button" onClick={() => tell(null, t("devices.unlimited", { name }))}>
+        {t("devices.lift")}
+      </button>
+    </details>
+  );
+}
+
 function DeviceItem({ device, reload, several }: ItemProps & { several: boolean }) {
   const { milli_w, means } = ofDevice(device.kind, device.power_milli_w);
   const facts = [word("kind", device.kind)];
@@ -73,6 +101,7 @@ function DeviceItem({ device, reload, several }: ItemProps & { several: boolean 
         </div>
         {device.can.includes("switch") && <Switch device={device} reload={reload} />}
       </div>
+      {device.can.includes("limit") && <Limit device={device} reload={reload} />}
     </li>
   );
 }
