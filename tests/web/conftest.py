@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,8 @@ INTERVAL_US = 1_000_000
 POLL_MS = 300
 SELL_MS = 3_600_000
 PATIENCE_MS = 15_000
-READY_MAX_S = 90.0
+READY_MAX_S = 120.0
+WAIT_S = 0.2
 US_PER_HOUR = 3_600_000_000
 KETTLE_MILLI_W = 850_000
 METERS = {
@@ -61,7 +63,10 @@ class Household:
     def start(self) -> None:
         """Everything runs and is claimed but the plug."""
         self._thread.start()
-        assert self._ready.wait(READY_MAX_S), "the household did not get ready"
+        deadline = time.monotonic() + READY_MAX_S
+        while not self._ready.wait(WAIT_S):
+            assert self._thread.is_alive(), "the household failed"
+            assert time.monotonic() < deadline, "the household did not get ready"
 
     def stop(self) -> None:
         """End every process."""
