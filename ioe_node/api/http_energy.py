@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from ioe_node.api.http_cells import agent_of
 from ioe_node.api.http_errors import Unfit
-from ioe_node.api.http_history import day_span, history_points, iso, readings
+from ioe_node.api.http_history import day_span, history_points, iso
 from ioe_node.api.http_household import Counted, Meter, flow, sankey
 from ioe_node.api.http_routes import File, Nothing, route
 from ioe_node.api.http_types import (
@@ -86,13 +86,13 @@ def _check_span(from_us: int, to_us: int) -> None:
 
 
 async def _counted(api: "Api", from_us: int, to_us: int) -> list[Counted]:
-    """What every meter of the household counted in the intervals that begin in a span."""
+    """What every meter of the household counted in a span, quarter of an hour by quarter."""
     found = []
     for owned in await api.live.ours():
         meter = Meter(to_text(owned.agent), owned.name, owned.kind)
-        listed, _ = await readings(api.conductor, owned.agent, from_us, to_us)
+        listed = await history_points(api.conductor, owned.agent, from_us, to_us, "15m")
         found += [
-            Counted(meter, each["start"], each["import_milli_wh"], each["export_milli_wh"])
-            for each in listed
+            Counted(meter, each.start_us, each.import_milli_wh, each.export_milli_wh)
+            for each in listed.points
         ]
     return found

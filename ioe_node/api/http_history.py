@@ -17,7 +17,7 @@ QUARTER_US = 15 * 60 * US
 HOUR_US = 3_600 * US
 
 
-async def readings(
+async def _readings(
     conductor: "Conductor", device: AgentPubKey, from_us: int, to_us: int
 ) -> tuple[list[dict[str, Any]], bool]:
     """Interval readings that begin in a span, oldest first; and whether these are all of them."""
@@ -36,7 +36,7 @@ async def history_points(
     conductor: "Conductor", device: AgentPubKey, from_us: int, to_us: int, step: Step
 ) -> History:
     """The points of a span, oldest first; a step without a reading has none."""
-    found, complete = await readings(conductor, device, from_us, to_us)
+    found, complete = await _readings(conductor, device, from_us, to_us)
     points: dict[int, Point] = {}
     for each in found:
         start_us = step_start(each["start"], step)

@@ -1,8 +1,8 @@
 """The hub: signals and live values for whoever watches, made into JSON once for all of them.
 
 Every message has a number, `seq`, one higher than the last.  A watcher that reads too slowly
-keeps what fits, `WAITING_MAX` messages, and is told where and how many it missed.  While nobody
-watches, nothing is made and no device is asked.
+keeps what fits (`WAITING_MAX` messages, `WAITING_CHARS_MAX` together), and is told where and how
+many it missed.  While nobody watches, nothing is made and no device is asked.
 """
 
 from collections import deque
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 WAITING_MAX = 2_048
+WAITING_CHARS_MAX = 8_000_000
 WATCHERS_MAX = 64
 LIVE_EVERY_S = 3.0
 BEAT_EVERY_S = 15.0
@@ -39,25 +40,31 @@ class Watcher:
 
     def __init__(self) -> None:
         self._waiting: deque[str] = deque()
+        self._chars = 0
         self._missed = 0
         self._woken = trio.Event()
 
     def put(self, text: str) -> None:
         """Queue a message, or count it as missed; never waits."""
-        if len(self._waiting) + bool(self._missed) >= WAITING_MAX:
+        full = len(self._waiting) + bool(self._missed) >= WAITING_MAX
+        if full or self._chars + len(text) > WAITING_CHARS_MAX:
             self._missed += 1
             return
         if self._missed:
             self._waiting.append(gap(self._missed))
+            self._chars += len(self._waiting[-1])
             self._missed = 0
         self._waiting.append(text)
+        self._chars += len(text)
         self._woken.set()
 
     async def next(self) -> str:
         """The next message, or the notice of a gap where one is."""
         while True:
             if self._waiting:
-                return self._waiting.popleft()
+                text = self._waiting.popleft()
+                self._chars -= len(text)
+                return text
             if self._missed:
                 missed, self._missed = self._missed, 0
                 return gap(missed)
@@ -101,7 +108,11 @@ class Hub:
     def tell(self, value: Mapping[str, Any]) -> None:
         """Give a message to everybody who watches."""
         self._seq += 1
-        text = msgspec.json.encode({"seq": self._seq, **value}).decode()
+        try:
+            text = msgspec.json.encode({**value, "seq": self._seq}).decode()
+        except (TypeError, ValueError, OverflowError):
+            log.warning("a signal that JSON cannot say: %.200r", value)
+            text = msgspec.json.encode({"kind": "untold", "seq": self._seq}).decode()
         for watcher in self._watchers:
             watcher.put(text)
 

@@ -53,6 +53,7 @@ async def wallet(api: "Api", asked: Statement) -> Wallet:
 
 def _entry(cell: Cell, each: dict[str, Any]) -> StatementEntry:
     amount, energy = each["amount_micro"], each["energy_milli_wh"]
+    certificate = certificate_of(cell.space, ActionHash(each["hash"]))
     return StatementEntry(
         each["timestamp_us"],
         "in" if amount >= 0 else "out",
@@ -60,7 +61,7 @@ def _entry(cell: Cell, each: dict[str, Any]) -> StatementEntry:
         abs(amount),
         "sale" if energy else "payment",
         energy or None,
-        certificate_of(cell.space, ActionHash(each["hash"])) is not None,
+        each.get("final", certificate is not None),
         each["memo"],
         to_text(each["hash"]),
     )

@@ -17,13 +17,16 @@ from ioe_node.api.http_types import (
     Health,
     InCommunity,
     Member,
+    MembersOf,
     Near,
     Peer,
     Since,
     Status,
 )
 from ioe_node.conductor.calls import community_list, device_claim
+from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.peer_calls import peers_list
+from ioe_node.conductor.weighing import weights_of
 from ioe_node.model.hashes import to_text
 from ioe_node.model.plain import plain
 
@@ -92,19 +95,29 @@ async def claim(api: "Api", asked: Nothing, body: ClaimOf) -> Claimed:
 
 
 @route("GET", "/api/v1/members", "read", fails=(404, 409))
-async def members(api: "Api", asked: InCommunity) -> list[Member]:
+async def members(api: "Api", asked: MembersOf) -> list[Member]:
     """Everybody in a community; `kind` is steward, member or device."""
     cell = cell_for(api.conductor, asked.community, "community")
-    cards = {card.agent: card for card in api.conductor.meeting.cards()}
-    roles = {each["agent"]: each for each in await peers_list(api.conductor, asked.community)}
-    us, found = cell.space.agent, []
+    near = {card.agent for card in api.conductor.meeting.cards()} | {cell.space.agent}
+    known = {each["agent"]: each for each in await peers_list(api.conductor, asked.community)}
+    scores = await _scores(api, cell) if asked.reputation else {}
+    found = []
     for each in await cell.call("community", "members", {}):
         agent = each["agent"]
-        role = roles.get(agent, {"role": "member", "name": ""})
-        kind = "steward" if each["steward"] else str(role["role"])
-        name = OWNER if agent == us else str(role["name"])
-        found.append(Member(plain(agent), name, kind, agent == us or agent in cards, None))
+        peer = known.get(agent, {"role": "member", "name": ""})
+        kind = "steward" if each["steward"] else str(peer["role"])
+        name = OWNER if agent == cell.space.agent else str(peer["name"])
+        found.append(Member(to_text(agent), name, kind, agent in near, scores.get(agent)))
     return found
+
+
+async def _scores(api: "Api", cell: Cell) -> dict[bytes, int | None]:
+    """Our view of the members that we deal with most, in points."""
+    if not cell.has("reputation"):
+        return {}
+    weights = weights_of(api.conductor.config.reputation, str(api.conductor.home.config))
+    shown = await cell.call("reputation", "show", {"weights": weights})
+    return {each["agent"]: each["score"] for each in shown["views"]}
 
 
 @route("GET", "/api/v1/peers", "read", fails=(404, 409))

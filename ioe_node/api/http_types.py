@@ -38,6 +38,13 @@ class InCommunity(In, frozen=True):
     community: CommunityName | None = None
 
 
+class MembersOf(In, frozen=True):
+    """Which community, and whether our view of each member is wanted, which takes longer."""
+
+    community: CommunityName | None = None
+    reputation: bool = False
+
+
 class OfAgent(In, frozen=True):
     """A device, in the path."""
 
@@ -209,7 +216,7 @@ class Claimed(Struct, frozen=True):
 
 
 class Member(Struct, frozen=True):
-    """A member of a community, by its own words and ours."""
+    """A member of a community; `reputation` is our own view in points, where it was asked for."""
 
     agent: str
     name: str

@@ -7,6 +7,7 @@ import click
 from ioe_node.cli import (
     alerts,
     api,
+    backup,
     chain,
     claim,
     community,
@@ -14,6 +15,7 @@ from ioe_node.cli import (
     credit,
     data,
     device,
+    doctor,
     key,
     meter,
     node,
@@ -58,6 +60,9 @@ cli.add_command(node.init)
 cli.add_command(node.run)
 cli.add_command(node.status)
 cli.add_command(node.signals)
+cli.add_command(doctor.doctor)
+cli.add_command(backup.backup)
+cli.add_command(backup.restore)
 cli.add_command(alerts.alerts)
 cli.add_command(api.page)
 cli.add_command(api.api)

@@ -141,7 +141,7 @@ def unlock(context: click.Context, owner: str | None) -> None:
 @click.argument("to", type=click.Choice(["on", "off"]))
 @click.pass_context
 def switch_(context: click.Context, name: str, to: str) -> None:
-    """Switch our device NAME (its name or agent key) on or off.
+    """Switch our device NAME (its name or agent key): TO is on or off.
 
     \b
       ioe device switch kettle off

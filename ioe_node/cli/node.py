@@ -1,7 +1,6 @@
 """`ioe init`, `ioe run`, `ioe status`, `ioe signals`: the node itself."""
 
 import json
-import logging
 import os
 import secrets
 import signal
@@ -20,6 +19,7 @@ from click.core import ParameterSource
 
 from ioe_node.cli import alerts, client
 from ioe_node.cli.key import typed_words
+from ioe_node.cli.logs import LEVELS, Level, log_to_stderr
 from ioe_node.cli.output import (
     console,
     home_of,
@@ -244,14 +244,23 @@ def _make_keys(home: Home, role: str, recover: bool) -> bytes | None:
 
 @click.command()
 @click.option("--check-config", is_flag=True, help="Read the config, say what is wrong, stop.")
-@click.option("-v", "--verbose", is_flag=True, help="Log more.")
+@click.option(
+    "--log-level",
+    type=click.Choice(LEVELS),
+    default="info",
+    envvar="IOE_LOG_LEVEL",
+    show_default=True,
+    help="How much to log on standard error.",
+)
+@click.option("--log-json", is_flag=True, envvar="IOE_LOG_JSON", help="One JSON object a line.")
 @click.pass_context
-def run(context: click.Context, check_config: bool, verbose: bool) -> None:
+def run(context: click.Context, check_config: bool, log_level: Level, log_json: bool) -> None:
     """Run the node until Ctrl-C or SIGTERM.
 
     \b
       ioe run --check-config                 before a restart
       IOE_PASSPHRASE=... ioe run             where nobody is there to type
+      IOE_LOG_JSON=1 ioe run                 for a log collector
     """
     home = Home(home_of(context))
     config = load_config(home.config)
@@ -259,14 +268,7 @@ def run(context: click.Context, check_config: bool, verbose: bool) -> None:
     if check_config:
         console.print(f"{home.config}: good")
         return
-    logging.basicConfig(
-        level=logging.DEBUG if verbose else logging.INFO,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
-    if not verbose:
-        logging.getLogger("ioe").setLevel(logging.INFO)
-        for noisy in ("libp2p", "trio-websocket", "zeroconf"):
-            logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    log_to_stderr(log_level, log_json)
     keystore = Keystore.open(home.keystore, _passphrase(home, confirm=False))
     try:
         trio.run(_run, home, config, keystore)

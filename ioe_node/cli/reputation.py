@@ -21,8 +21,8 @@ from ioe_node.cli.output import (
 )
 from ioe_node.cli.warrant import OFFENCES
 from ioe_node.conductor.home import Home
+from ioe_node.conductor.weighing import weights_of
 from ioe_node.config import load_config
-from ioe_node.errors import ConfigError, LocalError
 
 AGENTS_MAX = 32
 
@@ -38,22 +38,8 @@ def reputation() -> None:
 
 def _weights(home: Path) -> dict[str, Any]:
     """The `[reputation]` table as the zome takes it; raises `ConfigError`."""
-    config = load_config(Home(home).config).reputation
-    issuers = []
-    for key, points in config.issuers.items():
-        try:
-            issuers.append({"issuer": parse_agent(key), "points": points})
-        except LocalError:
-            raise ConfigError(
-                f"{Home(home).config}: reputation.issuers: '{key[:60]}' is no agent key"
-            ) from None
-    return {
-        "uptime": config.uptime,
-        "settlement": config.settlement,
-        "credential": config.credential,
-        "warrant": config.warrant,
-        "issuers": issuers,
-    }
+    path = Home(home).config
+    return weights_of(load_config(path).reputation, str(path))
 
 
 @reputation.command("show")

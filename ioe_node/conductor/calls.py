@@ -329,7 +329,7 @@ async def community_create(
 
 @_call
 async def community_invite(
-    conductor: Conductor, agent: bytes, recovery: bytes = b"", community: str | None = None
+    conductor: Conductor, agent: bytes, recovery: bytes, community: str | None = None
 ) -> dict[str, Any]:
     """An invitation for one agent, whose successors the key-holders of that digest make."""
     check_hash(agent, AGENT)

@@ -41,6 +41,8 @@ READING = {
     "key show",
     "key history",
     "key requests",
+    "api token list",
+    "doctor",
 }
 ACTING = {
     "init",
@@ -53,6 +55,12 @@ ACTING = {
     "device accept",
     "device release",
     "device revoke",
+    "device switch",
+    "page",
+    "backup",
+    "restore",
+    "api token create",
+    "api token revoke",
     "key rotate",
     "key recover",
     "key holders",

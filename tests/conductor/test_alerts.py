@@ -33,7 +33,7 @@ CARD = {
     "name": "cellar",
 }
 FACTS = {
-    **dict.fromkeys(("agent", "owner", "successor"), AGENT),
+    **dict.fromkeys(("agent", "owner", "seller", "successor"), AGENT),
     **dict.fromkeys(("name", "device_kind", "state"), "roof"),
     **dict.fromkeys(("failed", "seconds", "version"), 3),
 }

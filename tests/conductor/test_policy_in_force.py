@@ -22,6 +22,7 @@ from ioe_node.errors import (
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.signing import Signer
 from ioe_node.workflows.remote_call import call_remote
+from tests.conductor.steps import invited
 
 CODE = "1234-5678"
 SCHEDULE = '[[schedule]]\nzome = "currency"\nfunction = "sell"\nevery_ms = 500\n[device.options]'
@@ -141,8 +142,7 @@ async def test_a_mere_member_is_not_of_the_portfolio_and_another_device_is(
 ) -> None:
     owner, roof = await claimed()
     guest = await street.owner("guest", b"g" * 32)
-    line = (await owner.call("community_invite", agent=guest.agent))["invitation"]
-    await guest.call("community_join", invitation=line)
+    await guest.call("community_join", invitation=await invited(owner, guest))
     cellar = await street.device("cellar")
     await owner.until(
         lambda found: "cellar" in [each["name"] for each in found["near"]], "device_list"

@@ -46,11 +46,19 @@ async def test_a_device_that_is_not_ours_is_not_found(owner: Any, claimed: Any) 
 
 async def test_credits_are_paid_and_stated(lane: Any, owner: Any) -> None:
     other = await lane.owner("other")
-    invited = await owner.call("community_invite", agent=other.conductor.signer().agent)
+    theirs = await other.call("key_show")
+    asked = {"agent": theirs["agent"], "recovery": theirs["recovery"]}
+    invited = await owner.call("community_invite", **asked)
     await other.call("community_join", invitation=invited["invitation"])
     await owner.until("/api/v1/members", lambda found: len(found) == 2)
     body = {"to": other.agent, "micro_credits": 250, "memo": "bread"}
     made = await paid(owner, body)
+    views = await owner.get("/api/v1/members", reputation=True)
+    assert {each["agent"]: each["reputation"] for each in views} == {
+        owner.agent: None,
+        other.agent: 1,
+    }
+    assert {each["kind"] for each in views} == {"steward", "member"}
     wallet = await owner.get("/api/v1/wallet")
     (entry,) = wallet["entries"]
     assert (wallet["balance_micro_credits"], wallet["next"]) == (-250, None)

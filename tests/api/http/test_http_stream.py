@@ -166,3 +166,26 @@ async def test_a_gap_stands_where_it_was(monkeypatch: pytest.MonkeyPatch) -> Non
     assert await watcher.next() == "6"
     watcher.put("9")
     assert [await watcher.next() for _ in range(3)] == ["7", http_hub.gap(1), "9"]
+
+
+async def test_a_few_long_messages_fill_a_watchers_room_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_hub, "WAITING_CHARS_MAX", 10)
+    watcher = Watcher()
+    for text in ("12345", "1234", "12", "1"):
+        watcher.put(text)
+    came = [await watcher.next() for _ in range(4)]
+    assert came == ["12345", "1234", http_hub.gap(1), "1"]
+    watcher.put("x" * 10)
+    assert await watcher.next() == "x" * 10
+
+
+@pytest.mark.parametrize("value", ["\ud800", object()])
+async def test_what_json_cannot_say_troubles_nobody_who_signals(owner: Any, value: Any) -> None:
+    async with watched(owner) as socket:
+        await watching(owner, 1)
+        owner.conductor.signals.emit({"kind": "app", "value": value, "seq": "mine"})
+        owner.conductor.signals.emit({"kind": "app", "value": 1})
+        untold = await heard(socket, "untold")
+        assert (await heard(socket, "app"))["seq"] == untold["seq"] + 1
