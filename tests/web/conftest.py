@@ -125,9 +125,12 @@ async def _make(node: Node, bootstrap: list[str]) -> None:
     config.write_text(config.read_text().replace('mdns = ["127.0.0.1"]', "mdns = []"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
-    """The distribution's browser; without it these tests are skipped."""
+    """The distribution's browser; without it these tests are skipped.
+
+    For no longer than its module: until it is closed, asyncio's loop runs in this thread.
+    """
     path = shutil.which("chromium")
     if path is None:
         pytest.skip("needs chromium: apt install chromium")
@@ -139,7 +142,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def household(chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Household]:
     """One for all tests: what a test changes, it leaves as the others do not mind."""
     found = Household(tmp_path_factory.mktemp("household"))

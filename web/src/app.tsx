@@ -1,18 +1,18 @@
 /** The frame around every view: navigation, connection, choices, and the way in. */
 
-import { signal, useSignalEffect } from "@preact/signals";
+import { signal } from "@preact/signals";
 import type { ComponentType } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { setToken, token } from "./api";
 import { t } from "./i18n";
 import { Icon } from "./icons";
 import { useLoad } from "./load";
+import { Notices } from "./notices";
 import { VIEWS, type View, view } from "./route";
 import { LANGUAGES, THEMES, community, language, theme } from "./settings";
-import { connection, follow, newest } from "./stream";
+import { connection, follow } from "./stream";
 import type { Status } from "./types";
-import { Field, Form, Select, notice } from "./ui";
-import { readable } from "./units";
+import { Field, Form, Select } from "./ui";
 import { Alerts } from "./views/alerts";
 import { Apps } from "./views/apps";
 import { Community } from "./views/community";
@@ -36,7 +36,6 @@ const OF_VIEW: Record<View, ComponentType> = {
 };
 /** On a phone the bar at the foot has room for these; the rest is behind "more". */
 const ON_THE_BAR: readonly View[] = ["home", "history", "devices", "wallet"];
-const NOTICE_MS = 6_000;
 
 const open = signal(false);
 
@@ -104,29 +103,6 @@ function Choices({ status }: { status: Status | null }) {
   );
 }
 
-/** The one place that tells what happened; it is there from the start, so that it is read out. */
-function Notice() {
-  const said = notice.value;
-  useSignalEffect(() => {
-    if (newest.value) notice.value = { text: readable(newest.value.text), bad: false };
-  });
-  useEffect(() => {
-    if (!said) return;
-    const timer = setTimeout(() => (notice.value = null), NOTICE_MS);
-    return () => clearTimeout(timer);
-  }, [said]);
-  return (
-    <>
-      <div class="notice" role="status">
-        {said && !said.bad && <p>{said.text}</p>}
-      </div>
-      <div class="notice" role="alert">
-        {said?.bad && <p class="bad">{said.text}</p>}
-      </div>
-    </>
-  );
-}
-
 function Inside() {
   const status = useLoad<Status>("status");
   const heading = useRef<HTMLHeadingElement>(null);
@@ -174,7 +150,7 @@ function Inside() {
           <Shown />
         </div>
       </main>
-      <Notice />
+      <Notices />
     </div>
   );
 }

@@ -8,15 +8,15 @@
 
 import { signal } from "@preact/signals";
 import { address, setToken, token } from "./api";
+import { tell } from "./notices";
 import type { Alert } from "./types";
+import { readable } from "./units";
 
 type Connection = "connecting" | "live" | "offline";
 
 export const connection = signal<Connection>("connecting");
 export const live = signal(0);
 export const changed = signal(0);
-/** The newest alert that came while the page was open. */
-export const newest = signal<Alert | null>(null);
 
 const LIVE_EVERY_MS = 1_000;
 const CHANGED_EVERY_MS = 1_500;
@@ -62,7 +62,7 @@ function take(notice: { kind: string; alert?: Alert }): void {
   if (notice.kind === "live") tickLive();
   else if (notice.kind === "gap") refetch();
   else tickChanged();
-  if (notice.kind === "alert" && notice.alert) newest.value = notice.alert;
+  if (notice.alert) tell(readable(notice.alert.text));
 }
 
 /** Stay connected until the returned function is called. */

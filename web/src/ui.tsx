@@ -1,15 +1,12 @@
 /** The few parts that every view is made of. */
 
-import { signal } from "@preact/signals";
 import type { ComponentChildren, TargetedSubmitEvent } from "preact";
 import { useId, useState } from "preact/hooks";
 import { ApiError } from "./api";
 import { t } from "./i18n";
 import { Icon } from "./icons";
 import type { Load } from "./load";
-
-/** What was just done or went wrong, for the eye and the screen reader. */
-export const notice = signal<{ text: string; bad: boolean } | null>(null);
+import { tell } from "./notices";
 
 function errorText(error: unknown): string {
   if (!(error instanceof ApiError)) return String(error);
@@ -21,10 +18,10 @@ export async function act(work: () => Promise<unknown>, done: string): Promise<b
   try {
     await work();
   } catch (error) {
-    notice.value = { text: errorText(error), bad: true };
+    tell(errorText(error), true);
     return false;
   }
-  notice.value = { text: done, bad: false };
+  tell(done);
   return true;
 }
 
