@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 from hypercorn.config import Config as HypercornConfig
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
@@ -32,6 +33,7 @@ READ_MAX_S = 60
 PING_EVERY_S = 20.0
 SEND_WAIT_S = 20.0
 HANDSHAKE_MAX_S = 10
+LINGER_MAX_S = 120.0
 HEADER_BYTES_MAX = 16 * 1024
 WEBSOCKET_BYTES_MAX = 4 * 1024
 BACKLOG = 128
@@ -75,13 +77,43 @@ class Context(WorkerContext):
             await self.terminated.wait()
 
 
+class Http1(H11Protocol):
+    """HTTP/1.1, whatever the client would upgrade to: it serves WebSockets and needs no more.
+
+    Hypercorn's HTTP/2 waits for ever to send to some peers that have gone.
+    """
+
+    async def _check_protocol(self, event: Any) -> None:
+        return None
+
+
 class Connection(TCPServer):
-    """A connection whose tasks end with it, and not when each next looks at its clock."""
+    """A connection whose tasks end with it, and not when each next looks at its clock.
+
+    A request that was taken is finished though its client has gone, in `LINGER_MAX_S` at most:
+    then `scope` ends.
+    """
+
+    scope: trio.CancelScope
 
     async def _read_data(self) -> None:
+        made: Any = self.protocol.protocol
+        first = Http1(
+            made.app,
+            made.config,
+            made.context,
+            made.task_group,
+            made.connection_state,
+            made.ssl,
+            made.client,
+            made.server,
+            made.send,
+        )
+        self.protocol = first  # type: ignore[assignment]  # as good as the one that chooses
         try:
             await super()._read_data()
         finally:
+            self.scope.deadline = trio.current_time() + LINGER_MAX_S
             await self.context.terminated.set()
 
 
@@ -128,7 +160,9 @@ async def serve_http(conductor: "Conductor", task_status: Any = trio.TASK_STATUS
         streams.add(stream)
         try:
             bounded: Any = Bounded(stream)
-            await Connection(app, config, Context(), ConnectionState({}), bounded)
+            made = Connection(app, config, Context(), ConnectionState({}), bounded)
+            with trio.CancelScope() as made.scope:
+                await made
         except Exception as error:
             # Bytes that Hypercorn stumbles over must not end the node that it runs in.
             log.info("a connection ended: %r", error)

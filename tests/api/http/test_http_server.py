@@ -120,6 +120,23 @@ def broken(rng: Random) -> bytes:
     return bytes(data) + rng.randbytes(rng.choice((0, 0, 30, 3_000)))
 
 
+async def none_left() -> None:
+    """Wait until no connection has a task any more."""
+    with trio.fail_after(WAIT_S):
+        while serving():  # noqa: ASYNC110  # tasks ring no bell
+            await trio.sleep(0.02)
+
+
+def serving() -> int:
+    """How many connections have tasks."""
+    tasks = [trio.lowlevel.current_root_task()]
+    for task in tasks:
+        assert task is not None
+        for nursery in task.child_nurseries:
+            tasks.extend(nursery.child_tasks)
+    return sum(task is not None and "_run_handler" in task.name for task in tasks)
+
+
 async def test_no_bytes_end_the_node(owner: Any) -> None:
     rng, until = Random(5), monotonic() + FUZZ_SECONDS
     sent = 0
@@ -139,7 +156,23 @@ async def test_no_bytes_end_the_node(owner: Any) -> None:
                 nursery.start_soon(one)
         sent += 20
     assert sent >= 100
+    await none_left()
     assert (await owner.get("/healthz")) == {"ok": True}
+
+
+@pytest.mark.parametrize("start", STARTS, ids=range(len(STARTS)))
+async def test_what_a_client_leaves_behind_ends_with_it(owner: Any, start: bytes) -> None:
+    for rest in (b"", b"\x00\x00\x01\x01\x05\x00\x00\x00\x01\x82", b"\xff" * 100):
+        async with await open_to(owner) as stream:
+            await stream.send_all(start + rest)
+            await trio.sleep(0.05)
+    await none_left()
+
+
+async def test_an_upgrade_to_http2_is_answered_as_http1(owner: Any) -> None:
+    async with await open_to(owner) as stream:
+        await stream.send_all(STARTS[4].replace(b"GET /", b"GET /healthz"))
+        assert (await stream.receive_some()).startswith(b"HTTP/1.1 200")
 
 
 @pytest.fixture
