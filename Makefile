@@ -61,7 +61,8 @@ nightly: lint  ## tests with long fuzz, the whole demo, it under kill -9, the sw
 	$(TIMED)
 
 clean:  ## remove what the other targets made in this folder
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist .shots
+	rm -rf web/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A Debian without python3-venv has no ensurepip; its own pip then fills the environment.

@@ -1,5 +1,8 @@
-"""Builders that tests of the model, the rules, the store and the zomes share."""
+"""Builders that tests of the model, the rules, the store and the zomes share; npm's packages."""
 
+import hashlib
+import os
+import re
 import shutil
 import socket
 import subprocess
@@ -43,6 +46,7 @@ settings.register_profile("node", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("node")  # a busy machine is no failure
 
 STEWARD = 1
+NODE_MAJOR_MIN = 20  # as the package.json files say
 BEGIN_US = 1_700_000_100_000_000
 STEP_US = 1_000
 
@@ -392,3 +396,36 @@ def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
     yield start
     for each in started:
         each.stop()
+
+
+def node_major() -> int:
+    """The major version of node; 0 where there is none that tells."""
+    if shutil.which("node") is None:
+        return 0
+    told = subprocess.run(["node", "--version"], capture_output=True, text=True, check=False)
+    version = re.match(r"v(\d+)\.", told.stdout)
+    return int(version[1]) if version else 0
+
+
+@pytest.fixture(scope="session")
+def js_packages() -> Callable[[Path], Path]:
+    """`js_packages(folder)`: its locked packages, installed once a lock into the user's cache."""
+    if node_major() < NODE_MAJOR_MIN or shutil.which("npm") is None:
+        pytest.skip(f"needs node {NODE_MAJOR_MIN} or later, and npm")
+
+    def install(folder: Path) -> Path:
+        lock = (folder / "package-lock.json").read_bytes()
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        digest = hashlib.sha256(lock).hexdigest()[:16]
+        home = cache / "ioe-node" / f"{folder.name}-{digest}"
+        home.mkdir(parents=True, exist_ok=True)
+        for name in ("package.json", "package-lock.json"):
+            shutil.copy(folder / name, home / name)
+        installed = home / "installed"
+        if not installed.exists():
+            flags = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
+            subprocess.run(["npm", "ci", *flags], cwd=home, check=True, timeout=300)
+            installed.touch()
+        return home
+
+    return install

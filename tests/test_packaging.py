@@ -47,6 +47,13 @@ def test_every_module_of_the_checkout_is_in_the_wheel(wheel: ZipFile) -> None:
     assert {name for name in wheel.namelist() if name.endswith(".py")} == sources
 
 
+def test_the_page_is_in_the_wheel(wheel: ZipFile) -> None:
+    """Whoever installs it needs no Node.js."""
+    page = {path.relative_to(ROOT).as_posix() for path in (ROOT / "ioe_node/api/page").glob("*")}
+    assert "ioe_node/api/page/index.html" in page
+    assert page <= set(wheel.namelist())
+
+
 def test_the_licence_is_in_the_wheel_and_named(wheel: ZipFile, metadata: Message) -> None:
     assert metadata["License-Expression"] == "GPL-3.0-or-later"
     assert metadata.get_all("License-File") == ["LICENSE"]

@@ -27,7 +27,7 @@ from ioe_node.model.hashes import ACTION, to_text
 if TYPE_CHECKING:
     from ioe_node.api.http_app import Api
 
-BOOKS_SHOWN = 24
+BOOKS_SHOWN = 64
 """The books of so many intervals to come are shown; each is a question to the DHT."""
 INTERVALS_PER_ORDER_MAX = 96
 TRADES_SHOWN = 50
