@@ -218,8 +218,8 @@ class Host(Protocol):
         (its chain would be held meanwhile), or when the action never can be final.
         """
 
-    def emit_signal(self, value: Mapping[str, Any]) -> None:
-        """Tell local clients, once this call has committed."""
+    def emit_signal(self, value: Any) -> None:
+        """Tell local clients a plain value, once this call has committed."""
 
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])

@@ -1,5 +1,7 @@
 """Notices to local clients: bounded, and honest about what a slow client missed."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import trio
@@ -12,9 +14,12 @@ class Signals:
 
     def __init__(self) -> None:
         self._clients: dict[trio.MemorySendChannel[dict[str, Any]], int] = {}
+        self._taps: dict[int, Callable[[dict[str, Any]], None]] = {}
 
     def emit(self, value: dict[str, Any]) -> None:
-        """Give `value` to every client that has room."""
+        """Give `value` to every tap, and to every client that has room."""
+        for take in list(self._taps.values()):
+            take(value)
         for client, missed in list(self._clients.items()):
             try:
                 if missed:
@@ -31,3 +36,12 @@ class Signals:
         send, receive = trio.open_memory_channel[dict[str, Any]](SIGNALS_PER_CLIENT_MAX)
         self._clients[send] = 0
         return receive
+
+    @contextmanager
+    def tapped(self, take: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+        """Have `take(signal)` called for each signal: at once, and it must not wait."""
+        self._taps[id(take)] = take
+        try:
+            yield
+        finally:
+            del self._taps[id(take)]

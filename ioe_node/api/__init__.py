@@ -1,0 +1,17 @@
+"""The doors for programs: what a page, a script or another program of this machine talks to.
+
+`conductor_*` speaks the WebSocket protocol of Holochain's conductor, so that the unmodified npm
+package `@holochain/client` (0.20.8 and 0.21.0) drives this node: an *admin* door to install apps,
+grant capabilities and look inside, and *app* doors, each connection for one app and opened by a
+token.
+
+An **app** is a named set of cells.  The communities of the node are the app `ioe`, which nobody
+installs.  Other apps come as bundles (`conductor_bundle`): gzip of a msgpack map of a manifest
+and resources.  Our DNAs are Python, so a bundle carries no code: a role names its DNA by the
+dotted name under which the owner has put it in `dnas` in the config, either as the role's `path`
+or as the `name` of the DNA bundle that `path` points to.  `ioe app pack` writes such a bundle.
+
+The one invariant: nothing gets past a door by what it says of itself.  Web pages are kept out by
+their origin, programs by a token, calls by a signature over the very bytes that came and a grant
+on the chain of the cell that is called.  Neighbours: `ioe_node.conductor` below, `ioe run` above.
+"""
