@@ -84,6 +84,21 @@ class Reputation(Struct, frozen=True, forbid_unknown_fields=True):
     issuers: Annotated[dict[str, Points], Meta(max_length=256)] = {}
 
 
+class ConductorApi(Struct, frozen=True, forbid_unknown_fields=True):
+    """The doors that Holochain's clients know, on loopback; off unless enabled."""
+
+    enabled: bool = False
+    admin_port: Port = 0
+    admin_secret: Annotated[str, Meta(max_length=128)] = ""
+    origins: Annotated[tuple[str, ...], Meta(min_length=1, max_length=64)] = ("ioe",)
+
+
+class Api(Struct, frozen=True, forbid_unknown_fields=True):
+    """What programs of this machine may connect to."""
+
+    conductor: ConductorApi = ConductorApi()
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -93,6 +108,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     reputation: Reputation = Reputation()
     alerts: Alerting = Alerting()
+    api: Api = Api()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
     dnas: tuple[str, ...] = ("dna.neighbourhood:DNA",)
@@ -201,6 +217,20 @@ warrant = -1000
 command = []
 # An address to which each alert is POSTed as JSON: "https://...".
 webhook = ""
+
+# Doors on 127.0.0.1 for programs that speak the protocol of Holochain's conductor, such as the npm
+# package @holochain/client: an admin door, and app doors, which are attached through it or by
+# 'ioe app token'.
+[api.conductor]
+enabled = false
+# 0 picks a free one, which 'ioe run' and 'ioe app list' show.
+admin_port = 0
+# Who reaches the admin door may do everything with all apps, so every user of this machine may.
+# With a secret, only who knows it: the door is then ws://127.0.0.1:PORT/SECRET.
+admin_secret = ""
+# Where clients of the admin door come from.  A page always says so truly: "https://example.org";
+# other programs say what they like, { origin: "ioe" }.  "*" lets every page in: never do that here.
+origins = ["ioe"]
 """
 
 DEVICE_TEMPLATE = """

@@ -35,6 +35,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("workflows",),
     ("drivers", "config", "plugins"),
     ("conductor",),
+    ("api",),
     ("cli",),
 )
 # These may import less than their layer would allow.

@@ -6,21 +6,21 @@ Every change is written to `apps.json` before it is answered, and one change run
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
+from functools import partial
 
 import trio
 from msgspec.structs import replace
 
 from ioe_node.api import conductor_state
-from ioe_node.api.conductor_bundle import BundleError, Modifiers, PlannedApp, PlannedRole
+from ioe_node.api.conductor_bundle import BundleError, Modifiers, PlannedApp
 from ioe_node.api.conductor_hosting import Hosting, Key
 from ioe_node.api.conductor_state import App, Door, Kept, Role
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.conductor import Conductor
 from ioe_node.conductor.invitation import Invitation
 from ioe_node.conductor.signals import Signals
-from ioe_node.errors import CallError, IoeError
-from ioe_node.hdi import Invalid
+from ioe_node.errors import CallError
+from ioe_node.hdi import AgentPubKey, Invalid
 from ioe_node.hdk import DnaDef
 from ioe_node.hdk import Modifiers as DnaModifiers
 from ioe_node.model.codec import encode
@@ -185,7 +185,7 @@ class Apps:
             if not deferred and not role.clone_only:
                 self.check(cell, agent)
             roles.append(Role(role.name, cell, role.clone_limit, role.clone_only))
-        self._check_alone([role.cell for role in roles if not role.clone_only], agent)
+        self.check_alone([role.cell for role in roles if not role.clone_only], agent)
         app = App(
             name,
             bytes(agent),
@@ -197,9 +197,7 @@ class Apps:
         self.put(app)
         return app
 
-    def network(
-        self, dna: str, modifiers: Sequence[Modifiers], proof: bytes | None
-    ) -> Invitation:
+    def network(self, dna: str, modifiers: Sequence[Modifiers], proof: bytes | None) -> Invitation:
         """A DNA of the config under these modifiers, the later ones over the earlier."""
         base = self._dnas.get(dna)
         if base is None:
@@ -208,14 +206,13 @@ class Apps:
 
     def check(self, cell: Invitation, agent: bytes) -> None:
         """Raise `CallError` unless a network admits the agent."""
-        from ioe_node.hdi import AgentPubKey
-
         definition = cell.definition(self.conductor.known)
         verdict = definition.admits(AgentPubKey(agent), cell.proof)
         if isinstance(verdict, Invalid):
             raise CallError(f"{cell.dna_name} does not admit this agent: {verdict.reason}")
 
-    def _check_alone(self, cells: Sequence[Invitation], agent: bytes) -> None:
+    def check_alone(self, cells: Sequence[Invitation], agent: bytes) -> None:
+        """Raise `CallError` if an agent has a cell in one of these networks already."""
         hashes = [cell.dna_hash for cell in cells]
         taken = {
             cell.dna_hash
@@ -262,11 +259,9 @@ class Apps:
 
     async def delete(self, cell: Invitation, agent: bytes) -> None:
         """Delete a closed cell's file."""
-        from ioe_node.hdi import AgentPubKey
-
         path = self.conductor.home.store_path(cell, AgentPubKey(agent))
         for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-            await trio.to_thread.run_sync(lambda each=each: each.unlink(missing_ok=True))
+            await trio.to_thread.run_sync(partial(each.unlink, missing_ok=True))
 
     async def provide_proofs(self, name: str, proofs: Mapping[str, bytes]) -> None:
         """Give an app the membrane proofs that it awaits, by role."""

@@ -130,7 +130,9 @@ def _role(role: RoleManifest, resources: Mapping[str, bytes]) -> PlannedRole:
     if strategy not in ("create", "clone_only"):
         raise BundleError(f"role '{role.name}': strategy '{strategy}' is not known here; create")
     if role.dna.path is None:
-        raise BundleError(f"role '{role.name}' has no path; name its DNA there: package.module:NAME")
+        raise BundleError(
+            f"role '{role.name}' has no path; name its DNA there: package.module:NAME"
+        )
     given = (role.dna.modifiers,) if role.dna.modifiers else ()
     name, modifiers = role.dna.path, given
     resource = resources.get(name, resources.get(name.removeprefix("./")))

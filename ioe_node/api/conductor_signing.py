@@ -21,7 +21,7 @@ from ioe_node.model.signing import verify_once
 class SignedCall(Struct):
     """The argument of `call_zome`."""
 
-    bytes: bytes
+    said: bytes = msgspec.field(name="bytes")
     signature: bytes
 
 
@@ -47,12 +47,12 @@ def open_call(signed: SignedCall, nonces: Nonces, now_us: int) -> ZomeCall:
     A nonce is taken only by who has signed for it.
     """
     try:
-        call = _calls.decode(signed.bytes)
+        call = _calls.decode(signed.said)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Malformed(f"not a zome call: {error}") from None
     if call.provenance[:3] != AGENT:
         raise NotAuthentic("the provenance is no agent's key")
-    if not verify_once(call.provenance[CORE], sha512(signed.bytes).digest(), signed.signature):
+    if not verify_once(call.provenance[CORE], sha512(signed.said).digest(), signed.signature):
         raise NotAuthentic("the signature is not the provenance's over these bytes")
     nonces.use(call.provenance, call.nonce, call.expires_at, now_us)
     return call

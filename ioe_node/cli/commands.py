@@ -6,6 +6,7 @@ import click
 
 from ioe_node.cli import (
     alerts,
+    app,
     chain,
     claim,
     community,
@@ -58,6 +59,7 @@ cli.add_command(node.run)
 cli.add_command(node.status)
 cli.add_command(node.signals)
 cli.add_command(alerts.alerts)
+cli.add_command(app.app)
 cli.add_command(device.device)
 cli.add_command(key.key)
 cli.add_command(policy.policy)

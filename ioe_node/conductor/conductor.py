@@ -349,9 +349,7 @@ class Conductor:
         signer = self.signer()
         state, network = self.home.state(), invitation.dna_hash
         begun = invitation.encoded() in state.cells and network not in state.unbegun
-        async with make_cell(
-            self, invitation, signer, self.transport, self.signals, begun
-        ) as cell:
+        async with make_cell(self, invitation, signer, self.transport, self.signals, begun) as cell:
             if self.role == "device":
                 cell.space.permits = DevicePermits(self, cell)
             try:
