@@ -229,7 +229,7 @@ admin_port = 0
 # With a secret, only who knows it: the door is then ws://127.0.0.1:PORT/SECRET.
 admin_secret = ""
 # Where clients of the admin door come from.  A page always says so truly: "https://example.org";
-# other programs say what they like, { origin: "ioe" }.  "*" lets every page in: never do that here.
+# other programs say what they like, so "ioe".  "*" lets every page in: never do that here.
 origins = ["ioe"]
 """
 
