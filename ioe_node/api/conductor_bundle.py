@@ -21,6 +21,7 @@ from ioe_node.model.codec import encode
 
 BUNDLE_BYTES_MAX = 16 * 1024 * 1024
 """Packed or not: a bundle of ours is some hundred bytes."""
+MANIFEST_BYTES_MAX = 65_536
 ROLES_MAX = 64
 CLONES_MAX = 1_000
 SETTLED_VERSION = "0"
@@ -121,8 +122,20 @@ def unpack_app(data: bytes) -> PlannedApp:
         manifest.name,
         tuple(_role(role, bundle.resources) for role in manifest.roles),
         manifest.allow_deferred_memproofs or manifest.membrane_proofs_deferred,
-        decode_as(dict[str, Any], bundle.manifest),
+        _plain(bundle.manifest),
     )
+
+
+def _plain(manifest: msgspec.Raw) -> dict[str, Any]:
+    """A manifest as it is kept and shown again."""
+    plain: dict[str, Any] = _decode(dict[str, Any], manifest, "the app's manifest")
+    try:
+        size = len(msgspec.json.encode(plain))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise BundleError(f"the app's manifest: {error}") from None
+    if size > MANIFEST_BYTES_MAX:
+        raise BundleError(f"a manifest of {size} bytes, at most {MANIFEST_BYTES_MAX}")
+    return plain
 
 
 def _role(role: RoleManifest, resources: Mapping[str, bytes]) -> PlannedRole:

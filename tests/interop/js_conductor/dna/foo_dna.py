@@ -15,6 +15,8 @@ from ioe_node.hdk import (
     Host,
     Zome,
 )
+from ioe_node.model.hashes import ACTION, AGENT, ENTRY, check_hash
+from ioe_node.model.hashes import DNA as DNA_PREFIX
 
 integrity = IntegrityZome("foo")
 A = integrity.link_type("a")
@@ -120,6 +122,31 @@ async def get_agent_activity(host: Host, chain_top: ActionHash) -> list[dict[str
 @zome.function
 async def enum_serialization(host: Host, value: Literal["Input"]) -> dict[str, str]:
     return {"Output": "success"}
+
+
+@zome.function
+async def decode_as_agentpubkey(host: Host, value: list[int]) -> bytes:
+    return _checked(value, AGENT)
+
+
+@zome.function
+async def decode_as_entryhash(host: Host, value: list[int]) -> bytes:
+    return _checked(value, ENTRY)
+
+
+@zome.function
+async def decode_as_actionhash(host: Host, value: list[int]) -> bytes:
+    return _checked(value, ACTION)
+
+
+@zome.function
+async def decode_as_dnahash(host: Host, value: list[int]) -> bytes:
+    return _checked(value, DNA_PREFIX)
+
+
+def _checked(value: list[int], prefix: bytes) -> bytes:
+    check_hash(bytes(value), prefix)
+    return bytes(value)
 
 
 @dataclass(frozen=True)

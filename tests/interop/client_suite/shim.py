@@ -1,0 +1,79 @@
+"""What the suite believes to be Holochain's programs: `hc sandbox` and the bootstrap server.
+
+`shim.py hc ...` makes, runs and removes nodes of ours below `IOE_SUITE_HOMES`; `shim.py bootstrap`
+says that it listens and waits to be killed, as our nodes need no such server.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+DNAS = 'dnas = ["foo_dna:DNA"]'
+CONFIG = {
+    'dnas = ["dna.neighbourhood:DNA"]': DNAS,
+    "enabled = false": "enabled = true",
+    'origins = ["ioe"]': 'origins = ["client-test-admin"]',
+}
+IOE = [sys.executable, "-W", "ignore", "-m", "ioe_node.cli.main"]
+
+
+def homes() -> Path:
+    return Path(os.environ["IOE_SUITE_HOMES"])
+
+
+def create() -> None:
+    """Make a node; the two lines are what the suite looks for."""
+    index = len(list(homes().iterdir()))
+    home = homes() / str(index)
+    init = [*IOE, "--home", str(home), "init", "--address", "127.0.0.1"]
+    subprocess.run(init, check=True, stdout=subprocess.DEVNULL)
+    path = home / "config.toml"
+    text = path.read_text()
+    for old, new in CONFIG.items():
+        assert old in text, old
+        text = text.replace(old, new)
+    path.write_text(text.replace('mdns = ["127.0.0.1"]', "mdns = []"))
+    print(f"Created 1 sandbox\n{index}:{home}")
+
+
+def run(port: str, index: str) -> None:
+    """Run a node with its admin door at `port`; the suite kills the whole process group."""
+    home = homes() / index
+    path = home / "config.toml"
+    path.write_text(path.read_text().replace("admin_port = 0", f"admin_port = {port}"))
+    node = subprocess.Popen([*IOE, "--home", str(home), "run"], stdout=subprocess.PIPE, text=True)
+    assert node.stdout is not None
+    for line in node.stdout:
+        if line.startswith("ready"):
+            print("Connected successfully to a running holochain", flush=True)
+    sys.exit(node.wait())
+
+
+def hc(words: list[str]) -> None:
+    """`hc sandbox --piped create ...`, `hc sandbox --piped -f=PORT run INDEX`, `... clean`."""
+    if "create" in words:
+        create()
+    elif "run" in words:
+        port = next(word.removeprefix("-f=") for word in words if word.startswith("-f="))
+        run(port, words[-1])
+    elif "clean" in words:
+        for home in homes().iterdir():
+            shutil.rmtree(home, ignore_errors=True)
+    else:
+        sys.exit(f"the suite asks for what is not known here: hc {' '.join(words)}")
+
+
+def bootstrap() -> None:
+    """Say where we listen; nobody of ours will come."""
+    print("#kitsune2_bootstrap_srv#listening#127.0.0.1:9#", flush=True)
+    signal.pause()
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "bootstrap":
+        bootstrap()
+    else:
+        hc(sys.argv[2:])
