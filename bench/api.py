@@ -100,31 +100,33 @@ async def measure(directory: Path, calls: int) -> list[Line]:
         await node.ready()
         found = await node.ask("app_list")
         client, caller = enter(Client(found["admin_port"]))
+        before = resident_mb(node)
         serial(client, caller, WARM_UP)
         took = serial(client, caller, calls)
         rate = pipelined(client, caller, calls)
         heard, per_s = burst(client, caller)
-        resident = resident_mb(node)
+        grown = resident_mb(node) - before
     finally:
         await node.kill()
     p50, p95 = quantiles(took, n=20)[9], quantiles(took, n=20)[18]
     serial_per_s = len(took) / (sum(took) / 1e3)
-    aims = (
-        f">= {SERIAL_PER_S_MIN:g} calls/s",
-        f"<= {SERIAL_P95_MS_MAX:g} ms",
-        f"<= {RESIDENT_MB_MAX:g} MB",
-    )
+    wanted = f">= {SERIAL_PER_S_MIN:g} calls/s"
+    fast = serial_per_s >= SERIAL_PER_S_MIN
     peer = HOLOCHAIN_CALLS_PER_S
-    good = serial_per_s >= SERIAL_PER_S_MIN, p95 <= SERIAL_P95_MS_MAX, resident <= RESIDENT_MB_MAX
     return [
-        Line("signed zome calls, serial", serial_per_s, "calls/s", calls, None, peer, aims[0], good[0]),
+        Line("calls one by one", serial_per_s, "calls/s", calls, None, peer, wanted, fast),
         Line("one call, p50", p50, "ms", calls),
-        Line("one call, p95", p95, "ms", calls, None, None, aims[1], good[1]),
-        Line(f"signed zome calls, {WINDOW} at once", rate, "calls/s", calls),
+        _at_most("one call, p95", p95, "ms", calls, SERIAL_P95_MS_MAX),
+        Line(f"calls, {WINDOW} at once", rate, "calls/s", calls),
         Line(f"{SIGNALS} signals of one call, heard", heard, "signals", 1),
         Line("signals of a burst", per_s, "signals/s", 1),
-        Line("resident after all that", resident, "MB", 1, None, None, aims[2], good[2]),
+        _at_most("resident with one app", before, "MB", 1, RESIDENT_MB_MAX),
+        Line("grown by all of this", grown, "MB", 1),
     ]
+
+
+def _at_most(work: str, value: float, unit: str, runs: int, most: float) -> Line:
+    return Line(work, value, unit, runs, None, None, f"<= {most:g} {unit}", value <= most)
 
 
 @click.command()

@@ -411,9 +411,10 @@ class AdminSession:
     async def agent_info(self, value: Raw) -> tuple[str, Any]:
         """The infos of the agents that are known in all networks, or in some."""
         asked = decode_as(WhichDnas | None, value)
-        cells = self._apps.every_cell()
-        if asked is not None:
-            cells = network.of_dnas(cells, asked.dna_hashes)
+        wanted = asked.dna_hashes if asked else None
+        cells = [
+            cell for cell in self._apps.every_cell() if wanted is None or cell.space.dna in wanted
+        ]
         return "agent_info", network.agent_infos(cells)
 
     async def add_agent_info(self, value: Raw) -> tuple[str, Any]:

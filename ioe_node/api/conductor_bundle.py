@@ -65,13 +65,12 @@ class RoleManifest(Struct):
 
 
 class AppManifest(Struct):
-    """The manifest of an app; `membrane_proofs_deferred` is what Holochain 0.6 called it."""
+    """The manifest of an app."""
 
     manifest_version: Name
     name: Name
     roles: Annotated[list[RoleManifest], Meta(max_length=ROLES_MAX)]
     allow_deferred_memproofs: bool = False
-    membrane_proofs_deferred: bool = False
 
 
 class _Integrity(Struct):
@@ -121,7 +120,7 @@ def unpack_app(data: bytes) -> PlannedApp:
     return PlannedApp(
         manifest.name,
         tuple(_role(role, bundle.resources) for role in manifest.roles),
-        manifest.allow_deferred_memproofs or manifest.membrane_proofs_deferred,
+        manifest.allow_deferred_memproofs,
         _plain(bundle.manifest),
     )
 

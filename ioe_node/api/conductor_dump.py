@@ -1,11 +1,10 @@
 """What a cell holds, for people who look inside: dumps of its chain and its ops, its size.
 
-Actions are shown in the shape of Holochain 0.7: a header, and data with a type.
+Actions are shown in the shapes of both Holochains that we serve.
 """
 
 import json
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import msgspec
@@ -19,6 +18,10 @@ from ioe_node.store.store import Store
 
 RECORDS_DUMPED_MAX = 1_000
 OPS_PER_PAGE = 1_000
+BYTES_DUMPED_MAX = 8 * 1024 * 1024
+"""Entries in one answer: the newest of the chain, and the next page's ops, until there are more."""
+RECORDS_READ = 16
+"""At once: so many of the largest entries are 64 MB."""
 HEADER = frozenset(Action.__struct_fields__)
 _NAMES = {
     "deletes_action": "deletes_address",
@@ -45,22 +48,24 @@ _WITH_ENTRY = (OpKind.CREATE_RECORD, OpKind.CREATE_ENTRY, OpKind.UPDATE_RECORD, 
 
 
 def action_shape(action: AnyAction) -> dict[str, Any]:
-    """An action with Holochain's names; types of entries and links by our names."""
+    """An action with Holochain's names; types of entries and links by our names.
+
+    The header and the data of 0.7, and beside them the same laid flat, as 0.6 has it.
+    """
     plain = msgspec.structs.asdict(action)
     data = {_NAMES.get(name, name): plain[name] for name in plain if name not in HEADER}
     if isinstance(action, Create | Update):
         data["entry_type"] = _SYSTEM_ENTRIES.get(action.entry_type, {"App": action.entry_type})
     if isinstance(action, CreateLink):
         data["zome_index"] = 0
-    return {
-        "header": {
-            "author": action.author,
-            "timestamp": action.timestamp_us,
-            "action_seq": action.action_seq,
-            "prev_action": action.prev_action,
-        },
-        "data": {"type": type(action).__name__, **data},
+    header = {
+        "author": action.author,
+        "timestamp": action.timestamp_us,
+        "action_seq": action.action_seq,
+        "prev_action": action.prev_action,
     }
+    data["type"] = type(action).__name__
+    return {**header, **data, "header": header, "data": data}
 
 
 def _entry_shape(record: Record) -> dict[str, Any] | None:
@@ -81,9 +86,15 @@ def _record_shape(record: Record) -> dict[str, Any]:
 
 def _chain(cell: Cell) -> dict[str, Any]:
     space = cell.space
-    next_seq = space.next_seq(space.agent)
-    first = max(0, next_seq - RECORDS_DUMPED_MAX)
-    records = space.store.chain(space.agent, first, RECORDS_DUMPED_MAX)
+    seq = space.next_seq(space.agent)
+    records: list[Record] = []
+    size = 0
+    while seq > 0 and len(records) < RECORDS_DUMPED_MAX and size < BYTES_DUMPED_MAX:
+        first = max(0, seq - RECORDS_READ)
+        read = space.store.chain(space.agent, first, seq - first)
+        size += sum(len(record.entry or b"") for record in read)
+        records[:0] = read
+        seq = first
     return {
         "records": [_record_shape(record) for record in records],
         "published_ops_count": space.store.ops_held(),
@@ -117,8 +128,9 @@ async def dump(cell: Cell) -> str:
             "integrated": await space.run(space.store.ops_held),
         },
     }
+    shown = len(chain["records"])
     summary = (
-        f"chain of {space.next_seq(space.agent)} actions, the newest {RECORDS_DUMPED_MAX} shown; "
+        f"chain of {space.next_seq(space.agent)} actions, the newest {shown} of them here; "
         f"{len(space.others())} members known; {limbo} records wait to be validated"
     )
     return await space.run(lambda: json.dumps(_listed([found, summary])))
@@ -141,9 +153,7 @@ async def full_dump(cell: Cell, cursor: int) -> dict[str, Any]:
     """
     space = cell.space
     chain = await space.run(_chain, cell)
-    ops = await space.run(
-        lambda: list(islice(_ops(cell, space.store), cursor, cursor + OPS_PER_PAGE))
-    )
+    ops = await space.run(lambda: _page(cell, cursor))
     return {
         "peer_dump": _peers(cell),
         "source_chain_dump": chain,
@@ -156,13 +166,27 @@ async def full_dump(cell: Cell, cursor: int) -> dict[str, Any]:
     }
 
 
-def _ops(cell: Cell, store: Store) -> Iterator[dict[str, Any]]:
+def _page(cell: Cell, cursor: int) -> list[dict[str, Any]]:
+    """The ops from place `cursor` on: a page of them, or as many as have their bytes' worth."""
+    page: list[dict[str, Any]] = []
+    place = size = 0
+    for record in _records(cell.space.store):
+        held = cell.space.ops_held(record)
+        for kind in (each for each in OpKind if held & each.value):
+            place += 1
+            if place > cursor:
+                page.append(_op_shape(record, kind))
+                size += len(record.entry or b"") if kind in _WITH_ENTRY else 0
+        if len(page) >= OPS_PER_PAGE or size >= BYTES_DUMPED_MAX:
+            break
+    return page
+
+
+def _records(store: Store) -> Iterator[Record]:
     for author in sorted(store.authors()):
         seq = 0
-        while records := store.chain(AgentPubKey(author), seq, OPS_PER_PAGE):
-            for record in records:
-                held = cell.space.ops_held(record)
-                yield from (_op_shape(record, kind) for kind in OpKind if held & kind.value)
+        while records := store.chain(AgentPubKey(author), seq, RECORDS_READ):
+            yield from records
             seq = records[-1].action.action_seq + 1
 
 

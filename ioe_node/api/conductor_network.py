@@ -13,7 +13,7 @@ from typing import Any
 from ioe_node.conductor.cell import Cell
 from ioe_node.errors import CallError, Malformed
 from ioe_node.hdi import AgentPubKey
-from ioe_node.model.agent_info import INFO_BYTES_MAX, SignedInfo, open_info
+from ioe_node.model.agent_info import INFO_BYTES_MAX, AgentInfo, SignedInfo, open_info
 from ioe_node.model.codec import Codec, encode
 from ioe_node.model.hashes import CORE, to_text
 from ioe_node.net.peer_id import join_address
@@ -41,11 +41,14 @@ def agent_infos(cells: Iterable[Cell]) -> list[str]:
     shown: dict[tuple[bytes, bytes], str] = {}
     for cell in cells:
         space = cell.space
-        ours = [space.info()]
-        known = [space.peers.signed_of(agent) for agent in space.peers.agents()]
-        for signed in (*ours, *(each for each in known if each is not None)):
-            info = open_info(signed, space.dna, None)
-            shown.setdefault((info.network, info.agent), _info_text(space, signed))
+        ours = space.info()
+        known = [(open_info(ours, space.dna, None), ours)]
+        for agent in space.peers.agents():
+            info, signed = space.peers.info_of(agent), space.peers.signed_of(agent)
+            if info is not None and signed is not None:
+                known.append((info, signed))
+        for info, signed in known:
+            shown.setdefault((info.network, info.agent), _info_text(info, signed))
     return list(shown.values())
 
 
@@ -53,8 +56,7 @@ def _base64(data: bytes) -> str:
     return urlsafe_b64encode(data).decode().rstrip("=")
 
 
-def _info_text(space: Space, signed: SignedInfo) -> str:
-    info = open_info(signed, space.dna, None)
+def _info_text(info: AgentInfo, signed: SignedInfo) -> str:
     agent = AgentPubKey(info.agent)
     inner = {
         "agent": _base64(agent[CORE]),

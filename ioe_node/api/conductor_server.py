@@ -29,9 +29,13 @@ from ioe_node.api.conductor_frames import (
 )
 from ioe_node.api.conductor_socket import REFUSED, Asked, Socket
 from ioe_node.api.conductor_state import Door
+from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.conductor import Conductor
 from ioe_node.config import ConductorApi
 from ioe_node.errors import CallError, ConfigError, IoeError, LocalError, Malformed
+from ioe_node.model.capability import SECRET_BYTES, CapGrant
+from ioe_node.model.hashes import CORE
+from ioe_node.model.signing import SEED_BYTES, Signer
 from ioe_node.workflows.bell import Bell
 
 log = logging.getLogger("ioe.api")
@@ -113,9 +117,17 @@ class ConductorDoors:
     # -- the control socket -------------------------------------------------------------------
 
     async def _app_token(
-        self, _conductor: Conductor, app: str = OWN_APP, expiry_s: int = 0, once: bool = False
+        self,
+        _conductor: Conductor,
+        app: str = OWN_APP,
+        expiry_s: int = 0,
+        once: bool = False,
+        sign: bool = False,
     ) -> dict[str, Any]:
-        """A token for a program of this machine, and where it is good for."""
+        """A token for a program of this machine, and where it is good for.
+
+        To `sign` calls itself, it gets a key and a secret for each cell, too.
+        """
         if not self.apps.is_known(app):
             raise CallError(f"no app '{app[:60]}' is installed; see 'ioe app list'")
         open_ = [door for door in self.apps.doors if door.app in (None, app)]
@@ -127,6 +139,7 @@ class ConductorDoors:
             "port": open_[0].port,
             "token": list(token),
             "expires_us": expires_us,
+            "credentials": [await _credentials(cell) for cell in self.apps.cells_of(app) if sign],
         }
 
     async def _app_list(self, _conductor: Conductor) -> dict[str, Any]:
@@ -214,6 +227,24 @@ class ConductorDoors:
                     await slots.acquire()
                     nursery.start_soon(_answer, socket, session, envelope, slots)
             nursery.cancel_scope.cancel()
+
+
+async def _credentials(cell: Cell) -> dict[str, Any]:
+    """A new key that may call a cell, as a client's `setSigningCredentials` wants it."""
+    signer, secret = Signer(secrets.token_bytes(SEED_BYTES)), secrets.token_bytes(SECRET_BYTES)
+    agents = (bytes(signer.agent),)
+    await cell.grant(CapGrant(tag="ioe app token", secret=secret, agents=agents))
+    public = signer.agent[CORE]
+    return {
+        "cell_id": [list(cell.space.dna), list(cell.space.agent)],
+        "capSecret": list(secret),
+        "signingKey": list(signer.agent),
+        "keyPair": {
+            "publicKey": list(public),
+            "privateKey": list(signer.seed + public),
+            "keyType": "ed25519",
+        },
+    }
 
 
 async def _send_signals(socket: Socket, bell: Bell) -> None:

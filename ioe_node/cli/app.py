@@ -9,7 +9,9 @@ import click
 from ioe_node.api.conductor_bundle import CLONES_MAX, pack_app
 from ioe_node.cli import client
 from ioe_node.cli.output import console, home_of, json_option, plain, show, table
-from ioe_node.errors import CallError
+from ioe_node.conductor.home import Home
+from ioe_node.config import load_config
+from ioe_node.errors import CallError, LocalError
 
 
 @click.group()
@@ -26,8 +28,16 @@ def app() -> None:
 @click.pass_context
 def list_(context: click.Context, as_json: bool) -> None:
     """The installed apps, and the port of the admin door."""
-    found = client.call(home_of(context), "app_list")
+    found = client.call(_open_home(context), "app_list")
     show(found, as_json, lambda: _people(found))
+
+
+def _open_home(context: click.Context) -> Path:
+    """The node's directory; raises `LocalError` if its config keeps the doors shut."""
+    home = home_of(context)
+    if not load_config(Home(home).config).api.conductor.enabled:
+        raise LocalError("the doors are shut; set 'enabled' under [api.conductor] in config.toml")
+    return home
 
 
 def _people(found: dict[str, Any]) -> None:
@@ -46,16 +56,23 @@ def _people(found: dict[str, Any]) -> None:
     help="Seconds until the token is void; 0 is when the node stops.",
 )
 @click.option("--once", is_flag=True, help="Void after one connection.")
+@click.option(
+    "--sign",
+    is_flag=True,
+    help="Grant a new key every call to the app's cells, and show it: whoever has it acts as us.",
+)
 @click.pass_context
-def token(context: click.Context, name: str, expiry_s: int, once: bool) -> None:
+def token(context: click.Context, name: str, expiry_s: int, once: bool, sign: bool) -> None:
     """A token for the app NAME (the communities of this node, if none is named), as JSON.
 
     \b
       ioe app token            {"app": "ioe", "port": 40123, "token": [12, 250, ...], ...}
 
     With it a program connects: AppWebsocket.connect({ url: "ws://127.0.0.1:40123", token, ... }).
+    With --sign it can call zomes, too: each of "credentials" is for setSigningCredentials.
     """
-    found = client.call(home_of(context), "app_token", app=name, expiry_s=expiry_s, once=once)
+    home = _open_home(context)
+    found = client.call(home, "app_token", app=name, expiry_s=expiry_s, once=once, sign=sign)
     click.echo(json.dumps(found))
 
 

@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from ioe_node.api import conductor_auth
-from ioe_node.api.conductor_auth import NONCE_BYTES, NotAuthentic, Nonces, Tokens, allowed
+from ioe_node.api.conductor_auth import NONCE_BYTES, Nonces, NotAuthentic, Tokens, allowed
 from ioe_node.api.conductor_frames import encode
 from ioe_node.api.conductor_signing import SignedCall, open_call
 from ioe_node.errors import Busy, CallError, Malformed

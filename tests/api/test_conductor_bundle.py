@@ -37,7 +37,9 @@ def test_the_same_app_is_packed_to_the_same_bytes() -> None:
 
 def test_a_dna_bundle_names_the_dna_and_may_amend_it() -> None:
     modifiers = {"network_seed": "role's"}
-    app = unpack_app(packed(manifest(path="./x.dna", modifiers=modifiers), {"x.dna": pack_dna("a:A")}))
+    app = unpack_app(
+        packed(manifest(path="./x.dna", modifiers=modifiers), {"x.dna": pack_dna("a:A")})
+    )
     assert app.roles[0].dna == "a:A"
     assert [each.network_seed for each in app.roles[0].modifiers] == [None, "role's"]
 

@@ -299,9 +299,9 @@ def test_what_is_not_known_is_not_installed(admin: Client) -> None:
     assert "not in the config" in install(unknown)[1]
     good = pack_app("x", [("foo", FOO)], 0, False)
     assert "no such agent" in install(good, agent_key=bytes(39))[1]
-    assert "no role" in install(
-        good, roles_settings={"bar": {"type": "provisioned", "value": {}}}
-    )[1]
+    assert (
+        "no role" in install(good, roles_settings={"bar": {"type": "provisioned", "value": {}}})[1]
+    )
     more = {"type": "provisioned", "value": {"modifiers": {"properties": {"none": 1}}}}
     assert "no property 'none'" in install(good, roles_settings={"foo": more})[1]
     path = {"source": {"type": "path", "value": "/no/such.happ"}}

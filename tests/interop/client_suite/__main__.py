@@ -31,7 +31,11 @@ NO_WASM = "sends WASM to run; our coordinators are Python and come with the node
 NO_BOOTSTRAP = "nodes find each other by Holochain's bootstrap server, which ours do not ask"
 TYPED = "sets properties to YAML text; those of our DNAs are typed maps"
 ARC = "wants an empty storage arc of a lone agent; ours holds all, and says so"
+INIT_PROPERTIES = "our zomes have no init that such properties could reach"
+OTHER_NETWORK = "gives an info to a node that is not in its network; ours refuse what is of no use"
 NOT_APPLICABLE = {
+    "can install app with init_properties and retrieve them via zome call": INIT_PROPERTIES,
+    "can inject agents": OTHER_NETWORK,
     "stateDump": NO_INIT,
     "can update coordinators of an app": NO_WASM,
     "can query peer meta info over admin and app websocket": NO_BOOTSTRAP,
@@ -50,7 +54,8 @@ def fetch(version: str, clone: Path | None, where: Path) -> None:
     packed = subprocess.run(
         ["git", "-C", str(clone), "archive", commit], check=True, stdout=subprocess.PIPE
     )
-    tarfile.open(fileobj=io.BytesIO(packed.stdout)).extractall(where, filter="data")
+    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as files:
+        files.extractall(where, filter="data")
 
 
 def prepare(source: Path, programs: Path) -> None:

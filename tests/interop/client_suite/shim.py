@@ -7,8 +7,10 @@ says that it listens and waits to be killed, as our nodes need no such server.
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 DNAS = 'dnas = ["foo_dna:DNA"]'
@@ -44,12 +46,25 @@ def run(port: str, index: str) -> None:
     home = homes() / index
     path = home / "config.toml"
     path.write_text(path.read_text().replace("admin_port = 0", f"admin_port = {port}"))
+    wait_until_free(int(port))
     node = subprocess.Popen([*IOE, "--home", str(home), "run"], stdout=subprocess.PIPE, text=True)
     assert node.stdout is not None
     for line in node.stdout:
         if line.startswith("ready"):
             print("Connected successfully to a running holochain", flush=True)
     sys.exit(node.wait())
+
+
+def wait_until_free(port: int) -> None:
+    """The suite starts the next node at the port of one that is still stopping."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        for _ in range(100):
+            try:
+                return probe.bind(("127.0.0.1", port))
+            except OSError:
+                time.sleep(0.1)
+    sys.exit(f"port {port} is not free")
 
 
 def hc(words: list[str]) -> None:

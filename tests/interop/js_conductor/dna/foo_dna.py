@@ -115,7 +115,7 @@ async def get_agent_activity(host: Host, chain_top: ActionHash) -> list[dict[str
     shapes = [action_shape(each.action) for each in newest]
     for shape in shapes:
         if "link_type" in shape["data"]:
-            shape["data"]["link_type"] = 0
+            shape["link_type"] = shape["data"]["link_type"] = 0
     return [{"action": {"hashed": {"content": shape}}} for shape in shapes]
 
 
