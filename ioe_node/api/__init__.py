@@ -11,6 +11,14 @@ and resources.  Our DNAs are Python, so a bundle carries no code: a role names i
 dotted name under which the owner has put it in `dnas` in the config, either as the role's `path`
 or as the `name` of the DNA bundle that `path` points to.  `ioe app pack` writes such a bundle.
 
+What differs from Holochain: coordinators come with the node, so `update_coordinators` is refused;
+chains have no `InitZomesComplete`, and zomes no `init`, so `init_properties` are refused; a role
+does not use another app's cell; a DNA's properties are a map of those that it declares; an agent
+info is one of ours; a capability's empty list is refused, as it would mean everything here.
+
+A zome function has named parameters, and Holochain's clients send one value: a map gives them by
+name, any other value (or a map that does not name it) is the only parameter, nothing is none.
+
 The one invariant: nothing gets past a door by what it says of itself.  Web pages are kept out by
 their origin, programs by a token, calls by a signature over the very bytes that came and a grant
 on the chain of the cell that is called.  Neighbours: `ioe_node.conductor` below, `ioe run` above.

@@ -50,6 +50,7 @@ class Provisioned(Struct):
 
     membrane_proof: MembraneProof | None = None
     modifiers: Modifiers | None = None
+    init_properties: Any = None
 
 
 class ProvisionedRole(Struct, tag_field="type", tag="provisioned"):
@@ -240,6 +241,8 @@ class AdminSession:
         for role, given in (asked.roles_settings or {}).items():
             if isinstance(given, UseExisting):
                 raise CallError(f"role '{role}': cells are not shared between apps here")
+            if given.value.init_properties is not None:
+                raise CallError(f"role '{role}': zomes have no init that init_properties reach")
             settings[role] = (given.value.membrane_proof, given.value.modifiers)
         async with self._apps.changing:
             app = await self._apps.install(

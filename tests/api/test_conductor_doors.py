@@ -304,6 +304,10 @@ def test_what_is_not_known_is_not_installed(admin: Client) -> None:
     )
     more = {"type": "provisioned", "value": {"modifiers": {"properties": {"none": 1}}}}
     assert "no property 'none'" in install(good, roles_settings={"foo": more})[1]
+    unread = {"type": "provisioned", "value": {"init_properties": b"x"}}
+    assert "init_properties" in install(good, roles_settings={"foo": unread})[1]
+    shared = {"type": "use_existing", "value": {"cell_id": [bytes(39)] * 2}}
+    assert "not shared" in install(good, roles_settings={"foo": shared})[1]
     path = {"source": {"type": "path", "value": "/no/such.happ"}}
     assert refused(admin, "install_app", path)[0] == "dna_read_error"
     assert admin.ask("list_apps", {}) == []

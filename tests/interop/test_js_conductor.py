@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ioe_node.api.conductor_bundle import pack_app
+from ioe_node.cli import client as control
 from tests.api.running_node import FOO, running_node
 
 VERSIONS = ("0.20.8", "0.21.0")
@@ -38,6 +39,27 @@ def report(
     found: dict[str, Any] = json.loads(done.stdout)
     assert found["version"] == request.param
     return found
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_page_calls_what_its_owner_already_runs(
+    version: str, js_script: Callable[[str, str], Path], tmp_path: Path
+) -> None:
+    script = js_script("js_conductor", "page.mjs")
+    with running_node(tmp_path / "owner") as node:
+        control.call(node.home, "community_create", name="street", amend={})
+        given = json.dumps(control.call(node.home, "app_token", sign=True))
+        done = subprocess.run(
+            ["node", str(script), version, given],
+            timeout=TIMEOUT_S,
+            capture_output=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr.decode()
+    found = json.loads(done.stdout)
+    assert found["app"] == "ioe"
+    assert found["role_name"].startswith("street-")
+    assert found["portfolio"] == []
 
 
 def test_an_app_comes_and_goes(report: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 DNAS = 'dnas = ["foo_dna:DNA"]'
@@ -19,6 +20,7 @@ CONFIG = {
     "enabled = false": "enabled = true",
     'origins = ["ioe"]': 'origins = ["client-test-admin"]',
 }
+TRIES = 60
 IOE = [sys.executable, "-W", "ignore", "-m", "ioe_node.cli.main"]
 
 
@@ -47,6 +49,7 @@ def run(port: str, index: str) -> None:
     path = home / "config.toml"
     path.write_text(path.read_text().replace("admin_port = 0", f"admin_port = {port}"))
     wait_until_free(int(port))
+    at_port(port).write_text(str(os.getpid()))
     node = subprocess.Popen([*IOE, "--home", str(home), "run"], stdout=subprocess.PIPE, text=True)
     assert node.stdout is not None
     for line in node.stdout:
@@ -55,15 +58,26 @@ def run(port: str, index: str) -> None:
     sys.exit(node.wait())
 
 
+def at_port(port: str) -> Path:
+    """Where it is noted which shim runs a node at a port."""
+    return homes().with_name(f"at-{port}")
+
+
 def wait_until_free(port: int) -> None:
-    """The suite starts the next node at the port of one that is still stopping."""
+    """The suite starts the next node at the port of one that is still stopping.
+
+    Or of one that a test which failed has left behind: that is ended here.
+    """
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        for _ in range(100):
+        for attempt in range(TRIES):
             try:
                 return probe.bind(("127.0.0.1", port))
             except OSError:
                 time.sleep(0.1)
+            if attempt == TRIES // 2 and at_port(str(port)).exists():
+                with suppress(ProcessLookupError):
+                    os.killpg(int(at_port(str(port)).read_text()), signal.SIGKILL)
     sys.exit(f"port {port} is not free")
 
 
