@@ -89,7 +89,7 @@ class ConductorApi(Struct, frozen=True, forbid_unknown_fields=True):
 
     enabled: bool = False
     admin_port: Port = 0
-    admin_secret: Annotated[str, Meta(max_length=128)] = ""
+    admin_secret: Annotated[str, Meta(max_length=128, pattern="^[A-Za-z0-9_-]*$")] = ""
     origins: Annotated[tuple[str, ...], Meta(min_length=1, max_length=64)] = ("ioe",)
 
 

@@ -44,6 +44,7 @@ class Apps:
         kept = conductor_state.read(conductor.home)
         self._apps = {app.name: app for app in kept.apps}
         self.doors: tuple[Door, ...] = kept.doors
+        self._left = kept.left
         self._signals: dict[str, Signals] = {}
         self._dnas: dict[str, DnaDef] = {name: load(name) for name in conductor.config.dnas}
         self.changing = trio.Lock()
@@ -143,15 +144,17 @@ class Apps:
 
     def put(self, app: App) -> None:
         """Keep an app as it is now."""
-        self._keep({**self._apps, app.name: app}, self.doors)
+        self._keep({**self._apps, app.name: app}, self.doors, self._left)
 
     def put_doors(self, doors: tuple[Door, ...]) -> None:
         """Keep the app doors that are open now."""
-        self._keep(self._apps, doors)
+        self._keep(self._apps, doors, self._left)
 
-    def _keep(self, apps: Mapping[str, App], doors: tuple[Door, ...]) -> None:
-        conductor_state.keep(self.conductor.home, Kept(tuple(apps.values()), doors))
-        self._apps, self.doors = dict(apps), doors
+    def _keep(
+        self, apps: Mapping[str, App], doors: tuple[Door, ...], left: tuple[Key, ...]
+    ) -> None:
+        conductor_state.keep(self.conductor.home, Kept(tuple(apps.values()), doors, left))
+        self._apps, self.doors, self._left = dict(apps), doors, left
 
     async def install(
         self,
@@ -212,7 +215,7 @@ class Apps:
             raise CallError(f"{cell.dna_name} does not admit this agent: {verdict.reason}")
 
     def check_alone(self, cells: Sequence[Invitation], agent: bytes) -> None:
-        """Raise `CallError` if an agent has a cell in one of these networks already."""
+        """Raise `CallError` if an agent has, or had, a cell in one of these networks."""
         hashes = [cell.dna_hash for cell in cells]
         taken = {
             cell.dna_hash
@@ -225,6 +228,11 @@ class Apps:
             taken |= {each.dna_hash for each in self.conductor.home.invitations()}
         if len(set(hashes)) != len(hashes) or taken & set(hashes):
             raise CallError("CellAlreadyExists: another network_seed or agent makes another cell")
+        if any((each, agent) in self._left for each in hashes):
+            raise CallError(
+                "this agent has left that network, and others may hold its chain: begin it with "
+                "another agent_key or network_seed"
+            )
 
     async def enable(self, name: str) -> App:
         """Run an app's cells; raises `CallError` if one of them cannot run."""
@@ -251,14 +259,29 @@ class Apps:
         """Forget an app and delete what its cells have stored here; what others hold stays."""
         app = self.get(name)
         await self.close_cells(app)
-        self._keep({key: each for key, each in self._apps.items() if key != name}, self.doors)
+        cells = [
+            cell for role in app.roles for cell in (role.cell, *(each.cell for each in role.clones))
+        ]
+        left = self._left + tuple(key for cell in cells for key in self._written(app, cell))
+        others = {key: each for key, each in self._apps.items() if key != name}
+        self._keep(others, self.doors, left)
         self._signals.pop(name, None)
-        for role in app.roles:
-            for cell in (role.cell, *(clone.cell for clone in role.clones)):
-                await self.delete(cell, app.agent)
+        for cell in cells:
+            await self._delete(cell, app.agent)
 
-    async def delete(self, cell: Invitation, agent: bytes) -> None:
-        """Delete a closed cell's file."""
+    @staticmethod
+    def _written(app: App, cell: Invitation) -> tuple[Key, ...]:
+        key = (cell.dna_hash, app.agent)
+        return (key,) if cell.dna_hash in app.begun else ()
+
+    async def drop(self, app: App, cell: Invitation) -> None:
+        """Keep an app as it is now, without a closed cell that it had; delete that one's file."""
+        left = self._left + self._written(app, cell)
+        begun = tuple(each for each in app.begun if each != cell.dna_hash)
+        self._keep({**self._apps, app.name: replace(app, begun=begun)}, self.doors, left)
+        await self._delete(cell, app.agent)
+
+    async def _delete(self, cell: Invitation, agent: bytes) -> None:
         path = self.conductor.home.store_path(cell, AgentPubKey(agent))
         for each in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
             await trio.to_thread.run_sync(partial(each.unlink, missing_ok=True))

@@ -46,7 +46,7 @@ async def create(
     apps.check(cell, app.agent)
     clone = Clone(role.next_clone, cell, name)
     grown = replace(role, clones=(*role.clones, clone), next_clone=role.next_clone + 1)
-    _put(apps, app, grown)
+    apps.put(_with(app, grown))
     await apps.open_cell(app_name, cell)
     return find(apps, app_name, cell.dna_hash)
 
@@ -73,9 +73,7 @@ async def delete(apps: Apps, app_name: str, wanted: str | bytes) -> None:
     if clone.enabled:
         raise CallError("disable the clone before deleting it")
     left = tuple(each for each in role.clones if each.number != clone.number)
-    begun = tuple(each for each in app.begun if each != clone.cell.dna_hash)
-    _put(apps, replace(app, begun=begun), replace(role, clones=left))
-    await apps.delete(clone.cell, app.agent)
+    await apps.drop(_with(app, replace(role, clones=left)), clone.cell)
 
 
 def _amend(apps: Apps, app: App, role: Role, clone: Clone, enabled: bool) -> None:
@@ -83,9 +81,9 @@ def _amend(apps: Apps, app: App, role: Role, clone: Clone, enabled: bool) -> Non
         replace(each, enabled=enabled) if each.number == clone.number else each
         for each in role.clones
     )
-    _put(apps, app, replace(role, clones=clones))
+    apps.put(_with(app, replace(role, clones=clones)))
 
 
-def _put(apps: Apps, app: App, role: Role) -> None:
+def _with(app: App, role: Role) -> App:
     roles = tuple(role if each.name == role.name else each for each in app.roles)
-    apps.put(replace(app, roles=roles))
+    return replace(app, roles=roles)

@@ -7,6 +7,7 @@ restarts.  A client of an app door that has not shown a token after `SILENT_S` i
 import logging
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from hmac import compare_digest
 from typing import Any, Protocol
@@ -27,7 +28,7 @@ from ioe_node.api.conductor_frames import (
     decode_tagged,
     response,
 )
-from ioe_node.api.conductor_socket import REFUSED, Asked, Socket
+from ioe_node.api.conductor_socket import GONE, REFUSED, Asked, Socket
 from ioe_node.api.conductor_state import Door
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.conductor import Conductor
@@ -161,10 +162,12 @@ class ConductorDoors:
                 return
             try:
                 await serve(stream)
-            except* (trio.BrokenResourceError, trio.ClosedResourceError):
+            except GONE:
                 log.debug("a client went away")
-            except* Malformed as errors:
-                log.warning("a client sent what it must not: %s", errors.exceptions[0])
+            except Malformed as error:
+                log.warning("a client sent what it must not: %s", error)
+            except Exception:
+                log.exception("a client's connection failed")
             finally:
                 self._clients.release_on_behalf_of(stream)
 
@@ -218,15 +221,22 @@ class ConductorDoors:
         return app if door.app in (None, app) else None
 
     async def _converse(self, socket: Socket, session: Session) -> None:
-        """Answer requests as they come, several at once, until the client goes."""
+        """Answer requests as they come, several at once, until the client goes.
+
+        What it has asked for is done all the same: a call is not broken off between its commit
+        and what follows from it.
+        """
         slots = trio.Semaphore(IN_FLIGHT_MAX)
         async with trio.open_nursery() as nursery:
-            while (message := await socket.receive()) is not None:
-                envelope = decode_envelope(message)
-                if envelope.type == "request" and envelope.id is not None:
-                    await slots.acquire()
-                    nursery.start_soon(_answer, socket, session, envelope, slots)
-            nursery.cancel_scope.cancel()
+            try:
+                while (message := await socket.receive()) is not None:
+                    envelope = decode_envelope(message)
+                    if envelope.type == "request" and envelope.id is not None:
+                        await slots.acquire()
+                        nursery.start_soon(_answer, socket, session, envelope, slots)
+            except Malformed as error:
+                log.warning("a client sent what it must not: %s", error)
+                await socket.close(REFUSED)
 
 
 async def _credentials(cell: Cell) -> dict[str, Any]:
@@ -248,9 +258,10 @@ async def _credentials(cell: Cell) -> dict[str, Any]:
 
 
 async def _send_signals(socket: Socket, bell: Bell) -> None:
-    while True:
-        await bell.wait()
-        await socket.flush()
+    with suppress(*GONE):
+        while True:
+            await bell.wait()
+            await socket.flush()
 
 
 async def _answer(
@@ -268,6 +279,7 @@ async def _answer(
             log.exception("a client's request failed")
             failed = LocalError("the request failed; see the node's log")
             message = response(id_, "error", error_value(failed))
-        await socket.reply(message)
+        with suppress(*GONE):
+            await socket.reply(message)
     finally:
         slots.release()

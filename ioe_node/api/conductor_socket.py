@@ -6,9 +6,11 @@ A client that reads too slowly loses signals, never answers, and is told how man
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
 from wsproto.events import (
     AcceptConnection,
     BytesMessage,
@@ -31,6 +33,8 @@ SIGNALS_BYTES_MAX = 16 * 1024 * 1024
 UNSENT_BYTES_MAX = 1024 * 1024
 """With so much unsent, who has a further answer waits until it is sent."""
 CLOSE_WAIT_S = 1.0
+GONE = (trio.BrokenResourceError, trio.ClosedResourceError)
+"""What a stream raises once the client has gone, or was sent away."""
 TOO_BIG = 1009
 REFUSED = 1008
 
@@ -114,8 +118,11 @@ class Socket:
         while not self._events:
             try:
                 data = await self._stream.receive_some(READ_BYTES)
-                if not data:
-                    return None
+            except GONE:
+                return None
+            if not data:
+                return None
+            try:
                 self._protocol.receive_data(data)
                 self._events.extend(self._protocol.events())
             except (ProtocolError, ValueError) as error:
@@ -140,7 +147,7 @@ class Socket:
             elif isinstance(event, Ping):
                 await self._write(self._protocol.send(event.response()))
             elif isinstance(event, CloseConnection):
-                await self._write(self._protocol.send(event.response()))
+                await self._say_goodbye(self._protocol.send(event.response()))
                 return None
             elif isinstance(event, TextMessage):
                 raise Malformed("a text message; this protocol is binary")
@@ -165,6 +172,10 @@ class Socket:
 
     async def close(self, code: int) -> None:
         """Say why, and close; no answer is awaited."""
-        with trio.move_on_after(CLOSE_WAIT_S):
-            await self._write(self._protocol.send(CloseConnection(code=code)))
+        if self._protocol.state is ConnectionState.OPEN:
+            await self._say_goodbye(self._protocol.send(CloseConnection(code=code)))
         await self._stream.aclose()
+
+    async def _say_goodbye(self, data: bytes) -> None:
+        with trio.move_on_after(CLOSE_WAIT_S), suppress(*GONE):
+            await self._write(data)

@@ -74,10 +74,14 @@ class Door(Struct, frozen=True):
 
 
 class Kept(Struct, frozen=True):
-    """`apps.json`."""
+    """`apps.json`; `left` are the (network, agent) whose chains were deleted here.
+
+    Others may hold them still, so that agent can begin no other chain in that network.
+    """
 
     apps: tuple[App, ...] = ()
     doors: tuple[Door, ...] = ()
+    left: tuple[tuple[bytes, bytes], ...] = ()
 
 
 def read(home: Home) -> Kept:

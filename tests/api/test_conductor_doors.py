@@ -1,8 +1,11 @@
 """The doors of a real node: who gets in, what they may do, and what stays over a restart."""
 
+import json
 import os
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +143,44 @@ def test_noise_closes_one_connection_and_no_more(app: App, admin: Client, noise:
     with pytest.raises(Closed):
         client.ask("app_info")
     assert admin.ask("list_apps", {})
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"\r\n" * 9_000,
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET //[ HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n"
+        b"Origin: ioe\r\n\r\n",
+        b"\x16\x03\x01" + bytes(200),
+        b"GET / HTTP/1.1\r\nX: " + b"x" * 100_000,
+    ],
+)
+def test_noise_in_place_of_a_handshake_harms_nobody(
+    node: RunningNode, admin: Client, noise: bytes
+) -> None:
+    address = ("127.0.0.1", node.admin_port)
+    with socket.create_connection(address, timeout=5) as stranger, suppress(OSError):
+        stranger.sendall(noise)
+        stranger.shutdown(socket.SHUT_WR)
+        while stranger.recv(65_536):
+            pass
+    assert admin.ask("list_apps", {}) == []
+
+
+def test_a_client_that_vanishes_is_missed_by_nobody(app: App, admin: Client) -> None:
+    """What it has asked for is done; its connection's end reaches nobody else."""
+    for _ in range(3):
+        gone = app.connect()
+        gone.start("call_zome", app.caller.signed("foo", "create_an_entry"))
+        gone.start("call_zome", app.caller.signed("foo", "burst", 2_000))
+        gone.close()
+    time.sleep(0.3)
+    assert app.call("foo") == "foo"
+    dump = json.loads(admin.ask("dump_state", {"cell_id": app.cell}))[0]
+    types = [each["action"]["type"] for each in dump["source_chain_dump"]["records"]]
+    assert types.count("Create") == 1 + 1 + 3  # the agent's key, the grant, the entries
 
 
 def test_a_request_that_cannot_be_read_is_answered(app: App, admin: Client) -> None:
@@ -356,3 +397,38 @@ def test_the_communities_of_the_node_are_the_app_ioe(tmp_path: Path) -> None:
         assert called(client.ask("call_zome", signed)) is not None
         for tag in ("disable_app", "uninstall_app", "enable_app"):
             assert "node itself" in refused(admin, tag, {"installed_app_id": "ioe"})[1]
+
+
+def test_two_nodes_meet_by_the_infos_that_are_carried_between_them(tmp_path: Path) -> None:
+    with running_node(tmp_path / "one") as one, running_node(tmp_path / "two") as two:
+        apps = [App(Client(node.admin_port), "both") for node in (one, two)]
+        infos = [app.admin.ask("agent_info", {"dna_hashes": None}) for app in apps]
+        assert [len(each) for each in infos] == [1, 1]
+        assert apps[0].client.ask("agent_info", {"dna_hashes": [app_dna(apps[0])]}) == infos[0]
+        assert refused(apps[0].client, "agent_info", {"dna_hashes": [bytes(39)]})
+        apps[1].admin.ask("add_agent_info", {"agent_infos": infos[0]})
+        made = apps[0].call("create_an_entry")
+        wait(lambda: apps[1].call("get_an_entry", made) is not None)
+        assert len(apps[1].admin.ask("agent_info", {"dna_hashes": None})) == 2
+        url = json.loads(json.loads(infos[0][0])["agentInfo"])["url"]
+        wait(lambda: apps[1].admin.ask("peer_meta_info", {"url": url}))
+        [meta] = apps[1].client.ask("peer_meta_info", {"url": url}).values()
+        assert int(meta["gossip:completed_rounds"]["meta_value"]) >= 1
+        assert meta["gossip:last_timestamp"]["expires_at"] > 0
+        asked = {"dna_hash": app_dna(apps[1]), "include_dht_summary": True}
+        [metrics] = apps[1].client.ask("dump_network_metrics", asked).values()
+        assert metrics["gossip_state_summary"]["peer_meta"][url]["completed_rounds"] >= 1
+        stats = apps[1].client.ask("dump_network_stats")
+        assert stats["transport_stats"]["peer_urls"] == stats["peer_urls"] != []
+
+
+def app_dna(app: App) -> bytes:
+    dna: bytes = app.cell[0]
+    return dna
+
+
+def wait(ready: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import trio
 
+from ioe_node.api import conductor_clones as clones
 from ioe_node.api.conductor_apps import Apps
 from ioe_node.api.conductor_bundle import Modifiers, pack_app, unpack_app
 from ioe_node.api.conductor_info import app_info
@@ -105,6 +106,33 @@ async def test_an_agent_has_one_cell_in_a_network(apps: Apps) -> None:
     await install(apps, "first", agent)
     with pytest.raises(CallError, match="CellAlreadyExists"):
         await install(apps, "second", agent)
+
+
+async def test_an_agent_begins_no_second_chain_where_it_has_left(apps: Apps) -> None:
+    """Whoever holds the first would take the second for a fork."""
+    agent = await apps.hosting.make_agent(secrets.token_bytes)
+    await install(apps, "first", agent)
+    seed = Modifiers(network_seed="clone")
+    _, _, clone = await clones.create(apps, "first", "load", seed, None, "clone")
+    await clones.disable(apps, "first", clone.cell.dna_hash)
+    await clones.delete(apps, "first", clone.cell.dna_hash)
+    with pytest.raises(CallError, match="has left that network"):
+        await clones.create(apps, "first", "load", seed, None, "clone")
+    await apps.uninstall("first")
+    with pytest.raises(CallError, match="has left that network"):
+        await install(apps, "first", agent)
+    again = Apps(apps.conductor)
+    assert len(again._left) == 2
+    await install(apps, "first")
+
+
+async def test_an_app_that_never_ran_has_left_nothing(apps: Apps) -> None:
+    agent = await apps.hosting.make_agent(secrets.token_bytes)
+    planned = unpack_app(pack_app("idle", [("load", DNA)], 1, False))
+    stewards = Modifiers(properties={"stewards": [agent]})
+    for _ in range(2):
+        await apps.install(planned, "idle", agent, "seed", {"load": (None, stewards)})
+        await apps.uninstall("idle")
 
 
 async def test_what_keeps_a_cell_from_running_is_its_apps_status(
