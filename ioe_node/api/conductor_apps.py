@@ -287,10 +287,10 @@ class Apps:
             await trio.to_thread.run_sync(partial(each.unlink, missing_ok=True))
 
     async def provide_proofs(self, name: str, proofs: Mapping[str, bytes]) -> None:
-        """Give an app the membrane proofs that it awaits, by role."""
+        """Give an app that has not begun its membrane proofs, by role."""
         app = self.get(name)
-        if app.status != "awaiting_memproofs":
-            raise CallError("this app awaits no membrane proofs")
+        if app.status not in ("awaiting_memproofs", "never_started"):
+            raise CallError("this app has begun and awaits no membrane proofs")
         roles = []
         for role in app.roles:
             cell = replace(role.cell, proof=proofs.get(role.name))
