@@ -69,7 +69,10 @@ PURE = (
     "ioe_node/net/messages.py",
     "ioe_node/net/foreign_peers.py",
     *("ioe_node/net/framing.py", "ioe_node/net/kad_messages.py", "ioe_node/net/peer_id.py"),
-    *(f"ioe_node/api/conductor_{name}.py" for name in ("auth", "bundle", "frames", "signing")),
+    *(
+        f"ioe_node/api/conductor_{each}.py"
+        for each in ["auth", "bundle", "frames", "requests", "signing"]
+    ),
     "currency/ledger.py",
     "discovery/announcement.py",
     "discovery/hidden.py",

@@ -3,205 +3,43 @@
 import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Protocol
 
 import trio
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw
 
 from ioe_node.api import conductor_clones as clones
 from ioe_node.api import conductor_dump
 from ioe_node.api import conductor_network as network
-from ioe_node.api.conductor_app import (
-    CloneCellId,
-    MembraneProof,
+from ioe_node.api.conductor_apps import OWN_APP, Apps
+from ioe_node.api.conductor_auth import EXPIRY_S_DEFAULT, Tokens
+from ioe_node.api.conductor_bundle import BUNDLE_BYTES_MAX, BundleError, Modifiers, unpack_app
+from ioe_node.api.conductor_frames import CellId, decode_as
+from ioe_node.api.conductor_info import app_info, dna_definition, grant_info
+from ioe_node.api.conductor_requests import (
+    AddInfos,
+    AttachInterface,
+    DeleteClone,
+    FromBytes,
+    FromPath,
+    GrantCapability,
+    InstallApp,
+    IssueToken,
+    ListApps,
+    ListGrants,
+    RevokeCapability,
+    Token,
+    UseExisting,
+    WhichApp,
+    WhichCell,
     WhichDnas,
     WhichMetrics,
     WhichPeer,
 )
-from ioe_node.api.conductor_apps import OWN_APP, Apps
-from ioe_node.api.conductor_auth import EXPIRY_S_DEFAULT, Tokens
-from ioe_node.api.conductor_bundle import BUNDLE_BYTES_MAX, BundleError, Modifiers, unpack_app
-from ioe_node.api.conductor_frames import CellId, Name, decode_as
-from ioe_node.api.conductor_info import app_info, dna_definition, grant_info
 from ioe_node.conductor.cell import Cell
 from ioe_node.errors import CallError
 from ioe_node.hdi import ActionHash
-from ioe_node.model.action import Hash39
-from ioe_node.model.capability import CapGrant, Secret
 from ioe_node.workflows.grants import granted
-
-Infos = Annotated[list[Annotated[str, Meta(max_length=16_384)]], Meta(max_length=1_000)]
-
-
-class FromPath(Struct, tag_field="type", tag="path"):
-    """A bundle in a file of this machine."""
-
-    value: Annotated[str, Meta(max_length=4_096)]
-
-
-class FromBytes(Struct, tag_field="type", tag="bytes"):
-    """A bundle that came along."""
-
-    value: bytes
-
-
-class Provisioned(Struct):
-    """What a role is given at its installation."""
-
-    membrane_proof: MembraneProof | None = None
-    modifiers: Modifiers | None = None
-    init_properties: Any = None
-
-
-class ProvisionedRole(Struct, tag_field="type", tag="provisioned"):
-    """A role that gets a cell of its own."""
-
-    value: Provisioned
-
-
-class UseExisting(Struct, tag_field="type", tag="use_existing"):
-    """A role that would share another app's cell."""
-
-    value: Any
-
-
-class InstallApp(Struct):
-    """The argument of `install_app`."""
-
-    source: FromPath | FromBytes
-    agent_key: Hash39 | None = None
-    installed_app_id: Name | None = None
-    network_seed: Name | None = None
-    roles_settings: dict[Name, ProvisionedRole | UseExisting] | None = None
-
-
-class WhichApp(Struct):
-    """The argument of what is asked of one app."""
-
-    installed_app_id: Name
-
-
-class ListApps(Struct):
-    """The argument of `list_apps`."""
-
-    status_filter: Literal["enabled", "disabled", "running", "stopped", "paused"] | None = None
-
-
-class AttachInterface(Struct):
-    """The argument of `attach_app_interface`."""
-
-    allowed_origins: Annotated[str, Meta(max_length=4_096)]
-    port: Annotated[int, Meta(ge=0, le=65_535)] | None = None
-    installed_app_id: Name | None = None
-
-
-class IssueToken(Struct):
-    """The argument of `issue_app_authentication_token`."""
-
-    installed_app_id: Name
-    expiry_seconds: Annotated[int, Meta(ge=0, le=2**53)] | None = None
-    single_use: bool | None = None
-
-
-class AllFunctions(Struct, tag_field="type", tag="all"):
-    """A grant of every function."""
-
-
-class ListedFunctions(Struct, tag_field="type", tag="listed"):
-    """A grant of (zome, function) pairs."""
-
-    value: Annotated[list[tuple[Name, Name]], Meta(min_length=1, max_length=1_000)]
-
-
-class Unrestricted(Struct, tag_field="type", tag="unrestricted"):
-    """For everybody."""
-
-
-class TransferableTo(Struct):
-    """The secret of a transferable grant."""
-
-    secret: Secret
-
-
-class Transferable(Struct, tag_field="type", tag="transferable"):
-    """For whoever knows the secret."""
-
-    value: TransferableTo
-
-
-class AssignedTo(Struct):
-    """The secret of an assigned grant, and the agents who may use it."""
-
-    secret: Secret
-    assignees: Annotated[list[Hash39], Meta(min_length=1, max_length=1_000)]
-
-
-class Assigned(Struct, tag_field="type", tag="assigned"):
-    """For listed agents who know the secret."""
-
-    value: AssignedTo
-
-
-class Grant(Struct):
-    """A capability grant as Holochain writes it."""
-
-    tag: Annotated[str, Meta(max_length=256)]
-    access: Unrestricted | Transferable | Assigned
-    functions: AllFunctions | ListedFunctions
-
-    def ours(self) -> CapGrant:
-        """The same as it stands on a chain here; an empty list would mean all there."""
-        functions: tuple[str, ...] = ()
-        if isinstance(self.functions, ListedFunctions):
-            functions = tuple(f"{zome}.{name}" for zome, name in self.functions.value)
-        access = self.access
-        return CapGrant(
-            tag=self.tag,
-            functions=functions,
-            secret=None if isinstance(access, Unrestricted) else access.value.secret,
-            agents=tuple(access.value.assignees) if isinstance(access, Assigned) else (),
-        )
-
-
-class GrantCapability(Struct):
-    """The argument of `grant_zome_call_capability`."""
-
-    cell_id: CellId
-    cap_grant: Grant
-
-
-class RevokeCapability(Struct):
-    """The argument of `revoke_zome_call_capability`."""
-
-    cell_id: CellId
-    action_hash: Hash39
-
-
-class ListGrants(Struct):
-    """The argument of `list_capability_grants`."""
-
-    installed_app_id: Name
-    include_revoked: bool = False
-
-
-class WhichCell(Struct):
-    """The argument of `dump_state` and `dump_full_state`."""
-
-    cell_id: CellId
-    dht_ops_cursor: Annotated[int, Meta(ge=0, le=2**53)] | None = None
-
-
-class DeleteClone(Struct):
-    """The argument of `delete_clone_cell`."""
-
-    app_id: Name
-    clone_cell_id: CloneCellId
-
-
-class AddInfos(Struct):
-    """The argument of `add_agent_info`."""
-
-    agent_infos: Infos
 
 
 class Doors(Protocol):
@@ -443,7 +281,6 @@ class AdminSession:
         return "network_metrics_dumped", network.metrics(cells)
 
 
-Token = Annotated[list[Annotated[int, Meta(ge=0, le=255)]], Meta(max_length=256)] | bytes
 Handler = Callable[[AdminSession, Raw], Awaitable[tuple[str, Any]]]
 HANDLERS: dict[str, Handler] = {
     handler.__name__: handler

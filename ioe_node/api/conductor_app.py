@@ -1,15 +1,14 @@
 """What an app door answers: one app's info, its zome calls, its clones, its networks."""
 
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any
+from typing import Any
 
-from msgspec import Meta, Raw, Struct
+from msgspec import Raw
 
 from ioe_node.api import conductor_clones as clones
 from ioe_node.api import conductor_network as network
 from ioe_node.api.conductor_apps import NOT_TO_BE_ENABLED, OWN_APP, Apps
 from ioe_node.api.conductor_auth import Nonces
-from ioe_node.api.conductor_bundle import Modifiers
 from ioe_node.api.conductor_errors import NoSession, ZomeFailed
 from ioe_node.api.conductor_frames import (
     CellId,
@@ -21,66 +20,20 @@ from ioe_node.api.conductor_frames import (
     system_signal,
 )
 from ioe_node.api.conductor_info import app_info, clone_info
+from ioe_node.api.conductor_requests import (
+    CreateClone,
+    MembraneProof,
+    WhichClone,
+    WhichDnas,
+    WhichMetrics,
+    WhichPeer,
+)
 from ioe_node.api.conductor_signing import SignedCall, open_call
 from ioe_node.conductor.cell import Cell
 from ioe_node.errors import CallError, IoeError, TransportError, Unauthorised
 from ioe_node.hdi import AgentPubKey
 from ioe_node.hdk import as_payload
-from ioe_node.model.action import MEMBRANE_PROOF_BYTES_MAX, Hash39
 from ioe_node.workflows.call_zome import authorise, functions_of
-
-MembraneProof = Annotated[bytes, Meta(max_length=MEMBRANE_PROOF_BYTES_MAX)]
-Dnas = Annotated[list[Hash39], Meta(max_length=1_000)]
-
-
-class CloneId(Struct, tag_field="type", tag="clone_id"):
-    """A clone by its id: `role.0`."""
-
-    value: Name
-
-
-class CloneDna(Struct, tag_field="type", tag="dna_hash"):
-    """A clone by its network."""
-
-    value: Hash39
-
-
-CloneCellId = CloneId | CloneDna
-
-
-class CreateClone(Struct):
-    """The argument of `create_clone_cell`."""
-
-    role_name: Name
-    modifiers: Modifiers
-    membrane_proof: MembraneProof | None = None
-    name: Annotated[str, Meta(max_length=128)] | None = None
-
-
-class WhichClone(Struct):
-    """The argument of `enable_clone_cell` and `disable_clone_cell`."""
-
-    clone_cell_id: CloneCellId
-
-
-class WhichDnas(Struct):
-    """The argument of `agent_info`."""
-
-    dna_hashes: Dnas | None = None
-
-
-class WhichPeer(Struct):
-    """The argument of `peer_meta_info`."""
-
-    url: Annotated[str, Meta(max_length=1_024)]
-    dna_hashes: Dnas | None = None
-
-
-class WhichMetrics(Struct):
-    """The argument of `dump_network_metrics`."""
-
-    dna_hash: Hash39 | None = None
-    include_dht_summary: bool = False
 
 
 class AppSession:

@@ -114,12 +114,17 @@ def stats(cells: Sequence[Cell]) -> dict[str, Any]:
 
 
 def metrics(cells: Sequence[Cell]) -> dict[bytes, Any]:
-    """`dump_network_metrics`, by network; the rounds of gossip are each one exchange here."""
+    """`dump_network_metrics`, by network.
+
+    A share is of the nearest here, not a range: the whole ring is what we take part in, and an
+    arc is held once we know our neighbours.
+    """
     found: dict[bytes, Any] = {}
     for cell in cells:
         space = cell.space
-        arc = [0, RING_MAX] if space.holds else None
-        agent = {"agent": space.agent, "storage_arc": arc, "target_arc": arc}
+        target = [0, RING_MAX] if space.holds else None
+        storage = target if space.joined else None
+        agent = {"agent": space.agent, "storage_arc": storage, "target_arc": target}
         known = found.get(space.dna)
         if known is not None:
             known["local_agents"].append(agent)

@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import trio
-from msgspec import Raw, Struct
+from msgspec import Raw
 
-from ioe_node.api.conductor_admin import AdminSession, Token
+from ioe_node.api.conductor_admin import AdminSession
 from ioe_node.api.conductor_app import AppSession
 from ioe_node.api.conductor_apps import OWN_APP, Apps
 from ioe_node.api.conductor_auth import Nonces, Tokens, allowed
@@ -28,6 +28,7 @@ from ioe_node.api.conductor_frames import (
     decode_tagged,
     response,
 )
+from ioe_node.api.conductor_requests import Authenticate
 from ioe_node.api.conductor_socket import GONE, REFUSED, Asked, Socket
 from ioe_node.api.conductor_state import Door
 from ioe_node.conductor.cell import Cell
@@ -53,12 +54,6 @@ class Session(Protocol):
 
     async def answer(self, tag: str, value: Raw) -> tuple[str, Any]:
         """(tag, value) of the answer to a request; raises `IoeError`."""
-
-
-class Authenticate(Struct):
-    """The first message on an app door."""
-
-    token: Token
 
 
 class ConductorDoors:

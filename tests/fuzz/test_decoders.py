@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bench import conductor_client
-from ioe_node.api import conductor_admin, conductor_app, conductor_frames, conductor_server
+from ioe_node.api import conductor_frames, conductor_requests
 from ioe_node.api.conductor_auth import Nonces, NotAuthentic
 from ioe_node.api.conductor_bundle import BundleError, pack_app, pack_dna, unpack_app
 from ioe_node.api.conductor_frames import CellId
@@ -432,11 +432,8 @@ def test_messages_to_the_conductors_doors(fuzz: Fuzz) -> None:
     grant = conductor_client.Caller((bytes(NETWORK), bytes(ALICE.agent))).grant()
     infos = [{"agent_infos": ["{}"]}, {"installed_app_id": "app", "include_revoked": True}]
     values = [None, 7, {"token": [1, 2]}, {"token": b"12"}, grant, *infos, b"payload"]
-    shapes = (
-        *(conductor_server.Authenticate, conductor_admin.InstallApp, conductor_admin.Token),
-        *(conductor_admin.GrantCapability, conductor_admin.AddInfos, conductor_app.CreateClone),
-        *(conductor_app.WhichClone, conductor_app.WhichMetrics, CellId),
-    )
+    names = "Authenticate InstallApp GrantCapability AddInfos CreateClone WhichClone WhichMetrics"
+    shapes = (*(getattr(conductor_requests, name) for name in names.split()), CellId)
 
     def judge(data: bytes) -> None:
         asked = conductor_frames.decode_tagged(conductor_frames.decode_envelope(data).data)

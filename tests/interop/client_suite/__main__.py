@@ -34,7 +34,6 @@ NO_INIT = "counts InitZomesComplete, an action that our chains do not have"
 NO_WASM = "sends WASM to run; our coordinators are Python and come with the node"
 NO_BOOTSTRAP = "nodes find each other by Holochain's bootstrap server, which ours do not ask"
 TYPED = "sets properties to YAML text; those of our DNAs are typed maps"
-ARC = "wants an empty storage arc of a lone agent; ours holds all, and says so"
 INIT_PROPERTIES = "our zomes have no init that such properties could reach"
 OTHER_NETWORK = "gives an info to a node that is not in its network; ours refuse what is of no use"
 NOT_APPLICABLE = {
@@ -45,7 +44,6 @@ NOT_APPLICABLE = {
     "can query peer meta info over admin and app websocket": NO_BOOTSTRAP,
     "can dump network stats": f"{NO_BOOTSTRAP}; and wants iroh as the transport",
     "can install app with roles_settings": TYPED,
-    "can dump network metrics": ARC,
 }
 AS_0_7 = "0.7 refuses a network that the app is not in, which 0.6 answered with nothing; so do we"
 NOT_APPLICABLE_TO = {"0.20.8": {"can query agents over app ws": AS_0_7}, "0.21.0": {}}
