@@ -69,16 +69,12 @@ PURE = (
     "ioe_node/net/messages.py",
     "ioe_node/net/foreign_peers.py",
     *("ioe_node/net/framing.py", "ioe_node/net/kad_messages.py", "ioe_node/net/peer_id.py"),
-    *(
-        f"ioe_node/api/conductor_{each}.py"
-        for each in ["auth", "bundle", "frames", "requests", "signing"]
-    ),
+    *("ioe_node/api/conductor_auth.py", "ioe_node/api/conductor_bundle.py"),
+    *("ioe_node/api/conductor_frames.py", "ioe_node/api/conductor_requests.py"),
+    "ioe_node/api/conductor_signing.py",
     "currency/ledger.py",
-    "discovery/announcement.py",
-    "discovery/hidden.py",
-    "discovery/pairing",
-    "discovery/presence.py",
-    "discovery/rendezvous.py",
+    *("discovery/announcement.py", "discovery/hidden.py", "discovery/pairing"),
+    *("discovery/presence.py", "discovery/rendezvous.py"),
     "sim/load_rules.py",
 )
 PURE_ZOME_HALF = re.compile(r"(zomes/\w+|currency)/integrity\.py")
