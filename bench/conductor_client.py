@@ -92,6 +92,10 @@ class Client:
             head = pack(">BBQ", 0x80 | BINARY, 0x80 | SHORT, size)
         self._socket.sendall(head + bytes(4) + message)
 
+    def say_goodbye(self) -> None:
+        """Begin to close; the node answers with the end of the connection."""
+        self._socket.sendall(pack(">BB", 0x80 | CLOSE, 0x80) + bytes(4))
+
     def receive(self) -> bytes:
         """The next message; raises `Closed`."""
         while True:

@@ -232,6 +232,7 @@ class ConductorDoors:
             except Malformed as error:
                 log.warning("a client sent what it must not: %s", error)
                 await socket.close(REFUSED)
+            await socket.hang_up()
 
 
 async def _credentials(cell: Cell) -> dict[str, Any]:

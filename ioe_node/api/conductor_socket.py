@@ -174,6 +174,10 @@ class Socket:
         """Say why, and close; no answer is awaited."""
         if self._protocol.state is ConnectionState.OPEN:
             await self._say_goodbye(self._protocol.send(CloseConnection(code=code)))
+        await self.hang_up()
+
+    async def hang_up(self) -> None:
+        """End the connection; what is still to be sent is for nobody."""
         await self._stream.aclose()
 
     async def _say_goodbye(self, data: bytes) -> None:

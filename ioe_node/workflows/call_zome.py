@@ -10,7 +10,14 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from ioe_node.core.chain import Draft, Head, head_after, seal
-from ioe_node.errors import Busy, CallError, RuleBroken, TransportError, Unauthorised
+from ioe_node.errors import (
+    Busy,
+    CallError,
+    Malformed,
+    RuleBroken,
+    TransportError,
+    Unauthorised,
+)
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash, EntryHash, Found, Missing
 from ioe_node.hdk import (
     FINAL_TIMEOUT_S,
@@ -34,7 +41,7 @@ from ioe_node.model.action import (
     Update,
     hash_of,
 )
-from ioe_node.model.codec import encode
+from ioe_node.model.codec import check_value, encode
 from ioe_node.model.hashes import entry_hash
 from ioe_node.model.record import (
     BUNDLE_ACTIONS_MAX,
@@ -319,6 +326,10 @@ class CallHost:
         return True
 
     def emit_signal(self, value: Any) -> None:
+        try:
+            check_value(value)
+        except Malformed as error:
+            raise CallError(f"a signal that cannot be sent: {error}") from None
         self.signals.append(value)
 
 

@@ -183,6 +183,20 @@ def test_a_client_that_vanishes_is_missed_by_nobody(app: App, admin: Client) -> 
     assert types.count("Create") == 1 + 1 + 3  # the agent's key, the grant, the entries
 
 
+def test_a_client_that_closes_is_let_go_at_once(app: App) -> None:
+    """Though a call of its own is still under way."""
+    client = app.connect()
+    client.start("call_zome", app.caller.signed("foo", "waste_some_time"))
+    client.ask("app_info")
+    began = time.monotonic()
+    client.say_goodbye()
+    with pytest.raises(Closed, match="code"):
+        client.receive()
+    with pytest.raises(Closed, match="the node has closed"):
+        client.receive()
+    assert time.monotonic() - began < 1
+
+
 def test_a_request_that_cannot_be_read_is_answered(app: App, admin: Client) -> None:
     assert refused(admin, "install_app", {"source": 1})[0] == "deserialization"
     assert refused(admin, "no_such_thing")[0] == "internal_error"
