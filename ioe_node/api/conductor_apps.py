@@ -40,7 +40,7 @@ class Apps:
 
     def __init__(self, conductor: Conductor) -> None:
         self.conductor = conductor
-        self.hosting = Hosting(conductor)
+        self.hosting = Hosting(conductor, self._has_begun, self._note_begun)
         kept = conductor_state.read(conductor.home)
         self._apps = {app.name: app for app in kept.apps}
         self.doors: tuple[Door, ...] = kept.doors
@@ -56,9 +56,10 @@ class Apps:
         try:
             async with trio.open_nursery() as nursery:
                 self.hosting.begin(nursery)
-                for app in self.all():
-                    if app.status == "enabled":
-                        await self._open_all(app)
+                async with self.changing:
+                    for app in self.all():
+                        if app.status == "enabled":
+                            await self._open_all(app)
                 await trio.sleep_forever()
         finally:
             self.hosting.end()
@@ -69,12 +70,18 @@ class Apps:
 
     async def open_cell(self, name: str, cell: Invitation) -> None:
         """Open one cell of an app; `hosting.faults` says what keeps it from running."""
-        app = self._apps[name]
-        begun = cell.dna_hash in app.begun
-        await self.hosting.open(cell, app.agent, self.signals(name), begun)
-        app = self._apps[name]
-        if not begun and (cell.dna_hash, app.agent) in self.hosting.cells:
-            self.put(replace(app, begun=(*app.begun, cell.dna_hash)))
+        await self.hosting.open(cell, self._apps[name].agent, self.signals(name))
+
+    def _has_begun(self, key: Key) -> bool:
+        return any(app.agent == key[1] and key[0] in app.begun for app in self._apps.values())
+
+    def _note_begun(self, key: Key) -> None:
+        """An agent writes in a network from now on, whenever its cell was opened."""
+        for app in self._apps.values():
+            ours = app.agent == key[1] and key[0] in [cell.dna_hash for cell in app.cells()]
+            if ours and key[0] not in app.begun:
+                return self.put(replace(app, begun=(*app.begun, key[0])))
+        return None
 
     # -- looking ------------------------------------------------------------------------------
 
@@ -235,7 +242,7 @@ class Apps:
             )
 
     async def enable(self, name: str) -> App:
-        """Run an app's cells; raises `CallError` if one of them cannot run."""
+        """Run an app's cells; what keeps one from running is `fault`, and it is tried again."""
         app = self.get(name)
         if app.status == "awaiting_memproofs":
             raise CallError(NOT_TO_BE_ENABLED)
@@ -316,9 +323,9 @@ def amended(base: DnaDef, modifiers: Sequence[Modifiers], proof: bytes | None) -
                 raise CallError(f"the properties of DNA '{base.name}' are a map, one key each")
             before = base.clone(DnaModifiers(seed, properties)).properties
             plain = {name: getattr(before, name) for name in before.__dataclass_fields__}
-            unknown = set(each.properties) - set(plain)
+            unknown = sorted(str(name) for name in set(each.properties) - set(plain))
             if unknown:
-                raise CallError(f"DNA '{base.name}' has no property '{sorted(unknown)[0]!s:.60}'")
+                raise CallError(f"DNA '{base.name}' has no property '{unknown[0]:.60}'")
             properties = encode({**plain, **each.properties})
     made = base.clone(DnaModifiers(seed, properties))
     return Invitation(made.name, made.hash, seed, made.modifiers.properties, proof, ())

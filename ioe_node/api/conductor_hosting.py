@@ -6,6 +6,7 @@ of it ends and begins again with each life of the conductor.
 """
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -34,8 +35,16 @@ Key = tuple[bytes, bytes]
 class Hosting:
     """The open cells of apps, by DNA and agent, and the transports of their agents."""
 
-    def __init__(self, conductor: Conductor) -> None:
+    def __init__(
+        self,
+        conductor: Conductor,
+        has_begun: Callable[[Key], bool],
+        note_begun: Callable[[Key], None],
+    ) -> None:
+        """`has_begun(key)` says whether that agent has written there before."""
         self._conductor = conductor
+        self._has_begun = has_begun
+        self._note_begun = note_begun
         self.cells: dict[Key, Cell] = {}
         self.faults: dict[Key, str] = {}
         self._scopes: dict[Key, trio.CancelScope] = {}
@@ -77,7 +86,7 @@ class Hosting:
         self._nursery = None
         self._transports.clear()
 
-    async def open(self, cell: Invitation, agent: bytes, signals: Signals, begun: bool) -> None:
+    async def open(self, cell: Invitation, agent: bytes, signals: Signals) -> None:
         """Have a cell kept open; returns after the first try, `faults` says how that ended."""
         key = (cell.dna_hash, agent)
         if key in self._scopes:
@@ -90,7 +99,7 @@ class Hosting:
         async def keep() -> None:
             try:
                 with scope:
-                    await self._keep(key, cell, signals, begun, tried)
+                    await self._keep(key, cell, signals, tried)
             finally:
                 self._scopes.pop(key, None)
                 self.faults.pop(key, None)
@@ -110,11 +119,11 @@ class Hosting:
             await closed.wait()
 
     async def _keep(
-        self, key: Key, invitation: Invitation, signals: Signals, begun: bool, tried: trio.Event
+        self, key: Key, invitation: Invitation, signals: Signals, tried: trio.Event
     ) -> None:
         while True:
             try:
-                await self._run(key, invitation, signals, begun, tried)
+                await self._run(key, invitation, signals, tried)
             except* IoeError as errors:
                 first = next(leaves(errors))
                 self.faults[key] = f"{invitation.dna_name}: {first}"
@@ -123,16 +132,18 @@ class Hosting:
             await trio.sleep(CELL_RETRY_S)
 
     async def _run(
-        self, key: Key, invitation: Invitation, signals: Signals, begun: bool, tried: trio.Event
+        self, key: Key, invitation: Invitation, signals: Signals, tried: trio.Event
     ) -> None:
         signer = self.signer(key[1])
         transport = await self._transport(signer)
+        begun = self._has_begun(key)
         async with make_cell(
             self._conductor, invitation, signer, transport, signals, begun
         ) as cell:
             try:
                 async with trio.open_nursery() as nursery:
                     await nursery.start(cell.run)
+                    self._note_begun(key)
                     self._introduce(cell)
                     self.cells[key] = cell
                     self.faults.pop(key, None)

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from ioe_node.api import conductor_clones as clones
+from ioe_node.api import conductor_hosting
 from ioe_node.api.conductor_apps import Apps
 from ioe_node.api.conductor_bundle import Modifiers, pack_app, unpack_app
 from ioe_node.api.conductor_info import app_info
@@ -24,6 +25,7 @@ from ioe_node.errors import CallError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.signing import Signer
 from ioe_node.net.transport import Transport
+from ioe_node.store.store import Store
 from sim.network import Network
 
 DNA = "sim.load_dna:DNA"
@@ -156,6 +158,23 @@ async def test_what_keeps_a_cell_from_running_is_its_apps_status(
     monkeypatch.undo()
     await apps.enable("first")
     assert len(apps.cells_of("first")) == 1
+
+
+async def test_a_network_has_begun_whenever_its_cell_was_first_opened(
+    apps: Apps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later loss of the file is then a loss, and no reason to begin anew."""
+
+    def broken(*_args: Any) -> None:
+        raise CallError("no disk")
+
+    monkeypatch.setattr(conductor_hosting, "CELL_RETRY_S", 0.01)
+    monkeypatch.setattr("ioe_node.conductor.running.Store", broken)
+    dna = await install(apps, "first")
+    assert apps.get("first").begun == ()
+    monkeypatch.setattr("ioe_node.conductor.running.Store", Store)
+    await until(lambda: apps.cells_of("first"))
+    assert apps.get("first").begun == (dna,)
 
 
 async def test_an_agents_transport_closes_with_its_last_cell(apps: Apps) -> None:
