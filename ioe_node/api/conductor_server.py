@@ -69,8 +69,6 @@ class ConductorDoors:
         self._nursery: trio.Nursery
         self.admin_port = 0
         conductor.beside.append(self.apps.live)
-        conductor.offered["app_token"] = self._app_token
-        conductor.offered["app_list"] = self._app_list
 
     async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         """Answer clients until cancelled; raises `ConfigError` for a port that is taken."""
@@ -84,6 +82,8 @@ class ConductorDoors:
                     await self._open(door)
                 except ConfigError as error:
                     self._conductor.alert({"kind": "fault", "text": str(error)})
+            self._conductor.offered["app_token"] = self._app_token
+            self._conductor.offered["app_list"] = self._app_list
             task_status.started()
 
     # -- doors --------------------------------------------------------------------------------
@@ -128,11 +128,13 @@ class ConductorDoors:
             raise CallError(f"no app '{app[:60]}' is installed; see 'ioe app list'")
         open_ = [door for door in self.apps.doors if door.app in (None, app)]
         if not open_:
-            open_ = [Door(await self.attach(0, ",".join(self._config.origins), None), "", None)]
+            origins = ",".join(self._config.origins)
+            open_ = [Door(await self.attach(0, origins, None), origins)]
         token, expires_us = self.tokens.issue(app, expiry_s, once, self._conductor.clock.now_us())
         return {
             "app": app,
             "port": open_[0].port,
+            "origins": open_[0].allowed_origins,
             "token": list(token),
             "expires_us": expires_us,
             "credentials": [await _credentials(cell) for cell in self.apps.cells_of(app) if sign],
