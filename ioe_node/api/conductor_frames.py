@@ -6,7 +6,7 @@ in the same way and never re-read.  What does not decode raises `Malformed`.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw, Struct
@@ -20,7 +20,6 @@ NAME_CHARS_MAX = 256
 CellId = tuple[Hash39, Hash39]
 """A DNA's hash and the agent that runs it."""
 Name = Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
-T = TypeVar("T")
 
 
 class Envelope(Struct):
