@@ -212,7 +212,9 @@ class Cluster:
             member = await self._start(node)
             with trio.fail_after(JOIN_TIMEOUT_S):
                 steward = self.members[0].control
-                invited = await steward.ask("community_invite", agent=member.agent)
+                theirs = await member.control.ask("key_show")
+                asked = {"agent": member.agent, "recovery": theirs["recovery"]}
+                invited = await steward.ask("community_invite", **asked)
                 await member.control.ask("community_join", invitation=invited["invitation"])
         self.members.append(member)
 

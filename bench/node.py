@@ -113,8 +113,7 @@ async def measure(directory: Path, commits: int, starts: int) -> list[Line]:
             node.start()
         for node in nodes[1:]:
             await node.ready()
-            invited = await first.ask("community_invite", agent=node.agent)
-            await node.ask("community_join", invitation=invited["invitation"])
+            await first.admit(node)
         watch = Watch()
         for node in nodes:
             Thread(target=watch.follow, args=(node,), daemon=True).start()

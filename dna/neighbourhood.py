@@ -12,6 +12,7 @@ import zomes.claims.credential
 import zomes.claims.profile
 import zomes.community.coordinator
 import zomes.identity.coordinator
+import zomes.market.coordinator
 import zomes.metering.coordinator
 import zomes.reputation.coordinator
 from ioe_node.hdi import DIGEST_BYTES
@@ -66,6 +67,7 @@ DNA = DnaDef(
         _zome(zomes.identity.coordinator),
         _zome(zomes.metering.coordinator),
         _zome(currency.coordinator),
+        _zome(zomes.market.coordinator),
         _zome(zomes.claims.coordinator),
         _zome(zomes.reputation.coordinator),
     ),

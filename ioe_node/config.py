@@ -5,6 +5,7 @@ with its place and what fits.  `TEMPLATE` is what `ioe init` writes.
 """
 
 import tomllib
+import zoneinfo
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -63,6 +64,16 @@ class Alerting(Struct, frozen=True, forbid_unknown_fields=True):
     webhook: str = ""
 
 
+class Mqtt(Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker by which Home Assistant sees our device."""
+
+    publish: str = ""
+    user: str = ""
+    password_file: str | None = None
+    ca_file: str | None = None
+    prefix: Annotated[str, Meta(pattern=r"^[\w-]{1,64}$")] = "homeassistant"
+
+
 class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
     """A zome function to call again and again."""
 
@@ -99,6 +110,14 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
     conductor: ConductorApi = ConductorApi()
 
 
+class Metering(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the history of meters is kept; `timezone` "" is the machine's."""
+
+    timezone: str = ""
+    samples_days: Annotated[int, Meta(ge=1, le=3_660)] = 30
+    samples_max: Annotated[int, Meta(ge=0, le=100_000_000)] = 300_000
+
+
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -108,6 +127,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     reputation: Reputation = Reputation()
     alerts: Alerting = Alerting()
+    metering: Metering = Metering()
+    mqtt: Mqtt = Mqtt()
     api: Api = Api()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
@@ -129,6 +150,12 @@ def parse_config(text: str, where: str) -> Config:
         raise ConfigError(f'{where}: role = "device" goes with a [device] table, and only it')
     if config.device is not None and not config.device.name.isprintable():
         raise ConfigError(f"{where}: device.name is shown to people: use characters that print")
+    try:
+        zoneinfo.ZoneInfo(config.metering.timezone or "UTC")
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        raise ConfigError(
+            f"{where}: metering.timezone: no such place; write one like 'Europe/Berlin'"
+        ) from None
     return config
 
 
@@ -231,9 +258,29 @@ admin_secret = ""
 # Where clients of the admin door come from.  A page always says so truly: "https://example.org";
 # other programs say what they like, so "ioe".  "*" lets every page in: never do that here.
 origins = ["ioe"]
+
+# The history of meters, in a file of this node's own: 'ioe meter history --by day'.
+[metering]
+# Where days begin: "Europe/Berlin"; "" takes the machine's time zone.
+timezone = ""
+# Every reading of our own meter is kept here and given to nobody, for so many days, and no more
+# than so many readings (0: none; a million takes some 40 MB).
+samples_days = 30
+samples_max = 300000
 """
 
 DEVICE_TEMPLATE = """
+# Home Assistant sees this device by an MQTT broker: its energy, its power, its switch.
+[mqtt]
+# "mqtt://192.168.1.5", or "mqtts://..." for TLS; empty: it is not told.
+publish = ""
+# user = "ioe"
+# password_file = "/etc/ioe/mqtt"
+# The certificate authority of the broker, where it is no public one:
+# ca_file = "/etc/ioe/ca.pem"
+# Under which Home Assistant looks for announcements.
+prefix = "homeassistant"
+
 [device]
 # consumer, generator, storage or monitor.
 kind = "{kind}"
@@ -244,7 +291,7 @@ name = {name}
 # `listen` says.  What the network itself tells stays: the machine's hardware and IP addresses.
 # Members of its community see it either way.
 visibility = "public"
-# "package.module:NAME"; ioe_node.drivers lists those that come with the node.
+# See: ioe driver list.  One of your own by "package.module:NAME".
 driver = {driver}
 # Who vouches for the figures: device, meter or substation.
 method = "device"

@@ -51,7 +51,14 @@ from ioe_node.model.consent import (
     holders_digest,
     holders_fault,
 )
-from ioe_node.model.hashes import ActionHash, AgentPubKey, DnaHash, EntryHash, ExternalHash
+from ioe_node.model.hashes import (
+    ActionHash,
+    AgentPubKey,
+    DnaHash,
+    EntryHash,
+    ExternalHash,
+    external_hash,
+)
 from ioe_node.model.hints import check_hashes, names_a_hash
 from ioe_node.model.record import ENTRY_BYTES_MAX
 from ioe_node.model.signing import verify
@@ -91,6 +98,7 @@ __all__ = [
     "consent_message",
     "decode",
     "encode",
+    "external_hash",
     "holders_digest",
     "holders_fault",
     "place_of",

@@ -64,7 +64,10 @@ for _command in (replay, sweep, show_results, plot):
 
 
 def main() -> None:
-    """Run `ioe-sim`.  SIGTERM ends it as Ctrl-C does, but for the exit code."""
+    """Run `ioe-sim`.  SIGTERM ends it as Ctrl-C does, but for the exit code.
+
+    A shell's background job is begun with SIGINT ignored; SIGTERM has to reach it all the same.
+    """
     terminated = False
 
     def terminate(number: int, frame: object) -> None:
@@ -72,6 +75,7 @@ def main() -> None:
         terminated = True
         signal.raise_signal(signal.SIGINT)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, terminate)
     try:
         run_command("ioe-sim", lambda: cli)

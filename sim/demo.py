@@ -129,8 +129,7 @@ async def set_up(street: Street) -> None:
         await node.ready()
     console.print(f"{len(street.nodes)} node processes run on loopback")
     await street.ada.ask("community_create", name="street", amend={})
-    invited = await street.ada.ask("community_invite", agent=street.ben.agent)
-    await street.ben.ask("community_join", invitation=invited["invitation"])
+    await street.ada.admit(street.ben)
     console.print("ada founded the community 'street' and invited ben")
     for device in street.devices:
         owner = street.ben if device in (street.homes[2], street.plug) else street.ada
@@ -321,6 +320,8 @@ def main(hours: int, fast: bool, kills: int, seed: int, keep: Path | None) -> No
 
     Ctrl-C, SIGTERM and a terminal that is closed clean up.
     """
+    # A shell's background job is begun with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in PASSING_SIGNALS:
         signal.signal(number, _as_an_interrupt)
     exit_code = 1

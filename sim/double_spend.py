@@ -303,7 +303,7 @@ class Trial:
                     signer.agent,
                     "device",
                     self.attacker.sign,
-                    written=_somewhere(self.attacker),
+                    _somewhere(self.attacker),
                 )
                 chain = self._genesis(signer, EPOCH_US - DAY_US, proof)
                 standings.append((open_standing(bare(chain[1]), self.rules.hash), signer))
@@ -320,7 +320,7 @@ class Trial:
         if signer != steward and proof is None:
             proof = vouch(
                 *(self.definition, steward.agent, None, signer.agent, "member", steward.sign),
-                written=_somewhere(steward),
+                _somewhere(steward),
             )
         dna = Dna(
             author=signer.agent,

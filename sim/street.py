@@ -107,6 +107,13 @@ class Node:
         """One zome call in the node's only community."""
         return await self.ask("zome_call", zome=zome, function=function, payload=payload)
 
+    async def admit(self, guest: "Node") -> None:
+        """Invite another owner into our only community; it joins."""
+        theirs = await guest.ask("key_show")
+        asked = {"agent": theirs["agent"], "recovery": theirs["recovery"]}
+        invited = await self.ask("community_invite", **asked)
+        await guest.ask("community_join", invitation=invited["invitation"])
+
     async def ready(self) -> dict[str, Any]:
         """Wait until it answers; its status."""
         with trio.move_on_after(READY_TIMEOUT_S):

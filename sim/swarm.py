@@ -25,7 +25,8 @@ from ioe_node.errors import IoeError
 from ioe_node.hdk import DnaDef
 from ioe_node.model.agent_info import seal_info
 from ioe_node.model.codec import encode
-from ioe_node.model.hashes import AgentPubKey, key_of, proof_digest, witness_place
+from ioe_node.model.consent import Consent, KeyHolders, holders_digest
+from ioe_node.model.hashes import CORE, AgentPubKey, key_of, proof_digest, witness_place
 from ioe_node.model.record import Record
 from ioe_node.model.signing import SEED_BYTES, Signer
 from ioe_node.workflows.bell import run_inline
@@ -38,7 +39,7 @@ from sim.network import Network
 from sim.shared_verification import verified_once
 from sim.trace import Trace
 from sim.virtual_clock import VirtualClock
-from zomes.community.integrity import Role, vouch
+from zomes.community.integrity import Invitee, Voucher, succeed, successor_message, vouch
 
 __all__ = ["Home", "Swarm", "open_swarm", "settled"]
 
@@ -46,6 +47,9 @@ SETTLE_MAX_S = 600.0
 SETTLE_STEP_S = 1.0
 RETRY_S = 10.0
 """A cell that its disk or its rules have ended is opened again after this, as a conductor does."""
+HOLDER = Signer(b"the one key-holder".ljust(SEED_BYTES))
+HOLDERS = KeyHolders(1, (HOLDER.agent[CORE],))
+"""Whom every home names to make its successor."""
 
 
 class Swarm:
@@ -73,7 +77,8 @@ class Swarm:
         self._directory = directory
         self._lots = self.rng("swarm")
         steward = self._signer(0)
-        properties = replace(definition.properties, stewards=(steward.agent,))
+        named = {"stewards": (steward.agent,), "recovery": (holders_digest(HOLDERS),)}
+        properties = replace(definition.properties, **named)
         self.definition = replace(definition, seed=f"swarm {seed}", properties=properties)
 
     def rng(self, whose: str) -> Random:
@@ -119,11 +124,19 @@ class Swarm:
         self.homes.append(home)
         return home
 
-    async def voucher(self, by: Home, agent: AgentPubKey, role: Role) -> bytes:
+    async def voucher(self, by: Home, agent: AgentPubKey, role: Invitee) -> bytes:
         """A membrane proof for an agent that a home invites, and says so on its chain."""
         written = await by.call("community", "invite", {"agent": agent})
-        sign = by.signer.sign
-        return vouch(self.definition, by.agent, by.proof, agent, role, sign, written=written)
+        given = (by.agent, by.proof, agent, role, by.signer.sign, written)
+        recovery = holders_digest(HOLDERS) if role == "member" else b""
+        return vouch(self.definition, *given, recovery)
+
+    def succeeds(self, old: Home, agent: AgentPubKey) -> bytes:
+        """A membrane proof for an agent that goes on for a home, by the key-holder of all."""
+        digest = holders_digest(HOLDERS)
+        voucher = Voucher(self.definition.hash, agent, old.agent, "successor", digest)
+        consent = Consent(0, HOLDER.sign(successor_message(voucher, HOLDERS)))
+        return succeed(old.proof, voucher, HOLDERS, (consent,))
 
     async def found(self, homes: int, joined: Callable[[int], None]) -> None:
         """The first homes, one after another, each led in by the steward."""

@@ -1,5 +1,6 @@
 """The wheel holds what the checkout holds, under the same names, with its licence and scripts."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -68,3 +69,19 @@ def test_the_scripts_lead_to_functions(wheel: ZipFile) -> None:
     for target in scripts.values():
         module, _, function = target.partition(":")
         assert callable(getattr(import_module(module), function)), target
+
+
+def test_the_image_is_built_of_what_is_here() -> None:
+    lines = (ROOT / "packaging" / "Dockerfile").read_text("utf-8").splitlines()
+    copied = [line.split()[1:-1] for line in lines if line.startswith("COPY") and "--" not in line]
+    named = {name for names in copied for name in names}
+    assert all((ROOT / name).exists() for name in named)
+    assert named >= PACKAGES
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here to judge it")
+def test_systemd_takes_the_unit() -> None:
+    command = ["systemd-analyze", "verify", str(ROOT / "packaging" / "ioe-node.service")]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stderr
+    faults = [line for line in said.splitlines() if "/opt/ioe-node/bin/ioe" not in line]
+    assert not [line for line in faults if line.startswith("ioe-node.service")]

@@ -7,6 +7,7 @@ import click
 from ioe_node.cli import (
     alerts,
     app,
+    backup,
     chain,
     claim,
     community,
@@ -14,6 +15,8 @@ from ioe_node.cli import (
     credit,
     data,
     device,
+    doctor,
+    driver,
     key,
     meter,
     node,
@@ -58,9 +61,13 @@ cli.add_command(node.init)
 cli.add_command(node.run)
 cli.add_command(node.status)
 cli.add_command(node.signals)
+cli.add_command(doctor.doctor)
+cli.add_command(backup.backup)
+cli.add_command(backup.restore)
 cli.add_command(alerts.alerts)
 cli.add_command(app.app)
 cli.add_command(device.device)
+cli.add_command(driver.driver)
 cli.add_command(key.key)
 cli.add_command(policy.policy)
 cli.add_command(meter.meter)

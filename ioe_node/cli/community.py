@@ -73,23 +73,17 @@ def list_(context: click.Context, as_json: bool) -> None:
 
 @community.command()
 @click.argument("agent")
-@click.option(
-    "--recovery",
-    default="",
-    metavar="DIGEST",
-    help="Who alone may put another key in the place of AGENT's: from their 'ioe key show'.",
-)
+@click.argument("recovery")
 @community_option
 @click.pass_context
 def invite(context: click.Context, agent: str, recovery: str, community: str | None) -> None:
     """Print an invitation that admits AGENT, and only AGENT; give it to them.
 
     \b
-      ioe community invite uhCAk... --recovery 51d0...
-                                             (they read both in 'ioe key show')
+      ioe community invite uhCAk... 51d0...      (they read both in 'ioe key show')
 
-    With --recovery, whoever steals their machine cannot take their place here, and they can by
-    their 24 words when it is lost.
+    RECOVERY names who alone may put another key in the place of AGENT's: whoever has their 24
+    words, and nobody who only steals their machine.
     """
     made = client.call(
         home_of(context),

@@ -138,12 +138,12 @@ def parse_action(text: str) -> ActionHash:
 
 
 def parse_digest(text: str) -> bytes:
-    """32 bytes of their hex, or none of an empty text; raises `LocalError`."""
+    """32 bytes of their hex; raises `LocalError`."""
     try:
         found = bytes.fromhex(text)
     except ValueError:
         found = b"?"
-    if len(found) not in (0, DIGEST_BYTES):
+    if len(found) != DIGEST_BYTES:
         raise LocalError(f"'{text[:70]}' is not 32 bytes in hex, 64 letters; see 'ioe key show'")
     return found
 

@@ -36,6 +36,7 @@ Kind = Literal[
     "guesses",
     "confirm",
     "owned",
+    "offered",
     "new owner",
     "new keys",
     "revoked",
@@ -44,6 +45,7 @@ Kind = Literal[
     "leaving",
     "device gone",
     "policy",
+    "meter",
     "fault",
 ]
 _OF_CARDS = ("appeared", "left")
@@ -54,6 +56,7 @@ TEXTS: dict[str, str] = {
     "confirm": "{owner} has proved the code of this device: press its button, or run "
     "'ioe device confirm', within {seconds} s",
     "owned": "this device, '{name}', now belongs to {owner}",
+    "offered": "{seller} offers us the device {agent}: 'ioe device accept {seller}' takes it",
     "new owner": "the device {agent} has a new owner: {owner}",
     "new keys": "{agent} has changed its keys: it is now {successor}",
     "revoked": "the key {agent} is revoked; nobody deals with it any more",
@@ -61,6 +64,8 @@ TEXTS: dict[str, str] = {
     "succeeded": "this node's key is its owner's no more; {owner} has taken its place",
     "leaving": "this device is leaving its owner",
     "device gone": "the device {agent} has left our portfolio",
+    "meter": "the count of meter {agent} began anew ({reason}): import {import_milli_wh} mWh, "
+    "export {export_milli_wh} mWh; what flowed meanwhile is not known and counts as nothing",
     "policy": "policy version {version} of {owner} is in force",
 }
 """What a kind says unless its event brings a `text` of its own."""
@@ -156,10 +161,10 @@ class Alerts:
         found = [alert for alert in self._kept if alert.id > number]
         return [msgspec.to_builtins(alert) for alert in found[-limit:]]
 
-    def told(self, kind: Kind, agent: bytes) -> bool:
-        """Whether an alert of this kind about an agent is kept."""
-        name = to_text(agent)
-        return any(each.kind == kind and each.facts.get("agent") == name for each in self._kept)
+    def told(self, kind: Kind, about: str, hash_: bytes) -> bool:
+        """Whether an alert of this kind is kept whose fact of the name `about` is this hash."""
+        name = to_text(hash_)
+        return any(each.kind == kind and each.facts.get(about) == name for each in self._kept)
 
     def forget(self) -> None:
         """Keep nothing of what was told: a device that leaves its owner takes nothing along."""

@@ -23,6 +23,14 @@ from ioe_node.conductor.key_calls import (
     key_show,
     key_sign,
 )
+from ioe_node.conductor.meter_calls import (
+    meter_changed,
+    meter_history,
+    meter_import,
+    meter_rebuild,
+    meter_samples,
+    meter_sources,
+)
 from ioe_node.conductor.peer_calls import peers_list, warrant_list, warrant_show
 from ioe_node.conductor.policy_calls import policy_set, policy_show
 from ioe_node.conductor.unowned import device_code, device_confirm, device_unlock
@@ -60,6 +68,7 @@ for _each in (
     *(key_show, key_history, key_rotate, key_recover, key_owed),
     *(key_ask, key_sign, key_merge, key_do, key_gather, key_requests, key_decide),
     *(device_accept, device_rotate),
+    *(meter_history, meter_sources, meter_samples, meter_import, meter_rebuild, meter_changed),
 ):
     _call(_each)
 
@@ -144,7 +153,9 @@ async def status(conductor: Conductor) -> dict[str, Any]:
         "addresses": [join_address(agent, each) for each in conductor.transport.addresses()],
         "code": conductor.unowned.code if conductor.unowned else None,
         "owner": conductor.keystore.secrets.get("owner"),
-        "driver": None if poller is None else {"state": poller.state, "why": poller.why},
+        "driver": None
+        if poller is None
+        else {"state": poller.state, "why": poller.why, "live": poller.live},
         "reading": None
         if latest is None
         else {
@@ -152,7 +163,9 @@ async def status(conductor: Conductor) -> dict[str, Any]:
             "power_milli_w": latest.power_milli_w,
             "import_milli_wh": latest.import_milli_wh,
             "export_milli_wh": latest.export_milli_wh,
+            "switched_on": latest.switched_on,
         },
+        "mqtt": conductor.home_assistant and conductor.home_assistant.status(),
         "communities": await _communities(conductor),
         "faults": sorted(conductor.faults.values()),
         "alerts": conductor.alerts.since(limit=ALERTS_SHOWN),
@@ -174,7 +187,7 @@ async def device_list(conductor: Conductor) -> dict[str, Any]:
         if card.kind != "owner"
     ]
     owned = []
-    for cell in conductor.cells.values():
+    for cell in conductor.cells_with("identity"):
         owned += await cell.call("identity", "portfolio", {})
     return {"near": near, "owned": owned}
 
@@ -326,7 +339,7 @@ async def community_create(
 
 @_call
 async def community_invite(
-    conductor: Conductor, agent: bytes, recovery: bytes = b"", community: str | None = None
+    conductor: Conductor, agent: bytes, recovery: bytes, community: str | None = None
 ) -> dict[str, Any]:
     """An invitation for one agent, whose successors the key-holders of that digest make."""
     check_hash(agent, AGENT)

@@ -3,9 +3,10 @@
     a warrant that says "revoked"               ──►  told: it comes to every member
     an integrated record that goes on for a key ──►  told, whoever's it is
     a device gone from our portfolio            ──►  looked up, told
+    a device that somebody offers us            ──►  told
 
-Of records this node holds only its share in a large community; the last is for our own devices,
-whoever holds their records.  Nothing is told twice, and nothing of before we joined: who joins
+Of records this node holds only its share in a large community; the last two are looked for,
+whoever holds the records.  Nothing is told twice, and nothing of before we joined: who joins
 takes up a whole past.  (I-042)
 """
 
@@ -69,12 +70,15 @@ async def _read(conductor: "Conductor", cell: "Cell", action: ActionHash) -> Non
 
 
 async def _look(conductor: "Conductor") -> None:
-    """See which devices our portfolio has lost."""
+    """See which devices our portfolio has lost, and which are offered to it."""
     ours: dict[bytes, set[AgentPubKey]] = {}
     while True:
         for cell in conductor.cells_with("identity"):
             try:
                 await _compare(conductor, cell, ours.setdefault(cell.space.dna, set()))
+                for each in await cell.call("identity", "offered", {}):
+                    event = {"seller": each["seller"], "offer": each["offer"]}
+                    _tell(conductor, {"kind": "offered", "agent": each["device"], **event}, "offer")
             except IoeError as error:
                 log.info("looking at our portfolio: %s", error)
         await trio.sleep(LOOK_EVERY_S)
@@ -99,6 +103,6 @@ def _is_news(conductor: "Conductor", network: bytes, since_us: int) -> bool:
     return first is not None and since_us >= first.action.timestamp_us
 
 
-def _tell(conductor: "Conductor", event: dict[str, Any]) -> None:
-    if not conductor.alerts.told(event["kind"], event["agent"]):
+def _tell(conductor: "Conductor", event: dict[str, Any], about: str = "agent") -> None:
+    if not conductor.alerts.told(event["kind"], about, event[about]):
         conductor.alert(event)

@@ -113,7 +113,7 @@ async def invite(
 
     def proof(written: Any) -> bytes:
         given: bytes = vouch(
-            definition, space.agent, ours, agent, role, space.sign, recovery, written
+            definition, space.agent, ours, agent, role, space.sign, written, recovery
         )
         return given
 

@@ -20,6 +20,7 @@ from ioe_node.clock import Clock
 from ioe_node.conductor import (
     changes,
     devices,
+    history,
     keytree,
     leaving,
     obedience,
@@ -30,8 +31,10 @@ from ioe_node.conductor import (
 )
 from ioe_node.conductor.alerts import Alerts
 from ioe_node.conductor.cell import Cell
+from ioe_node.conductor.check import broker_of
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home
+from ioe_node.conductor.home_assistant import HomeAssistant
 from ioe_node.conductor.hooks import Hook, command_hook, webhook
 from ioe_node.conductor.invitation import Invitation, decode_invitation, known_dnas
 from ioe_node.conductor.keystore import Keystore
@@ -109,6 +112,8 @@ class Conductor:
         self.alerts = Alerts(home, clock, self.signals.emit, _hooks(config))
         self.policy = PolicyInForce(self)
         self.poller: Poller | None = None
+        broker = broker_of(config.mqtt) if config.device else None
+        self.home_assistant = HomeAssistant(self, broker) if broker else None
         self.unowned: Unowned | None = None
         self.predecessors: frozenset[bytes] = frozenset()
         """The keys that our owner has left behind."""
@@ -117,6 +122,7 @@ class Conductor:
         self.holder: Signer | None = None
         """The key-holder's key of our words, while it is needed."""
         self.meeting: Any = None
+        self.history: history.Kept
         self.transport: Transport
         self.beside: list[Callable[[Conductor], Awaitable[None]]] = []
         """What the layers above run in each life, beside the communities."""
@@ -162,6 +168,8 @@ class Conductor:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self.alerts.run)
+                    if self.home_assistant is not None:
+                        nursery.start_soon(self.home_assistant.run)
                     await nursery.start(self._live)
                     await nursery.start(serve_control, self)
                     task_status.started()
@@ -176,7 +184,10 @@ class Conductor:
                 self.policy = PolicyInForce(self)
             await trio.to_thread.run_sync(succession.take_next_key, self.home, self.keystore)
             signer = self.signer()
-            async with self.open_transport(signer.seed, visibility.listen(self)) as transport:
+            async with (
+                history.opened(self) as self.history,
+                self.open_transport(signer.seed, visibility.listen(self)) as transport,
+            ):
                 self.transport = transport
                 async with trio.open_nursery() as nursery:
                     self._nursery = nursery
@@ -218,8 +229,8 @@ class Conductor:
             looking = [recovery.look_for_communities] if state.recovering else []
             telling = partial(spread, send=self._send_policy)
             seeing_to = (devices.finish_claims, leaving.finish_departures, telling, changes.watch)
-            return [*turning, *looking, *seeing_to]
-        return [*turning, leaving.look_for_a_sale, succession.keep_following]
+            return [*turning, *looking, *seeing_to, history.keep]
+        return [*turning, leaving.look_for_a_sale, succession.keep_following, history.keep]
 
     async def _send_policy(self, device: AgentPubKey, policy: bytes) -> None:
         await owner_calls.ask(self, device, owner_calls.SetPolicy(policy))

@@ -14,11 +14,12 @@ from ioe_node.conductor import communities, keytree, owner_calls, visibility
 from ioe_node.conductor.home import Pending
 from ioe_node.conductor.unowned import FAILED_TOLD
 from ioe_node.config import Device
+from ioe_node.drivers.driver import TurnsOver
 from ioe_node.drivers.poller import Poller
 from ioe_node.drivers.slicer import Interval, Slicer
 from ioe_node.errors import CallError, IoeError, PairingRefused
 from ioe_node.hdi import AgentPubKey
-from ioe_node.plugins import load
+from ioe_node.plugins import load, load_driver
 from ioe_node.workflows.space import log
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 ENROL_RETRY_S = 1.0
+SECOND_US = 1_000_000
+SECONDS_PER_HOUR = 3_600
 
 
 async def claim(
@@ -156,8 +159,9 @@ async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> P
             last["import_register_milli_wh"],
             last["export_register_milli_wh"],
         )
-    interval_us = cell.space.rules.definition.properties.interval_us
-    meter = load(device.driver).from_options(device.options)
+    properties = cell.space.rules.definition.properties
+    interval_us = properties.interval_us
+    meter = load_driver(device.driver).from_options(device.options)
 
     async def record(intervals: list[Interval]) -> None:
         readings = [
@@ -170,10 +174,33 @@ async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> P
                 "export_register_milli_wh": each.export_register_milli_wh,
                 "quality": each.quality,
                 "method": device.method,
+                "change": each.change
+                and {"reason": each.change.reason, "serial": each.change.serial},
             }
             for each in intervals
         ]
         await cell.call("metering", "record", {"readings": readings})
 
-    slicer = Slicer(interval_us, resume)
-    return Poller(meter, slicer, device.poll_ms / 1000, conductor.rng, record)
+    def is_open() -> bool:
+        head = cell.space.store.head(cell.space.agent)
+        return head is not None and not head.closed
+
+    def refused(why: str) -> None:
+        conductor.alert({"kind": "fault", "text": f"{device.name}: {why}"})
+
+    slicer = Slicer(
+        interval_us,
+        resume,
+        properties.power_milli_w_max * (interval_us // SECOND_US) // SECONDS_PER_HOUR,
+        meter.turns_over_milli_wh if isinstance(meter, TurnsOver) else None,
+    )
+    return Poller(
+        meter,
+        slicer,
+        device.poll_ms / 1000,
+        conductor.rng,
+        record,
+        is_open,
+        conductor.history.hear,
+        refused,
+    )

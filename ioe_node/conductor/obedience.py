@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from ioe_node.conductor import holding, leaving, succession
 from ioe_node.conductor.consents import from_file
 from ioe_node.conductor.invitation import decode_invitation
+from ioe_node.conductor.meter_calls import begin_anew
 from ioe_node.conductor.owner_calls import (
     Answer,
     Consented,
     Consider,
     Done,
+    MeterChanged,
     Owes,
     Release,
     Request,
@@ -25,6 +27,7 @@ from ioe_node.conductor.owner_calls import (
     Succeeded,
     requests,
 )
+from ioe_node.drivers.slicer import Change
 from ioe_node.errors import Busy, LocalError, Malformed, NotTheOwner
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.codec import encode
@@ -74,6 +77,8 @@ async def _answer(conductor: "Conductor", request: Request) -> Answer:
             conductor.policy_received(request.policy)
         case ShowInvitations():
             return Shown(await succession.owners_invitations(conductor))
+        case MeterChanged():
+            begin_anew(conductor, Change(request.reason, request.serial))
         case Consider():
             raise Malformed("a device holds no keys for others")
     return Done()

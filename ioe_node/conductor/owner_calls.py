@@ -5,7 +5,7 @@ community: what it is about (keys, ownership, the machine itself) no zome can re
 has proved who asks.
 """
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -71,6 +71,13 @@ class Succeeded(_Message, frozen=True, tag="succeeded"):
     owner: Hash39
 
 
+class MeterChanged(_Message, frozen=True, tag="meter"):
+    """Your meter is another one, or counts from another value: begin its count anew."""
+
+    reason: Literal["reset", "replaced", "clock"]
+    serial: Annotated[str, Meta(max_length=64)]
+
+
 class Done(_Message, frozen=True, tag="done"):
     """It is kept, and will be done whatever happens."""
 
@@ -91,7 +98,7 @@ class Shown(_Message, frozen=True, tag="shown"):
     ]
 
 
-Request = Release | Rotate | SetPolicy | ShowInvitations | Consider
+Request = Release | Rotate | SetPolicy | ShowInvitations | Consider | MeterChanged
 Answer = Done | Owes | Shown | Succeeded | Consented
 requests: Codec[Request] = Codec(Request, "owner's request", MESSAGE_BYTES_MAX)
 answers: Codec[Answer] = Codec(Answer, "device's answer", MESSAGE_BYTES_MAX)

@@ -159,7 +159,7 @@ async def spread(conductor: "Conductor", send: Send) -> None:
 
 async def _devices(conductor: "Conductor") -> list[AgentPubKey]:
     found: list[AgentPubKey] = []
-    for cell in conductor.cells.values():
+    for cell in conductor.cells_with("identity"):
         try:
             listed = await cell.call("identity", "portfolio", {})
         except IoeError as error:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 from msgspec.structs import replace
 
-from ioe_node.conductor import communities, consents, devices, keytree, leaving
+from ioe_node.conductor import consents, devices, keytree, leaving
 from ioe_node.conductor.home import Before, Home, Turning
 from ioe_node.conductor.invitation import BOOTSTRAP_MAX, Invitation
 from ioe_node.conductor.keystore import Keystore
@@ -103,18 +103,15 @@ def _succeeding(
 def _proof(
     conductor: "Conductor", invitation: Invitation, definition: DnaDef, agent: AgentPubKey
 ) -> bytes:
-    """What admits the agent who succeeds us, an owner.
-
-    Where key-holders were named for us, theirs is the word: ours can be stolen with the machine.
-    """
+    """What admits the agent who succeeds us, an owner: the word of those who were named for it."""
     old = conductor.signer()
     community = "zomes.community.integrity:"
     digest = load(community + "recovery_of")(definition, old.agent, invitation.proof)
-    proof: bytes
     if not digest:
-        vouch, named = load(community + "vouch"), communities.recovery_digest(conductor)
-        proof = vouch(definition, old.agent, invitation.proof, agent, "successor", old.sign, named)
-        return proof
+        raise CallError(
+            f"we are in '{invitation.seed}' by an invitation that names nobody for our next key; "
+            "ask its steward for another ('ioe community invite AGENT RECOVERY')"
+        )
     holders = KeyHolders(1, (conductor.keystore.secrets["revocation_key"],))
     if conductor.holder is None or holders_digest(holders) != digest:
         raise CallError(
@@ -124,7 +121,7 @@ def _proof(
     voucher = load(community + "Voucher")(definition.hash, agent, old.agent, "successor", digest)
     message = load(community + "successor_message")(voucher, holders)
     agreed = (Consent(0, conductor.holder.sign(message)),)
-    proof = load(community + "succeed")(invitation.proof, voucher, holders, agreed)
+    proof: bytes = load(community + "succeed")(invitation.proof, voucher, holders, agreed)
     return proof
 
 

@@ -1,6 +1,6 @@
 """What a driver hands on, what it may be asked, and how its options are read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -33,6 +33,20 @@ class Meter(Protocol):
 
     async def read(self) -> Reading:
         """The registers as the device has them now."""
+
+
+@runtime_checkable
+class Watch(Protocol):
+    """A device that tells of changes by itself, so that a switch pressed by hand is seen at once.
+
+    The poller watches it and goes on polling: whatever is not told is still read.
+    """
+
+    async def watch(self, tell: Callable[[Reading], None]) -> None:
+        """Give `tell` each reading as it comes, for as long as the connection lasts.
+
+        Never returns; raises as `Meter` does, `LocalError` where there is nothing to watch.
+        """
 
 
 @runtime_checkable
@@ -70,8 +84,15 @@ class PowerLimit(Protocol):
         """Set the bound, in milliwatts, or lift it; returns when the device has confirmed it."""
 
 
+@runtime_checkable
+class TurnsOver(Protocol):
+    """A meter whose registers begin again at zero after this much, as 32-bit ones do."""
+
+    turns_over_milli_wh: int
+
+
 class ReadingRefused(LocalError):
-    """The registers cannot be those of the meter that was read before."""
+    """The registers cannot be those of the meter that was read before; a later reading may be."""
 
 
 def parse_options(

@@ -84,6 +84,12 @@ def dna_hash(data: bytes) -> DnaHash:
     return DnaHash(DNA + core + location_of(core))
 
 
+def external_hash(data: bytes) -> ExternalHash:
+    """A name for what is no record: a place where links are found."""
+    core = core_of(data)
+    return ExternalHash(EXTERNAL + core + location_of(core))
+
+
 def warrant_hash(data: bytes) -> WarrantHash:
     """The hash of a warrant's canonical bytes."""
     core = core_of(data)

@@ -3,5 +3,5 @@
 Invariant: only validated records are in the `record` table, and a bundle is there whole or
 not at all, with everything that its commit implies, in one transaction.  Bytes that fail
 their own hash when read raise; they are never handed on.  Above: `ioe_node.cascade` and
-`ioe_node.workflows`.
+`ioe_node.workflows`.  Beside the cells' files stands one a node, the history of its meters.
 """

@@ -48,7 +48,7 @@ from ioe_node.workflows.incoming_ops import catch_up
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.relief import SILENT_BEFORE_RELIEF, relieve, staff
 from ioe_node.workflows.space import Space, log
-from ioe_node.workflows.standing import take_standings, tell_standing
+from ioe_node.workflows.standing import seat_doubted, take_standings, tell_standing
 
 FINALISE_TIMEOUT_S = 30.0
 RETRY_MIN_S = 0.2
@@ -232,6 +232,7 @@ async def attend(space: Space) -> None:
             if own is not None and space.agent not in space.standings:
                 await take_standings(space, (sealed(space, own),))
             await tell_standing(space)
+            await seat_doubted(space)
             now_s = trio.current_time()
             if own is not None and now_s >= due_s:
                 if space.witness_rows.newest(space.agent) is not None:

@@ -31,7 +31,7 @@ from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.revocation import is_revoked, note_ended, revoked_us, warrants_of
 from ioe_node.workflows.settle import park_other_halves
 from ioe_node.workflows.space import Space, log
-from ioe_node.workflows.standing import shut_out_uninvited, take_standings
+from ioe_node.workflows.standing import seat_doubted, shut_out_uninvited, take_standings
 from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 
 FETCHES_AT_ONCE_MAX = 64
@@ -265,6 +265,7 @@ async def keep(space: Space, signed: SignedWarrant) -> bool:
         space.uninvited.discard(convicted)
         space.block(convicted)
         shut_out_uninvited(space)
+        await seat_doubted(space)
         space.warrants_bell.ring()
         space.validation_bell.ring()
         space.signal(

@@ -81,6 +81,15 @@ def invited_too_late(space: Space, agent: AgentPubKey, proof: bytes | None) -> b
     return any(place.seq > space.ended.get(place.author, place.seq) for place in places)
 
 
+def on_a_revoked_word(space: Space, agent: AgentPubKey, proof: bytes | None) -> bool:
+    """Whether a key that was revoked has invited an agent, or somebody who vouched for it.
+
+    Whoever holds that key signs what it likes, with any place on its chain in it.
+    """
+    places = space.rules.definition.invitations(agent, proof)
+    return any(place.author in space.ended for place in places)
+
+
 def note_ended(space: Space, convicted: AgentPubKey, signed: SignedWarrant) -> None:
     """Remember where an agent ended, if that is what the warrant says that convicts it here."""
     warrant = decode_warrant(signed)

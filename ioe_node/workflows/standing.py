@@ -12,7 +12,7 @@ import trio
 from ioe_node.core.lineage import CLOCK_SKEW_US_MAX, begun_us, closest, founders_of
 from ioe_node.core.witness import begun_after
 from ioe_node.errors import Busy, IoeError, Malformed, StoreError
-from ioe_node.hdi import AgentPubKey, Invalid
+from ioe_node.hdi import AgentPubKey, Invalid, Missing, Valid, Verdict
 from ioe_node.model.finality import (
     STANDING_SEQ,
     WITNESSES,
@@ -22,9 +22,10 @@ from ioe_node.model.finality import (
     open_standing,
 )
 from ioe_node.model.hashes import to_text
-from ioe_node.model.record import WireRecord
+from ioe_node.model.record import WireRecord, open_record
 from ioe_node.net.messages import Here, Knock, Standings
-from ioe_node.workflows.revocation import invited_too_late
+from ioe_node.workflows.overlay import Overlay
+from ioe_node.workflows.revocation import invited_too_late, on_a_revoked_word
 from ioe_node.workflows.space import Space, log
 
 STANDINGS_MAX = 10_000
@@ -47,7 +48,7 @@ def admits(space: Space, agent: AgentPubKey, proof: bytes | None, witness: bool 
         return not witness or agent in space.seats
     if isinstance(space.rules.definition.admits(agent, proof), Invalid):
         return False
-    return not witness or space.rules.definition.sponsor(agent, proof) == agent
+    return not witness or _may_sit(space, agent, proof)
 
 
 def _news(space: Space, wires: Iterable[WireRecord]) -> list[tuple[Standing, bool]]:
@@ -64,30 +65,64 @@ def _news(space: Space, wires: Iterable[WireRecord]) -> list[tuple[Standing, boo
             if not admits(space, agent, standing.proof):
                 raise Malformed("a standing that the membrane does not admit")
             if not invited_too_late(space, agent, standing.proof):
-                news.setdefault(agent, (standing, _seated(space, standing)))
+                news.setdefault(agent, (standing, _may_sit(space, agent, standing.proof)))
     return list(news.values())
 
 
-def _seated(space: Space, standing: Standing) -> bool:
-    """Whether a member has a seat among witnesses: on its own account only."""
-    return space.rules.definition.sponsor(standing.agent, standing.proof) == standing.agent
+def _may_sit(space: Space, agent: AgentPubKey, proof: bytes | None) -> bool:
+    """Whether a member has a seat among witnesses: on its own account only.
+
+    And not on the word of a revoked key until that is seen on its chain (`seat_doubted`).
+    """
+    own = space.rules.definition.sponsor(agent, proof) == agent
+    return own and not on_a_revoked_word(space, agent, proof)
 
 
 def seat(space: Space, standing: Standing, seated: bool | None = None) -> None:
     """Note an admitted member's standing."""
     space.standings[standing.agent] = standing
-    if _seated(space, standing) if seated is None else seated:
+    if _may_sit(space, standing.agent, standing.proof) if seated is None else seated:
         space.seats[standing.agent] = standing
 
 
 def shut_out_uninvited(space: Space) -> None:
-    """Somebody was revoked: take back what we gave to whom that key has invited since its end."""
+    """Somebody was revoked: take back what we gave to whom that key has invited since its end.
+
+    Whom it has invited before, by what is shown, has no seat until that is seen on its chain.
+    """
     for agent, standing in list(space.standings.items()):
-        if agent != space.agent and invited_too_late(space, agent, standing.proof):
+        if agent == space.agent:
+            continue
+        if invited_too_late(space, agent, standing.proof):
             del space.standings[agent]
             space.seats.pop(agent, None)
             space.uninvited.add(agent)
             space.block(agent)
+        elif on_a_revoked_word(space, agent, standing.proof):
+            space.seats.pop(agent, None)
+
+
+async def seat_doubted(space: Space) -> None:
+    """Seat the members of whom a revoked key has spoken, where its chain says so, too."""
+    for standing, verdict in await space.run(_judged, space):
+        if isinstance(verdict, Missing):
+            space.want(verdict.hashes, verdict.chains)
+        elif verdict is Valid and space.standings.get(standing.agent) is standing:
+            space.seats[standing.agent] = standing
+
+
+def _judged(space: Space) -> list[tuple[Standing, Verdict]]:
+    """What the rules say of each admission without a seat that may have one; in any thread."""
+    sponsor = space.rules.definition.sponsor
+    doubted = [
+        standing
+        for standing in list(space.standings.values() if space.ended else ())
+        if standing.agent not in space.seats
+        and on_a_revoked_word(space, standing.agent, standing.proof)
+        and sponsor(standing.agent, standing.proof) == standing.agent
+    ]
+    judge, held = space.rules.validate_alone, Overlay(space.store)
+    return [(each, judge(open_record(each.wire, space.dna), held)) for each in doubted]
 
 
 async def take_standings(space: Space, wires: Iterable[WireRecord]) -> bool:

@@ -34,8 +34,8 @@ from ioe_node.workflows.standing import admits, own_founders, own_heirs, take_st
 
 async def _open_ask(space: Space, lineage: Lineage) -> Ask:
     """Check a lineage in full; raises `Malformed`."""
-    views = await space.run(views_of, space.dna, lineage, partial(admits, space))
     await take_standings(space, (lineage.standing, *lineage.founders))
+    views = await space.run(views_of, space.dna, lineage, partial(admits, space))
     likely = await space.run(plausible, space.dna, lineage, tuple(space.seats.values()))
     now_us, lost_us = space.clock.now_us(), space.witness_rows.lost_us()
     return Ask(space.dna, space.agent, lineage, views, likely, now_us, lost_us)

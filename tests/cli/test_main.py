@@ -14,6 +14,10 @@ from ioe_node.model.hashes import AGENT as AGENT_PREFIX
 from ioe_node.model.hashes import AgentPubKey, action_hash, from_text, to_text
 
 READING = {
+    "doctor",
+    "driver list",
+    "driver scan",
+    "driver test",
     "status",
     "alerts",
     "device list",
@@ -21,6 +25,8 @@ READING = {
     "policy show",
     "meter read",
     "meter history",
+    "meter sources",
+    "meter samples",
     "credit balance",
     "credit history",
     "credit audit",
@@ -43,7 +49,13 @@ READING = {
     "key requests",
 }
 ACTING = {
+    "meter changed",
+    "meter rebuild",
+    "meter export",
+    "meter import",
     "init",
+    "backup",
+    "restore",
     "run",
     "device claim",
     "device confirm",
@@ -115,7 +127,8 @@ def test_help_teaches(ioe: Any, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "group", ["device", "meter", "credit", "chain", "community", "data", "warrant", "policy"]
+    "group",
+    ["device", "driver", "meter", "credit", "chain", "community", "data", "warrant", "policy"],
 )
 def test_a_group_lists_its_verbs(ioe: Any, group: str) -> None:
     shown = ioe(group, "--help").out

@@ -106,9 +106,9 @@ def test_a_name_and_options_come_through_as_typed(ioe: Any, name: str) -> None:
 def test_an_option_is_a_number_a_list_or_text(text: str, value: object) -> None:
     import tomllib
 
-    from ioe_node.cli.node import _options
+    from ioe_node.cli.node import toml_options
 
-    ((key, written),) = _options((f"key={text}",)).items()
+    ((key, written),) = toml_options((f"key={text}",)).items()
     assert tomllib.loads(f"{key} = {written}") == {"key": value}
 
 

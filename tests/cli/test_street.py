@@ -164,7 +164,7 @@ def test_a_key_is_rotated_and_a_device_sold(
         daemon(name).wait_ready()
     ioe("community", "create", "street", "--set", f"interval_us={INTERVAL_US}")
     buyer = street.read("key", "show", home="buyer")
-    made = ioe("community", "invite", buyer["agent"], "--recovery", buyer["recovery"])
+    made = ioe("community", "invite", buyer["agent"], buyer["recovery"])
     ioe("community", "join", made.out.strip(), home="buyer")
     make(ioe, tmp_path / "roof", False, address, kind="generator", power_milli_w=-36_000_000)
     buyer_address = street.read("status", home="buyer")["addresses"][0]

@@ -213,7 +213,7 @@ def neighbours(life: Life) -> tuple[str, str, str]:
         life.run(name)
     life.ioe("community", "create", "street", "--set", f"interval_us={INTERVAL_US}", home="ann")
     ben = life.read("key", "show", home="ben")
-    made = life.ioe("community", "invite", ben["agent"], "--recovery", ben["recovery"], home="ann")
+    made = life.ioe("community", "invite", ben["agent"], ben["recovery"], home="ann")
     life.ioe("community", "join", made.out.strip(), home="ben")
     policy = life.path / "policy.toml"
     text = life.ioe("policy", "show", home="ben").out

@@ -32,11 +32,17 @@ async def deed(node: Any, name: str, **payload: Any) -> None:
                 await trio.sleep(1)
 
 
+async def invited(owner: Any, guest: Any) -> str:
+    """The line that admits another owner."""
+    theirs = await guest.call("key_show")
+    asked = {"agent": guest.agent, "recovery": theirs["recovery"]}
+    return str((await owner.call("community_invite", **asked))["invitation"])
+
+
 async def joined(street: Any, owner: Any, name: str, root: bytes) -> Any:
     """Another owner, in the first one's community."""
     guest = await street.owner(name, root)
-    line = await owner.call("community_invite", agent=guest.agent)
-    await guest.call("community_join", invitation=line["invitation"])
+    await guest.call("community_join", invitation=await invited(owner, guest))
     await guest.until(lambda found: found["communities"][0]["confirmed"])
     return guest
 

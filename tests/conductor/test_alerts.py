@@ -33,9 +33,9 @@ CARD = {
     "name": "cellar",
 }
 FACTS = {
-    **dict.fromkeys(("agent", "owner", "successor"), AGENT),
-    **dict.fromkeys(("name", "device_kind", "state"), "roof"),
-    **dict.fromkeys(("failed", "seconds", "version"), 3),
+    **dict.fromkeys(("agent", "owner", "seller", "successor"), AGENT),
+    **dict.fromkeys(("name", "device_kind", "state", "reason"), "roof"),
+    **dict.fromkeys(("failed", "seconds", "version", "import_milli_wh", "export_milli_wh"), 3),
 }
 MINUTE_US = 60_000_000
 

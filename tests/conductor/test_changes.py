@@ -47,7 +47,8 @@ async def test_members_hear_of_a_devices_next_key_its_sale_and_its_end(
     for each in (owner, other):
         assert (await told(each, "new keys", first))["facts"]["successor"] == to_text(second)
     await deed(owner, "offer", device=second, buyer=other.agent)
-    await trio.sleep(10)
+    await trio.sleep(2 * changes.LOOK_EVERY_S)
+    assert (await told(other, "offered", second))["facts"]["seller"] == to_text(owner.agent)
     await other.call("device_accept", seller=owner.agent)
     await unowned(roof)
     await sees(other, roof)

@@ -16,6 +16,7 @@ from ioe_node.errors import CallError, DiskFull, LocalError, StoreError, Transpo
 from ioe_node.hdk import DnaDef
 from ioe_node.model.codec import encode
 from ioe_node.store.store import Store
+from tests.conductor.steps import invited
 
 HISTORY: dict[str, Any] = {"zome": "metering", "function": "history", "payload": {}}
 
@@ -23,11 +24,6 @@ HISTORY: dict[str, Any] = {"zome": "metering", "function": "history", "payload":
 def store_of(node: Any) -> Path:
     (path,) = (node.home.path / "cells").glob("*.sqlite")
     return Path(path)
-
-
-async def invited(owner: Any, guest: Any) -> str:
-    made = await owner.call("community_invite", agent=guest.agent)
-    return str(made["invitation"])
 
 
 async def test_an_invited_owner_joins_and_stays_over_a_restart(
@@ -54,7 +50,7 @@ async def test_a_member_brings_devices_and_no_members(
     guest, third = await street.owner("guest", b"g" * 32), await street.owner("third", b"t" * 32)
     await guest.call("community_join", invitation=await invited(owner, guest))
     with pytest.raises(CallError, match="we may not invite here"):
-        await guest.call("community_invite", agent=third.agent)
+        await invited(guest, third)
     await street.device()
     await guest.until(lambda found: found["near"], "device_list")
     await guest.call("device_claim", device="roof", code="1234-5678")
@@ -111,9 +107,10 @@ async def test_an_invitation_to_other_rules_names_them(
 
 async def test_only_an_owner_founds_joins_and_claims(near: Any, autojump: Any) -> None:
     owner, roof = await near()
-    line = await invited(owner, roof)
+    asked = {"agent": roof.agent, "recovery": bytes(32)}
+    line = await owner.call("community_invite", **asked)
     with pytest.raises(CallError, match="when it is claimed"):
-        await roof.call("community_join", invitation=line)
+        await roof.call("community_join", invitation=line["invitation"])
     with pytest.raises(CallError, match="only an owner"):
         await roof.call("community_create", name="mine", amend={})
     with pytest.raises(CallError, match="only an owner"):
@@ -282,7 +279,7 @@ async def test_a_full_disk_makes_readings_wait_and_loses_none(
     assert "free space" in found["driver"]["why"]
     await trio.sleep(3)
     give_back()
-    await roof.until(lambda found: found["driver"] == {"state": "ok", "why": ""})
+    await roof.until(lambda found: found["driver"] == {"state": "ok", "why": "", "live": False})
     readings = await roof.call("zome_call", **HISTORY)
     assert len(readings) >= 3
     for newer, older in pairwise(readings):

@@ -13,6 +13,7 @@ from ioe_node.conductor.consents import from_file, to_file
 from ioe_node.errors import CallError, LocalError
 from ioe_node.model.hashes import CORE
 from ioe_node.model.signing import Signer
+from tests.conductor.steps import invited
 
 ROOT = b"r" * 32
 HOLDERS = [Signer(bytes([number]) * 32) for number in range(1, 7)]
@@ -186,8 +187,7 @@ async def test_consents_are_gathered_over_the_network(
     friends = []
     for name in ("anna", "ben"):
         friend = await street.owner(name, name.encode().ljust(32, b"f"))
-        line = await owner.call("community_invite", agent=friend.agent)
-        await friend.call("community_join", invitation=line["invitation"])
+        await friend.call("community_join", invitation=await invited(owner, friend))
         friends.append(friend)
     shown = [(await friend.call("key_show"))["holder_key"] for friend in friends]
     await named(owner, 2, HOLDERS[0], more=shown)
@@ -227,8 +227,7 @@ async def test_a_holder_is_not_flooded_nor_asked_by_strangers(
     ask = {"holders": [friend.agent]}
     made = await owner.call("key_gather", request=asked[0]["file"], **ask)
     assert "only a member" in made["silent"][0]["why"]
-    line = await owner.call("community_invite", agent=friend.agent)
-    await friend.call("community_join", invitation=line["invitation"])
+    await friend.call("community_join", invitation=await invited(owner, friend))
     await friend.until(lambda found: owner.agent in found["communities"][0]["peers"])
     foreign = to_file(
         replace(from_file(asked[0]["file"]), threshold=1, keys=tuple(keys(HOLDERS[4])))
@@ -247,8 +246,7 @@ async def test_no_two_requests_go_by_one_id(
     """Or who asks for two at once has the one signed that was shown as the other."""
     owner, _ = await claimed()
     friend = await street.owner("friend", b"f" * 32)
-    line = await owner.call("community_invite", agent=friend.agent)
-    await friend.call("community_join", invitation=line["invitation"])
+    await friend.call("community_join", invitation=await invited(owner, friend))
     await friend.until(lambda found: owner.agent in found["communities"][0]["peers"])
     await named(owner, 2, HOLDERS[0], more=[(await friend.call("key_show"))["holder_key"]])
     monkeypatch.setattr(holding, "ID_BYTES", 0)

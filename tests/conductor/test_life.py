@@ -21,6 +21,7 @@ from tests.conductor.steps import (
     balance,
     deed,
     hears,
+    invited,
     joined,
     owns,
     pay,
@@ -325,16 +326,14 @@ async def test_a_member_whose_words_are_named_alone_has_a_successor(
 ) -> None:
     owner = await founded()
     guest = await street.owner("guest", b"g" * 32)
-    recovery = (await guest.call("key_show"))["recovery"]
-    line = await owner.call("community_invite", agent=guest.agent, recovery=recovery)
-    await guest.call("community_join", invitation=line["invitation"])
+    await guest.call("community_join", invitation=await invited(owner, guest))
     (invitation,) = guest.home.invitations()
     thief = {**guest.conductor.keystore.secrets, "agent": b"t" * 32}
     with pytest.raises(CallError, match="have to sign"):
         succession.turn(guest.conductor, thief)
     space, stranger = guest.conductor.cell().space, Signer(thief["agent"]).agent
     dna, proof = space.rules.definition, invitation.proof
-    forged = vouch(dna, guest.agent, proof, stranger, "successor", space.sign)
+    forged = vouch(dna, guest.agent, proof, stranger, "successor", space.sign, None)
     assert isinstance(dna.admits(stranger, forged), Invalid)
     made = await guest.call("key_rotate", root=b"g" * 32)
     await guest.until(lambda found: found["agent"] == made["agent"])

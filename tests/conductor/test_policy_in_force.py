@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from ioe_node.conductor.policy import StalePolicy, seal_policy
-from ioe_node.conductor.policy_in_force import spread
+from ioe_node.conductor.policy_in_force import _devices, spread
 from ioe_node.errors import (
     AgainstPolicy,
     Busy,
@@ -22,6 +22,7 @@ from ioe_node.errors import (
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.signing import Signer
 from ioe_node.workflows.remote_call import call_remote
+from tests.conductor.steps import invited
 
 CODE = "1234-5678"
 SCHEDULE = '[[schedule]]\nzome = "currency"\nfunction = "sell"\nevery_ms = 500\n[device.options]'
@@ -141,8 +142,7 @@ async def test_a_mere_member_is_not_of_the_portfolio_and_another_device_is(
 ) -> None:
     owner, roof = await claimed()
     guest = await street.owner("guest", b"g" * 32)
-    line = (await owner.call("community_invite", agent=guest.agent))["invitation"]
-    await guest.call("community_join", invitation=line)
+    await guest.call("community_join", invitation=await invited(owner, guest))
     cellar = await street.device("cellar")
     await owner.until(
         lambda found: "cellar" in [each["name"] for each in found["near"]], "device_list"
@@ -187,8 +187,11 @@ async def test_what_is_not_automatic_is_not_done(
     (cell,) = roof.conductor.cells.values()
     called: list[str] = []
 
-    async def spied(zome: str, function: str, payload: Any) -> None:
+    call = cell.call
+
+    async def spied(zome: str, function: str, payload: Any) -> Any:
         called.append(function)
+        return await call(zome, function, payload)
 
     monkeypatch.setattr(cell, "call", spied)
     await trio.sleep(2)
@@ -263,3 +266,22 @@ async def test_every_device_gets_a_changed_policy_also_one_that_was_away(
     await owner.call("policy_set", text=policy(2))
     await trio.sleep(1_000)
     assert len(sent) == 3
+
+
+async def test_a_community_may_open_while_devices_are_listed(
+    founded: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await founded()
+    cells = owner.conductor.cells
+    (cell,) = cells.values()
+    call = cell.call
+
+    async def opening(*asked: Any) -> Any:
+        cells[b"another"] = cell
+        return await call(*asked)
+
+    monkeypatch.setattr(cell, "call", opening)
+    assert (await owner.call("device_list"))["owned"] == []
+    del cells[b"another"]
+    assert await _devices(owner.conductor) == []
+    del cells[b"another"]

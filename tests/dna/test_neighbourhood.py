@@ -22,6 +22,7 @@ def test_its_zomes_and_types() -> None:
         "identity",
         "metering",
         "currency",
+        "market",
         "claims",
         "reputation",
     ]
@@ -45,6 +46,7 @@ def test_its_zomes_and_types() -> None:
         "identity.Offer",
         "identity.Release",
         "identity.Revocation",
+        "market.Order",
         "metering.IntervalReading",
     ]
     assert DNA.entry_types["currency.Settlement"].countersigned

@@ -1,7 +1,7 @@
 import msgspec
 import pytest
 
-from ioe_node.drivers.driver import Meter, Switch, parse_options
+from ioe_node.drivers.driver import Meter, Switch, Watch, parse_options
 from ioe_node.drivers.profile import Profile
 from ioe_node.drivers.shelly import Shelly
 from ioe_node.errors import ConfigError
@@ -34,5 +34,7 @@ def test_a_refusal_names_driver_and_key(options: dict[str, object], named: str) 
 def test_abilities_are_seen_by_their_methods() -> None:
     assert issubclass(Shelly, Meter)
     assert issubclass(Shelly, Switch)
+    assert issubclass(Shelly, Watch)
     assert issubclass(Profile, Meter)
+    assert not issubclass(Profile, Watch)
     assert not issubclass(Profile, Switch)

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from ioe_node.clock import SystemClock
 from ioe_node.drivers.driver import Reading
 from ioe_node.drivers.http_digest import RESPONSE_BYTES_MAX, Answer
-from ioe_node.drivers.shelly import (
-    Shelly,
+from ioe_node.drivers.shelly import Shelly, parse_url
+from ioe_node.drivers.shelly_frames import (
     decode_answer,
     decode_device_info,
     decode_json,
+    decode_meters,
     decode_status,
-    parse_url,
 )
 from ioe_node.errors import ConfigError, LocalError, TransportError
 from sim.shelly_plug import Plug
@@ -360,6 +360,14 @@ def test_rpc_errors(code: object, family: type[Exception]) -> None:
     body = json.dumps({"id": 1, "error": {"code": code, "message": "because"}}).encode()
     with pytest.raises(family):
         decode_answer(Answer(200, "", body))
+
+
+def test_the_switches_that_count() -> None:
+    status = status_of(
+        '{"switch:2": {"aenergy": {"total": 1}}, "switch:0": {"aenergy": {"total": 1}},'
+        ' "switch:1": {"output": true}, "switch:x": {"aenergy": 1}, "switch:3": 4, "sys": {}}'
+    )
+    assert decode_meters(status) == [0, 2]
 
 
 def test_a_first_generation_device_is_named() -> None:

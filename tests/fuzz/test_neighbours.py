@@ -65,8 +65,9 @@ class Community:
 
 
 def test_membrane_proofs(fuzz: Fuzz) -> None:
-    network = Community(dna_hash(b"fuzz"), Stewards((ALICE.agent,)))
     holders = KeyHolders(1, tuple(sorted(one.agent[3:35] for one in (ALICE, DEVICE))))
+    stewards = Stewards((ALICE.agent,), (holders_digest(holders),))
+    network = Community(dna_hash(b"fuzz"), stewards)
 
     def written(signer: Signer, role: Any) -> community.Written | None:
         place = community.Written(3, action_hash(b"", signer.agent))
@@ -83,10 +84,16 @@ def test_membrane_proofs(fuzz: Fuzz) -> None:
 
     member, plug = vouch(BOB.agent, ALICE, "member"), vouch(DEVICE.agent, BOB, "device")
     old = vouch(BOB.agent, ALICE, "member", holders_digest(holders))
-    after = community.Voucher(network.hash, DEVICE.agent, BOB.agent, "successor")
     first = holders.keys.index(ALICE.agent[3:35])
-    consent = Consent(first, ALICE.sign(community.successor_message(after, holders)))
-    recovered = community.succeed(community.encode_proof((old,)), after, holders, (consent,))
+
+    def succeeds(new: AgentPubKey, old: AgentPubKey, *proof: community.SignedVoucher) -> bytes:
+        after = community.Voucher(network.hash, new, old, "successor")
+        consent = Consent(first, ALICE.sign(community.successor_message(after, holders)))
+        before = community.encode_proof(proof) if proof else None
+        return community.succeed(before, after, holders, (consent,))
+
+    recovered = succeeds(DEVICE.agent, BOB.agent, old)
+    (steward_by,) = community.decode_proof(succeeds(BOB.agent, ALICE.agent))
     good = [
         recovered,
         *(
@@ -96,7 +103,7 @@ def test_membrane_proofs(fuzz: Fuzz) -> None:
                 (old,),
                 (member, plug),
                 (vouch(DEVICE.agent, ALICE, "device"),),
-                (vouch(BOB.agent, ALICE, "successor"), vouch(DEVICE.agent, BOB, "device")),
+                (steward_by, vouch(DEVICE.agent, BOB, "device")),
             ]
         ),
     ]

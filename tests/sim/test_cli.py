@@ -204,11 +204,13 @@ async def slow(run: Run) -> None:
 
 @pytest.mark.parametrize("command", [["run"], ["sweep", "--seeds", "0:2"]])
 def test_what_is_terminated_leaves_nothing(tmp_path: Path, command: list[str]) -> None:
+    """Begun as a shell begins a background job, too: with Ctrl-C ignored."""
     file, begun, temporary = tmp_path / "slow.py", tmp_path / "begun", tmp_path / "tmp"
     file.write_text(SLOW)
     temporary.mkdir()
+    sim_cli_slow = [sys.executable, "-m", "sim.cli", *command, "--load", str(file), "slow"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sim.cli", *command, "--load", str(file), "slow"],
+        ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *sim_cli_slow],
         cwd=Path(sim.__file__).parents[1],
         env={**os.environ, "BEGUN": str(begun), "TMPDIR": str(temporary)},
         stdout=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ from sim.swarm import Home, Swarm
 from tests.sim.test_former_powers import written_at
 from tests.sim.test_swarm import pay, pay_once
 from tests.workflows.test_activity import stranger_to
-from zomes.community.integrity import Invitation, Role, Written, vouch
+from zomes.community.integrity import Invitation, Invitee, Written, vouch
 
 Play = Callable[..., Any]
 SPREADS_S = 120
@@ -70,7 +70,7 @@ async def is_powerless(home: Home, honest: list[Home], reading: dict[str, Any]) 
 
 @pytest.mark.parametrize(("who", "role"), [(1, "device"), (0, "member")])
 def test_a_revoked_key_invites_nobody(
-    play: Play, new_holders: Any, reading: Callable[..., Any], who: int, role: Role
+    play: Play, new_holders: Any, reading: Callable[..., Any], who: int, role: Invitee
 ) -> None:
     """A stolen laptop no device, a stolen steward's key no member."""
 
@@ -94,12 +94,14 @@ def test_a_revoked_key_invites_nobody(
         for number, written in enumerate(said.values(), NUMBER + 1):
             sign, key = stolen.signer.sign, signer(number).agent
             given = (swarm.definition, stolen.agent, stolen.proof, key, role, sign)
-            late = await comes(swarm, number, vouch(*given, written=written), [*honest, stolen])
+            late = await comes(swarm, number, vouch(*given, written), [*honest, stolen])
             late.store.keep_alone([forked], [False])
             await is_powerless(late, honest, reading(1, 0))
+            assert not any(late.agent in each.cell.space.seats for each in honest)
         welcome = await comes(swarm, NUMBER, early, honest)
         await pay(welcome, heir)
         assert heir.store.head(welcome.agent) is not None
+        assert (welcome.agent in heir.cell.space.seats) == (role == "member")
 
     play(story, homes=6)
 

@@ -11,7 +11,6 @@ from ioe_node.hdi import Valid
 from ioe_node.model.signing import Signer
 from sim.scenarios.owners import claim, hold_keys, identity, with_consents
 from sim.swarm import Home, Swarm
-from zomes.community.integrity import vouch
 
 Play = Callable[..., Any]
 
@@ -137,11 +136,9 @@ def test_two_of_three_to_five_refuse_three_transfer(play: Play, new_holders: Any
 
 
 async def rotated(swarm: Swarm, owner: Home, holders: Any, number: int) -> Home:
-    """The owner's next key, in by its own voucher, with all that the rules ask for."""
+    """The owner's next key, with all that the rules ask for."""
     signer = Signer(number.to_bytes(32, "big"))
-    proof = vouch(
-        *(swarm.definition, owner.agent, owner.proof, signer.agent, "successor", owner.signer.sign)
-    )
+    proof = swarm.succeeds(owner, signer.agent)
     close = await identity(owner, "close", new_target=signer.agent)
     assert await swarm.settle()
     new = await newcomer(swarm, number, proof)
@@ -211,8 +208,7 @@ def test_a_stewards_next_key_is_a_steward(play: Play) -> None:
     async def story(swarm: Swarm) -> None:
         steward, member = swarm.homes[:2]
         new = Signer((503).to_bytes(32, "big"))
-        given = (swarm.definition, steward.agent, None, new.agent, "successor")
-        heir = await newcomer(swarm, 503, vouch(*given, steward.signer.sign))
+        heir = await newcomer(swarm, 503, swarm.succeeds(steward, new.agent))
         guest = Signer((504).to_bytes(32, "big"))
         await newcomer(swarm, 504, await swarm.voucher(heir, guest.agent, "member"))
         assert await swarm.settle()

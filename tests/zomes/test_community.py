@@ -160,13 +160,18 @@ def successor(
     return decode_proof(succeed(None, voucher, holders.shown, consents))[0]
 
 
-def test_a_successor_may_do_what_its_voucher_may(neighbourhood: Any) -> None:
+def test_a_successor_may_do_what_its_predecessor_may(
+    found_neighbourhood: Any, new_holders: Any
+) -> None:
+    holders = new_holders(1, 1)
+    digest = holders_digest(holders.shown)
+    neighbourhood = found_neighbourhood(recovery=(digest,))
     steward, member, device = neighbourhood.steward, *map(neighbourhood.author, (2, 3))
     heirs = [neighbourhood.author(number) for number in (10, 11)]
     voucher = neighbourhood.voucher
-    steward_by = voucher(heirs[0].agent, role="successor")
-    invited = voucher(member.agent, by=heirs[0])
-    member_by = voucher(heirs[1].agent, by=member, role="successor")
+    steward_by = successor(neighbourhood, steward, heirs[0], holders, 0)
+    invited = voucher(member.agent, by=heirs[0], recovery=digest)
+    member_by = successor(neighbourhood, member, heirs[1], holders, 0, digest=digest)
     claimed = voucher(device.agent, by=heirs[1], role="device")
     whole = (steward_by, invited, member_by, claimed)
     ranks = ["steward", "member", "member", "device"]
@@ -186,16 +191,17 @@ def test_a_successor_may_do_what_its_voucher_may(neighbourhood: Any) -> None:
         assert isinstance(admits(neighbourhood, late.agent, *wrong), Invalid)
 
 
-def test_a_chain_of_vouchers_has_an_end(neighbourhood: Any) -> None:
-    voucher, by = neighbourhood.voucher, neighbourhood.author(100)
-    vouchers = [voucher(by.agent)]
+def test_a_chain_of_vouchers_has_an_end(neighbourhood: Any, new_holders: Any) -> None:
+    holders, by = new_holders(1, 1), neighbourhood.author(100)
+    digest = holders_digest(holders.shown)
+    vouchers = [neighbourhood.voucher(by.agent, recovery=digest)]
     for number in range(101, 100 + VOUCHERS_MAX):
         new = neighbourhood.author(number)
-        vouchers.append(voucher(new.agent, by=by, role="successor"))
+        vouchers.append(successor(neighbourhood, by, new, holders, 0, digest=digest))
         by = new
     assert admits(neighbourhood, by.agent, *vouchers) is Valid
     new = neighbourhood.author(99)
-    vouchers.append(voucher(new.agent, by=by, role="successor"))
+    vouchers.append(successor(neighbourhood, by, new, holders, 0, digest=digest))
     assert isinstance(admits(neighbourhood, new.agent, *vouchers), Invalid)
 
 
@@ -228,7 +234,9 @@ def test_key_holders_who_are_not_named_decide_nothing(neighbourhood: Any, new_ho
     member, new, five = neighbourhood.author(2), neighbourhood.author(3), new_holders(3, 5)
     invited = neighbourhood.voucher(member.agent)
     given = successor(neighbourhood, member, new, five, 0, 1, 2)
-    assert isinstance(admits(neighbourhood, new.agent, invited, given), Invalid)
+    own = neighbourhood.voucher(new.agent, by=member, role="successor")
+    for last in (given, own):
+        assert admits(neighbourhood, new.agent, invited, last) == NAMED
     short = neighbourhood.voucher(member.agent, recovery=b"short")
     assert isinstance(admits(neighbourhood, member.agent, short), Invalid)
 
@@ -254,12 +262,12 @@ def test_a_vouch_continues_the_vouchers_own_proof(neighbourhood: Any) -> None:
         *map(neighbourhood.author, (2, 3)),
     )
     digest = bytes(32)
-    given = (steward.agent, None, member.agent, "member", steward.signer.sign, digest)
-    proof = vouch(dna, *given, written=neighbourhood.invitation(member.agent))
+    given = (steward.agent, None, member.agent, "member", steward.signer.sign)
+    proof = vouch(dna, *given, neighbourhood.invitation(member.agent), digest)
     assert recovery_of(dna, member.agent, proof) == digest
     written = Written(3, member.genesis(proof)[-1].hash)
     given = (member.agent, proof, new.agent, "device", member.signer.sign)
-    claimed = vouch(dna, *given, written=written)
+    claimed = vouch(dna, *given, written)
     assert dna.admits(new.agent, claimed) is Valid
     assert recovery_of(dna, new.agent, claimed) == b""
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ioe_node.errors import Malformed
 from ioe_node.hdi import Invalid, Timestamp, Valid
 from ioe_node.model.codec import encode
-from zomes.metering.integrity import IntervalReading, zome
+from zomes.metering.integrity import IntervalReading, MeterChange, zome
 
 LENGTH_US = 15 * 60 * 1_000_000
 BEGIN_US = 1_700_000_100_000_000 // LENGTH_US * LENGTH_US
@@ -88,6 +88,51 @@ def test_a_first_reading_brings_its_registers(neighbourhood: Any) -> None:
     assert neighbourhood.verdict(member, FIRST) is Valid
     short = replace(FIRST, import_register_milli_wh=99)
     assert isinstance(neighbourhood.verdict(member, short), Invalid)
+
+
+ANEW = replace(
+    SECOND, import_register_milli_wh=7, export_register_milli_wh=0, change=MeterChange("reset", "")
+)
+
+
+@pytest.mark.parametrize("reason", ["reset", "replaced", "clock"])
+def test_a_count_that_begins_anew_says_why(neighbourhood: Any, meter: Any, reason: Any) -> None:
+    neighbourhood.create(meter, replace(ANEW, change=MeterChange(reason, "77-1")))
+    neighbourhood.create(meter, replace(after(ANEW), change=None))
+    jump = replace(after(after(ANEW)), change=None, import_register_milli_wh=900)
+    assert isinstance(neighbourhood.verdict(meter, jump), Invalid)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"import_register_milli_wh": 6}, "smaller than the energy"),
+        ({"import_milli_wh": 25_000_001, "import_register_milli_wh": 10**9}, "largest connection"),
+        ({"start": FIRST.start, "end": FIRST.end}, "overlaps"),
+        ({"start": SECOND.end, "end": SECOND.end + LENGTH_US}, "gap"),
+        ({"change": MeterChange("reset", "x" * 65)}, "too many letters"),
+    ],
+)
+def test_a_change_brings_no_energy_and_hides_no_time(
+    neighbourhood: Any, meter: Any, changed: Any, why: str
+) -> None:
+    verdict = neighbourhood.verdict(meter, replace(ANEW, **changed))
+    assert isinstance(verdict, Invalid)
+    assert why in verdict.reason
+
+
+def test_only_a_clock_leaves_a_gap(neighbourhood: Any, meter: Any) -> None:
+    later = {"start": SECOND.end, "end": Timestamp(SECOND.end + LENGTH_US)}
+    assert (
+        neighbourhood.verdict(meter, replace(ANEW, **later, change=MeterChange("clock", "")))
+        is Valid
+    )
+
+
+def test_nothing_changes_before_the_first_reading(neighbourhood: Any) -> None:
+    verdict = neighbourhood.verdict(neighbourhood.member(3), ANEW)
+    assert isinstance(verdict, Invalid)
+    assert "before its first" in verdict.reason
 
 
 def test_meters_do_not_follow_each_other(neighbourhood: Any, meter: Any) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 
 from ioe_node.hdi import Invalid, Missing, Valid
-from ioe_node.model.action import OpenChain
+from ioe_node.model.action import CreateLink, DeleteLink, OpenChain
 from ioe_node.model.hashes import action_hash
 from zomes.identity.integrity import (
     FEWER,
+    OFFERED,
     SUCCESSIONS_MAX,
     UNASKED,
     USED,
@@ -42,6 +43,26 @@ def test_its_owner_alone_gives_a_device_up(household: Any, kind: type) -> None:
     assert household.place.verdict(owner, deed) is Valid
     for stranger in (other, device):
         assert isinstance(household.place.verdict(stranger, deed), Invalid)
+
+
+def test_an_offer_is_found_at_its_buyers_key(household: Any) -> None:
+    (owner, _), (buyer, _), (other, _) = map(household.owner, (2, 3, 5))
+    device, said = household.claimed(owner, 4)
+    made = household.place.create(owner, given_up(Offer, device, said, buyer))
+    released = household.place.create(owner, given_up(Release, device, said, buyer))
+
+    def link(base: Any, target: Any) -> dict[str, Any]:
+        return {"base": base.agent, "target": target.hash, "link_type": OFFERED, "tag": b""}
+
+    on = household.place.verdict_on
+    assert on(owner, CreateLink, **link(buyer, made)) is Valid
+    wrong = [(owner, other, made), (owner, buyer, released), (other, buyer, made)]
+    for author, base, target in wrong:
+        assert isinstance(on(author, CreateLink, **link(base, target)), Invalid)
+    stands = household.place.write(owner, CreateLink, **link(buyer, made))
+    removal = {"base": buyer.agent, "create_link": stands.hash}
+    assert on(owner, DeleteLink, **removal) is Valid
+    assert isinstance(on(buyer, DeleteLink, **removal), Invalid)
 
 
 @pytest.mark.parametrize("kind", [Offer, Release])

@@ -6,11 +6,12 @@ names the network, so none fits another community, and the place on its author's
 says whom it invites: a signature alone has no time, and whoever steals a key would go on inviting
 when it is revoked.
 
-A *successor* goes on for the agent that vouches for it, with all that this one may do: a
-steward's successor is a steward.  Where a voucher (or, for a steward, the property `recovery`)
-names key-holders by their digest, only these make the successor of that agent, and can when its
-key is lost; so a stolen key cannot pass the membership on.  A device, which stands where others can
-take it, vouches for nobody: its owner vouches for its next key, as for its first.
+A *successor* goes on for an agent, with all that this one may do: a steward's successor is a
+steward.  The key-holders whom the agent's voucher (for a steward, the property `recovery`) names by
+their digest make it, also when the agent's key is lost, and nobody else does: a key that is stolen,
+or was revoked, cannot pass the membership on.  Whoever named none has to be invited anew.  A
+device, which stands where others can take it, vouches for nobody: its owner vouches for its next
+key, as for its first.
 """
 
 from collections.abc import Callable, Sequence
@@ -46,6 +47,7 @@ SUCCESSOR = "successor"
 zome = IntegrityZome("community")
 
 Role = Literal["member", "device", "successor"]
+Invitee = Literal["member", "device"]
 Rank = Literal["steward", "member", "device"]
 
 
@@ -92,7 +94,7 @@ class Recovery:
 
 @dataclass(frozen=True)
 class SignedVoucher:
-    """A voucher's canonical bytes and the voucher's signature, or its key-holders'."""
+    """A voucher's canonical bytes and the voucher's signature; of a successor, its key-holders'."""
 
     body: bytes
     signature: bytes
@@ -169,7 +171,7 @@ def _fault(network: Network, place: Place, voucher: Voucher, signed: SignedVouch
         return "an invitation that does not stand on the chain of whoever invites"
     if len(voucher.recovery) not in (0, DIGEST_BYTES):
         return f"key-holders are named by {DIGEST_BYTES} bytes"
-    if voucher.role == SUCCESSOR and place.recovery:
+    if voucher.role == SUCCESSOR:
         return _recovery_fault(place, voucher, signed)
     if signed.recovery is not None:
         return "key-holders' consents where none are asked for"
@@ -255,10 +257,10 @@ def vouch(
     voucher: AgentPubKey,
     own_proof: bytes | None,
     agent: AgentPubKey,
-    role: Role,
+    role: Invitee,
     sign: Callable[[bytes], bytes],
+    written: Written,
     recovery: bytes = b"",
-    written: Written | None = None,
 ) -> bytes:
     """A membrane proof for `agent`, signed by `voucher`, whose own proof it continues."""
     body = Voucher(network.hash, agent, voucher, role, recovery, written)

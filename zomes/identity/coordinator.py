@@ -9,6 +9,7 @@ from zomes.identity import deeds
 from zomes.identity import history as reading
 from zomes.identity.integrity import (
     AT_WORK,
+    OFFERED,
     REVOKED,
     Acceptance,
     Acknowledgement,
@@ -113,7 +114,10 @@ async def offer(
     host: Host, device: AgentPubKey, buyer: AgentPubKey, consents: tuple[Consent, ...] = ()
 ) -> ActionHash:
     """Offer our device to a buyer; to ourselves: take back what we offered."""
-    return await deeds.done(host, await deeds.offer(host, device, buyer), consents)
+    made = await deeds.done(host, await deeds.offer(host, device, buyer), consents)
+    if buyer != host.agent_info().agent:
+        await host.create_link(buyer, made, OFFERED)
+    return made
 
 
 @zome.function
@@ -137,6 +141,18 @@ async def offers_to_us(host: Host, seller: AgentPubKey) -> list[dict[str, Any]]:
             offered = {"offer": each.hash, "device": device, "accepted": each.hash in accepted}
             found.append(offered)
     return found
+
+
+@zome.function
+async def offered(host: Host) -> list[dict[str, Any]]:
+    """What anybody now offers us and we have not accepted, with the `seller`."""
+    links = await host.get_links(host.agent_info().agent, OFFERED)
+    return [
+        {**each, "seller": seller}
+        for seller in sorted({link.author for link in links})
+        for each in await offers_to_us(host, seller)
+        if not each["accepted"]
+    ]
 
 
 @zome.function

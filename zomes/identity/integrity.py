@@ -51,6 +51,8 @@ AT_WORK = zome.link_type("at_work")
 """From the network's own hash to the acknowledgement of each device that has an owner."""
 REVOKED = zome.link_type("revoked")
 """From an agent to the revocation that ends it."""
+OFFERED = zome.link_type("offered")
+"""From an agent to an offer of a device to it, which it would not see elsewhere."""
 
 
 @zome.entry_type
@@ -401,6 +403,16 @@ def _removed_by_who_ended_it(op: LinkOp, host: ValidationHost) -> Verdict:
     if ended is None or ended.entry.agent != op.link.author:
         return Invalid("only a device says that it is at work, or that it is no more")
     return Valid
+
+
+@zome.validate_link(OFFERED)
+def to_what_is_offered(op: LinkOp, host: ValidationHost) -> Verdict:
+    if op.action.author != op.link.author:
+        return Invalid("only who offers takes the word of it back")
+    found = host.must_get_record(ActionHash(op.link.target))
+    ours = isinstance(found.entry, Offer) and found.action.author == op.link.author
+    right = ours and found.entry.buyer == op.link.base
+    return Valid if right else Invalid("a link to something that does not offer to that agent")
 
 
 @zome.validate_link(REVOKED)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ioe_node.hdk import ActionHash, AgentPubKey, CoordinatorZome, Host
+from ioe_node.hdk import ActionHash, AgentPubKey, CoordinatorZome, Found, Host
 from zomes.metering.integrity import IntervalReading
 from zomes.metering.integrity import zome as integrity
 
@@ -36,21 +36,38 @@ async def history(
 ) -> list[dict[str, Any]]:
     """A device's readings (ours by default), newest first."""
     found = await host.query(IntervalReading, author=device, limit=min(limit, HISTORY_MAX))
-    return [
-        {
-            "hash": each.hash,
-            "seq": each.action.action_seq,
-            "start": each.entry.start,
-            "end": each.entry.end,
-            "import_milli_wh": each.entry.import_milli_wh,
-            "export_milli_wh": each.entry.export_milli_wh,
-            "import_register_milli_wh": each.entry.import_register_milli_wh,
-            "export_register_milli_wh": each.entry.export_register_milli_wh,
-            "quality": each.entry.quality,
-            "method": each.entry.method,
-        }
-        for each in found
-    ]
+    return [_shown(each) for each in found]
+
+
+def _shown(found: Found) -> dict[str, Any]:
+    reading: IntervalReading = found.entry
+    change = reading.change
+    return {
+        "hash": found.hash,
+        "seq": found.action.action_seq,
+        "start": reading.start,
+        "end": reading.end,
+        "import_milli_wh": reading.import_milli_wh,
+        "export_milli_wh": reading.export_milli_wh,
+        "import_register_milli_wh": reading.import_register_milli_wh,
+        "export_register_milli_wh": reading.export_register_milli_wh,
+        "quality": reading.quality,
+        "method": reading.method,
+        "change": change and {"reason": change.reason, "serial": change.serial},
+    }
+
+
+@zome.function
+async def after(host: Host, device: AgentPubKey, from_seq: int) -> dict[str, Any]:
+    """The next readings of a device from a place on its chain on, oldest first.
+
+    `next_seq` is where to go on, and `from_seq` itself when there is no more.
+    """
+    found = await host.activity(device, from_seq)
+    return {
+        "readings": [_shown(each) for each in found if isinstance(each.entry, IntervalReading)],
+        "next_seq": found[-1].action.action_seq + 1 if found else from_seq,
+    }
 
 
 @zome.function

@@ -16,7 +16,21 @@ from ioe_node.hdi import (
 AHEAD_INTERVALS_MAX = 4
 """A device's clock may run ahead of its node's, but nobody reads the future."""
 
+SERIAL_CHARS_MAX = 64
+
 zome = IntegrityZome("metering")
+
+
+@dataclass(frozen=True)
+class MeterChange:
+    """Why the registers do not go on from the reading before: what is counted begins anew.
+
+    "reset": the meter lost its count; "replaced": it is another meter; "clock": its time made no
+    sense.  `serial` is the meter's number as its owner gives it, or nothing.
+    """
+
+    reason: Literal["reset", "replaced", "clock"]
+    serial: str
 
 
 @zome.entry_type(by_hash=False)
@@ -25,7 +39,9 @@ class IntervalReading:
     """Energy over one interval at one meter; the author is the meter.
 
     `import_milli_wh` and `export_milli_wh` are what flowed in and out between `start` and
-    `end`; the registers are the meter's cumulative counts at `end`.
+    `end`; the registers are the meter's cumulative counts at `end`.  `change` stands on the first
+    reading of a count that began anew.  Energies add up over it, as a change brings none of its
+    own: what flowed while nobody counted is not known, and counts as nothing.
     """
 
     start: Timestamp
@@ -36,6 +52,7 @@ class IntervalReading:
     export_register_milli_wh: int
     quality: Literal["measured", "estimated"]
     method: Literal["device", "meter", "substation"]
+    change: MeterChange | None = None
 
 
 @zome.validate_create
@@ -62,16 +79,19 @@ def registers_never_run_backwards(
 ) -> Verdict:
     found = host.must_get_previous(op, IntervalReading)
     if found is None:
-        begun = (
-            reading.import_register_milli_wh - reading.import_milli_wh,
-            reading.export_register_milli_wh - reading.export_milli_wh,
-        )
-        return Valid if min(begun) >= 0 else Invalid("registers smaller than the energy counted")
+        if reading.change is not None:
+            return Invalid("a change of the meter before its first reading")
+        return _a_count_begins(reading)
     before: IntervalReading = found.entry
     if reading.start < before.end:
         return Invalid("a reading that overlaps the one before it")
-    if reading.start > before.end:
+    of_clock = reading.change is not None and reading.change.reason == "clock"
+    if reading.start > before.end and not of_clock:
         return Invalid("a gap left unsaid; fill it with estimated readings")
+    if reading.change is not None:
+        if len(reading.change.serial) > SERIAL_CHARS_MAX:
+            return Invalid("a meter's number of too many letters")
+        return _a_count_begins(reading)
     counted = (
         before.import_register_milli_wh + reading.import_milli_wh,
         before.export_register_milli_wh + reading.export_milli_wh,
@@ -82,3 +102,11 @@ def registers_never_run_backwards(
         what = "registers that run backwards" if backwards else "registers that jump"
         return Invalid(f"{what}: they must grow by the energy of the interval")
     return Valid
+
+
+def _a_count_begins(reading: IntervalReading) -> Verdict:
+    begun = (
+        reading.import_register_milli_wh - reading.import_milli_wh,
+        reading.export_register_milli_wh - reading.export_milli_wh,
+    )
+    return Valid if min(begun) >= 0 else Invalid("registers smaller than the energy counted")

@@ -1,0 +1,79 @@
+"""Orders in a network: placed by one, seen by all, taken back by nobody else."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import trio
+
+from ioe_node.errors import IoeError
+from sim.swarm import Swarm
+from sim.virtual_clock import EPOCH_US
+from tests.sim.conftest import INTERVAL_US
+
+NEXT_US = (EPOCH_US // INTERVAL_US + 1) * INTERVAL_US
+TOLD_S = 30
+
+
+def order(side: str, limit_micro: int, **changed: Any) -> dict[str, Any]:
+    return {
+        "side": side,
+        "energy_milli_wh": 500_000,
+        "limit_micro": limit_micro,
+        "start": NEXT_US,
+        "valid_until": NEXT_US,
+        "zone": "vic/carlton",
+        "clean": side == "ask",
+        "clean_only": False,
+        "local_first": False,
+        "partner": None,
+        **changed,
+    }
+
+
+def test_everyone_reads_the_same_book(play: Callable[..., Any]) -> None:
+    async def story(swarm: Swarm) -> None:
+        buyer, seller, *others = swarm.homes
+        bid = await buyer.call("market", "place", {"order": order("bid", 250_000)})
+        ask = await seller.call("market", "place", {"order": order("ask", 100_000)})
+        await seller.call(
+            "market", "place", {"order": order("ask", 90_000, valid_until=EPOCH_US + 10_000_000)}
+        )
+        await trio.sleep(TOLD_S)
+        books = [await home.call("market", "book", {"start": NEXT_US}) for home in swarm.homes]
+        assert all(book == books[0] for book in books)
+        assert [each["id"] for each in books[0]] == sorted([bid, ask])
+        assert {each["agent"] for each in books[0]} == {buyer.agent, seller.agent}
+        assert await others[0].call("market", "book", {"start": NEXT_US + INTERVAL_US}) == []
+
+    play(story)
+
+
+def test_an_order_is_taken_back_once_by_its_own(play: Callable[..., Any]) -> None:
+    async def story(swarm: Swarm) -> None:
+        buyer, other, *_ = swarm.homes
+        bid = await buyer.call("market", "place", {"order": order("bid", 250_000)})
+        await trio.sleep(TOLD_S)
+        with pytest.raises(IoeError, match="not ours"):
+            await other.call("market", "cancel", {"order": bid})
+        await buyer.call("market", "cancel", {"order": bid})
+        with pytest.raises(IoeError, match="taken back already"):
+            await buyer.call("market", "cancel", {"order": bid})
+        await trio.sleep(TOLD_S)
+        for home in swarm.homes:
+            assert await home.call("market", "book", {"start": NEXT_US}) == []
+
+    play(story)
+
+
+def test_the_book_closes_when_its_interval_begins(play: Callable[..., Any]) -> None:
+    async def story(swarm: Swarm) -> None:
+        buyer, *_ = swarm.homes
+        bid = await buyer.call("market", "place", {"order": order("bid", 250_000)})
+        await trio.sleep(INTERVAL_US // 1_000_000)
+        with pytest.raises(IoeError, match="not begun"):
+            await buyer.call("market", "place", {"order": order("bid", 250_000)})
+        with pytest.raises(IoeError, match="closed when it begins"):
+            await buyer.call("market", "cancel", {"order": bid})
+
+    play(story)
