@@ -51,12 +51,14 @@ bench: $(STAMP)  ## every figure beside the limit measured in the same run
 	done
 	$(TIMED)
 
-nightly: lint  ## tests with long fuzz, the whole demo, it under kill -9, the swarm, the benches
+nightly: lint  ## tests with long fuzz, the whole demo, it under kill -9, the swarm, npm's suite, the benches
 	IOE_NIGHTLY=1 IOE_FUZZ_SECONDS=$(NIGHTLY_FUZZ_SECONDS) $(BIN)/python -m pytest $(PYTEST_FLAGS)
 	$(BIN)/python -m sim.demo
 	$(BIN)/python -m sim.demo --kills $(NIGHTLY_KILLS)
 	$(MAKE) swarm SWARM_SEEDS=$(NIGHTLY_SWARM_SEEDS)
 	$(BIN)/python -m sim.double_spend --trials $(NIGHTLY_TRIALS)
+	$(BIN)/python -m tests.interop.client_suite 0.20.8
+	$(BIN)/python -m tests.interop.client_suite 0.21.0
 	$(MAKE) bench
 	$(TIMED)
 

@@ -74,6 +74,15 @@ class Mqtt(Struct, frozen=True, forbid_unknown_fields=True):
     prefix: Annotated[str, Meta(pattern=r"^[\w-]{1,64}$")] = "homeassistant"
 
 
+class ConductorApi(Struct, frozen=True, forbid_unknown_fields=True):
+    """The doors that Holochain's clients know, on loopback; off unless enabled."""
+
+    enabled: bool = False
+    admin_port: Port = 0
+    admin_secret: Annotated[str, Meta(max_length=128, pattern="^[A-Za-z0-9_-]*$")] = ""
+    origins: Annotated[tuple[str, ...], Meta(min_length=1, max_length=64)] = ("ioe",)
+
+
 class Api(Struct, frozen=True, forbid_unknown_fields=True):
     """Where programs and browsers reach this node, and how much of it they may use."""
 
@@ -83,6 +92,7 @@ class Api(Struct, frozen=True, forbid_unknown_fields=True):
     names: Annotated[tuple[str, ...], Meta(max_length=64)] = ()
     requests_per_s: Annotated[int, Meta(ge=1, le=1_000_000)] = 200
     connections_max: Annotated[int, Meta(ge=4, le=10_000)] = 200
+    conductor: ConductorApi = ConductorApi()
 
 
 class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -249,6 +259,7 @@ timezone = ""
 # than so many readings (0: none; a million takes some 40 MB).
 samples_days = 30
 samples_max = 300000
+
 # The page and the API, for browsers and programs that bring a token: 'ioe page', 'ioe api token'.
 [api]
 # Where they listen: "127.0.0.1:PORT" for this machine only; "" for nowhere.  Another address of
@@ -263,6 +274,20 @@ names = []
 # pass.  Connections at most.
 requests_per_s = 200
 connections_max = 200
+
+# Doors on 127.0.0.1 for programs that speak the protocol of Holochain's conductor, such as the npm
+# package @holochain/client: an admin door, and app doors, which are attached through it or by
+# 'ioe bundle token'.
+[api.conductor]
+enabled = false
+# 0 picks a free one, which 'ioe run' and 'ioe bundle list' show.
+admin_port = 0
+# Who reaches the admin door may do everything with all apps, so every user of this machine may.
+# With a secret, only who knows it: the door is then ws://127.0.0.1:PORT/SECRET.
+admin_secret = ""
+# Where clients of the admin door come from.  A page always says so truly: "https://example.org";
+# other programs say what they like, so "ioe".  "*" lets every page in: never do that here.
+origins = ["ioe"]
 """
 
 DEVICE_TEMPLATE = """

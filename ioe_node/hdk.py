@@ -17,7 +17,7 @@ import inspect
 import typing
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -74,6 +74,7 @@ __all__ = [
 
 
 FINAL_TIMEOUT_S = 30.0
+FUNCTIONS_KNOWN_MAX = 1_024
 
 
 @dataclass(frozen=True)
@@ -230,8 +231,8 @@ class Host(Protocol):
         (its chain would be held meanwhile), or when the action never can be final.
         """
 
-    def emit_signal(self, value: Mapping[str, Any]) -> None:
-        """Tell local clients, once this call has committed."""
+    def emit_signal(self, value: Any) -> None:
+        """Tell local clients a plain value, once this call has committed."""
 
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
@@ -262,6 +263,34 @@ class CoordinatorZome:
         return function
 
 
+@lru_cache(maxsize=FUNCTIONS_KNOWN_MAX)
+def _parameters(
+    function: Callable[..., Any], skip: int
+) -> tuple[tuple[inspect.Parameter, ...], dict[str, Any]]:
+    """A function's parameters after the first `skip`, and its type hints by name."""
+    parameters = tuple(inspect.signature(function).parameters.values())[skip:]
+    return parameters, typing.get_type_hints(function)
+
+
+def as_payload(function: Callable[..., Any], value: Any, skip: int) -> Mapping[str, Any]:
+    """A payload of what a client sends that knows of no parameter names.
+
+    Nothing stands for no parameters; a map is the payload, unless the function has one parameter
+    and the map does not name it; whatever else is that one parameter.
+    """
+    names = [parameter.name for parameter in _parameters(function, skip)[0]]
+    named = isinstance(value, dict) and (len(names) != 1 or names[0] in value)
+    if value is None and not names:
+        return {}
+    if named:
+        return typing.cast(Mapping[str, Any], value)
+    if len(names) == 1:
+        return {names[0]: value}
+    if value is None:
+        return {}
+    raise CallError(f"{function.__name__} takes a map of {', '.join(names) or 'nothing'}")
+
+
 def arguments(
     function: Callable[..., Any], payload: Mapping[str, Any], skip: int
 ) -> dict[str, Any]:
@@ -269,8 +298,7 @@ def arguments(
 
     Raises `CallError` that names what is missing, unknown or of the wrong type.
     """
-    hints = typing.get_type_hints(function)
-    parameters = list(inspect.signature(function).parameters.values())[skip:]
+    parameters, hints = _parameters(function, skip)
     unknown = set(payload) - {p.name for p in parameters}
     if unknown:
         raise CallError(f"{function.__name__} takes no '{sorted(unknown)[0]}'")

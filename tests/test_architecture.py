@@ -71,12 +71,12 @@ PURE = (
     *(f"ioe_node/net/{name}.py" for name in ("messages", "foreign_peers", "framing")),
     *(f"ioe_node/net/{name}.py" for name in ("kad_messages", "peer_id")),
     "ioe_node/api/http_household.py",
+    *("ioe_node/api/conductor_auth.py", "ioe_node/api/conductor_bundle.py"),
+    *("ioe_node/api/conductor_frames.py", "ioe_node/api/conductor_requests.py"),
+    "ioe_node/api/conductor_signing.py",
     "currency/ledger.py",
     "currency/market/",
-    "discovery/announcement.py",
-    "discovery/hidden.py",
-    "discovery/p",
-    "discovery/rendezvous.py",
+    *("discovery/announcement.py", "discovery/hidden.py", "discovery/p", "discovery/rendezvous.py"),
     "sim/load_rules.py",
 )
 PURE_ZOME_HALF = re.compile(r"(zomes/\w+|currency)/integrity\.py")

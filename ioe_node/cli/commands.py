@@ -8,6 +8,7 @@ from ioe_node.cli import (
     alerts,
     api,
     backup,
+    bundle,
     chain,
     claim,
     community,
@@ -67,6 +68,7 @@ cli.add_command(backup.restore)
 cli.add_command(alerts.alerts)
 cli.add_command(api.page)
 cli.add_command(api.api)
+cli.add_command(bundle.bundle)
 cli.add_command(device.device)
 cli.add_command(driver.driver)
 cli.add_command(key.key)

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from random import SystemRandom
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import ifaddr
@@ -39,6 +39,10 @@ from ioe_node.conductor.hooks import PASSPHRASE_VARIABLE
 from ioe_node.conductor.keystore import INTERACTIVE, MINIMAL, Keystore
 from ioe_node.config import DEVICE_TEMPLATE, TEMPLATE, Config, load_config, parse_config
 from ioe_node.errors import ConfigError, LocalError
+
+if TYPE_CHECKING:
+    from ioe_node.api.conductor_server import ConductorDoors
+    from ioe_node.conductor.conductor import Conductor
 
 
 def addresses() -> list[str]:
@@ -283,6 +287,7 @@ async def _run(home: Home, config: Config, keystore: Keystore) -> None:
     from ioe_node.conductor.unowned import device_code
 
     conductor = Conductor(home, config, keystore, SystemClock(), SystemRandom())
+    doors = _doors(conductor)
     async with trio.open_nursery() as nursery:
         await nursery.start(_stop_on_signal, nursery.cancel_scope)
         await nursery.start(conductor.run)
@@ -292,12 +297,24 @@ async def _run(home: Home, config: Config, keystore: Keystore) -> None:
             from ioe_node.api.http_server import serve_http
 
             await nursery.start(serve_http, conductor)
+        if doors is not None:
+            await nursery.start(doors.run)
+            console.print(f"admin door: ws://127.0.0.1:{doors.admin_port}")
         console.print(f"ready: {conductor.role} {short(conductor.signer().agent)}")
         if conductor.unowned:
             shown = await device_code(conductor)
             console.print(f"pairing code: {shown['code']}")
             console.print(f"{qr_text(shown['uri'])}\n{shown['uri']}")
     console.print("stopped")
+
+
+def _doors(conductor: "Conductor") -> "ConductorDoors | None":
+    """The doors of Holochain's protocol, if the config wants them."""
+    if not conductor.config.api.conductor.enabled:
+        return None
+    from ioe_node.api.conductor_server import ConductorDoors
+
+    return ConductorDoors(conductor, conductor.config.api.conductor)
 
 
 async def _stop_on_signal(

@@ -13,12 +13,13 @@ from ioe_node.clock import Clock
 from ioe_node.conductor.signals import Signals
 from ioe_node.core.quota import Limits
 from ioe_node.core.sys_validate import Rules
-from ioe_node.hdi import AgentPubKey
+from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.hdk import DnaDef
+from ioe_node.model.capability import CapGrant
 from ioe_node.model.signing import Signer
 from ioe_node.net.transport import Service, Transport
 from ioe_node.store.store import Store
-from ioe_node.workflows import peers
+from ioe_node.workflows import grants, peers
 from ioe_node.workflows.answer import answer
 from ioe_node.workflows.bell import StoreRunner
 from ioe_node.workflows.call_zome import CallHost, call_zome
@@ -97,6 +98,14 @@ class Cell:
         return await call_zome(
             self.space, self._settlements, zome, function, payload, caller, secret
         )
+
+    async def grant(self, grant: CapGrant) -> ActionHash:
+        """Give a capability; see `workflows.grants`."""
+        return await grants.give(self.space, self._settlements, grant)
+
+    async def end_grant(self, action: ActionHash) -> None:
+        """Take a capability back; see `workflows.grants`."""
+        await grants.end(self.space, self._settlements, action)
 
     async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
         """Begin the chain if need be, answer the network, run every stage; until cancelled."""

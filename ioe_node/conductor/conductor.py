@@ -7,7 +7,7 @@ again; the control socket stays.
 """
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from random import Random
@@ -40,12 +40,12 @@ from ioe_node.conductor.invitation import Invitation, decode_invitation, known_d
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.conductor.policy import Rules, open_policy, runs_by_itself
 from ioe_node.conductor.policy_in_force import DevicePermits, PolicyInForce, spread
+from ioe_node.conductor.running import leaves, make_cell
 from ioe_node.conductor.signals import Signals
 from ioe_node.conductor.unowned import Unowned
 from ioe_node.conductor.unowned import now_us as pairing_now_us
 from ioe_node.conductor.verify import verify_stored
 from ioe_node.config import Config, Schedule
-from ioe_node.core.quota import Limits
 from ioe_node.drivers.poller import Poller
 from ioe_node.errors import CallError, IoeError, PairingRefused
 from ioe_node.hdi import AgentPubKey
@@ -53,8 +53,6 @@ from ioe_node.model.signing import Signer
 from ioe_node.net.peer_id import split_address
 from ioe_node.net.transport import Service, Transport
 from ioe_node.plugins import load
-from ioe_node.store.store import Store
-from ioe_node.workflows.bell import Workers
 
 log = logging.getLogger("ioe")
 
@@ -128,7 +126,11 @@ class Conductor:
         self.meeting: Any = None
         self.history: history.Kept
         self.transport: Transport
-        self._open_transport = open_transport or open_libp2p(
+        self.beside: list[Callable[[Conductor], Awaitable[None]]] = []
+        """What the layers above run in each life, beside the communities."""
+        self.offered: dict[str, Callable[..., Awaitable[Any]]] = {}
+        """What the layers above answer on the control socket, by name."""
+        self.open_transport = open_transport or open_libp2p(
             config, lambda: self.role == "unowned", lambda: self.policy.rules
         )
         self._reborn = trio.Event()
@@ -186,7 +188,7 @@ class Conductor:
             signer = self.signer()
             async with (
                 history.opened(self) as self.history,
-                self._open_transport(signer.seed, visibility.listen(self)) as transport,
+                self.open_transport(signer.seed, visibility.listen(self)) as transport,
             ):
                 self.transport = transport
                 async with trio.open_nursery() as nursery:
@@ -194,7 +196,7 @@ class Conductor:
                     await self._meet(nursery, signer)
                     for invitation in self.home.invitations() if self.role != "unowned" else ():
                         await self.open(invitation)
-                    for deed in self._deeds():
+                    for deed in (*self._deeds(), *self.beside):
                         self.start(deed)
                     task_status.started()
                     task_status = trio.TASK_STATUS_IGNORED
@@ -352,60 +354,31 @@ class Conductor:
                 try:
                     await self._run_cell(invitation, tried)
                 except* IoeError as errors:
-                    self._fault(invitation, next(_leaves(errors)))
+                    self._fault(invitation, next(leaves(errors)))
                 tried.set()
                 await trio.sleep(CELL_RETRY_S)
 
     async def _run_cell(self, invitation: Invitation, opened: trio.Event) -> None:
-        definition = invitation.definition(self.known)
         signer = self.signer()
         state, network = self.home.state(), invitation.dna_hash
         begun = invitation.encoded() in state.cells and network not in state.unbegun
-        peers = [
-            split_address(text) for text in (*invitation.bootstrap, *self.config.network.bootstrap)
-        ]
-        for peer, address in peers:
-            self.transport.learn(peer, (address,))
-        path, limits = self.home.store_path(invitation, signer.agent), self.config.limits
-        workers = Workers()
-        cell = Cell(
-            definition,
-            signer,
-            Store(path, self.config.synchronous),
-            self.transport,
-            self.clock,
-            self.rng,
-            workers,
-            invitation.proof,
-            self.signals,
-            tuple(peer for peer, _ in peers if peer != signer.agent),
-            begun,
-            Limits(
-                limits.requests_per_s,
-                limits.bytes_per_s,
-                limits.limbo_rows,
-                limits.disk_mb_max * 1_000_000,
-            ),
-            self.config.arc == "full" and self.policy.rules.automatic.hold,
-        )
-        if self.role == "device":
-            cell.space.permits = DevicePermits(self, cell)
-        try:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(cell.run)
-                self._begun(network)
-                nursery.start_soon(succession.settle_in, self, cell)
-                if self.role == "device":
-                    await self._start_device(nursery, cell)
-                self.cells[definition.hash] = cell
-                self.faults.pop(definition.hash, None)
-                nursery.start_soon(self._check_chain, cell, invitation)
-                opened.set()
-        finally:
-            self.poller = None
-            self.cells.pop(definition.hash, None)
-            await workers.close()
-            cell.space.store.close()
+        async with make_cell(self, invitation, signer, self.transport, self.signals, begun) as cell:
+            if self.role == "device":
+                cell.space.permits = DevicePermits(self, cell)
+            try:
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(cell.run)
+                    self._begun(network)
+                    nursery.start_soon(succession.settle_in, self, cell)
+                    if self.role == "device":
+                        await self._start_device(nursery, cell)
+                    self.cells[network] = cell
+                    self.faults.pop(network, None)
+                    nursery.start_soon(self._check_chain, cell, invitation)
+                    opened.set()
+            finally:
+                self.poller = None
+                self.cells.pop(network, None)
 
     async def _check_chain(self, cell: Cell, invitation: Invitation) -> None:
         """Read our own chain once through, as a disk may have rotted while we were away.
@@ -458,15 +431,6 @@ def _hooks(config: Config) -> list[Hook]:
     """Where the config has alerts sent."""
     found = [command_hook(config.alerts.command)] if config.alerts.command else []
     return [*found, webhook(config.alerts.webhook)] if config.alerts.webhook else found
-
-
-def _leaves(group: BaseExceptionGroup[Any]) -> Iterator[BaseException]:
-    """The errors themselves, out of the groups that nurseries wrap them in."""
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
 
 
 async def _no_pairing(peer: AgentPubKey, message: bytes) -> bytes:

@@ -107,10 +107,11 @@ async def _answer(conductor: "Conductor", request: dict[str, Any]) -> bytes:
     from ioe_node.conductor.calls import CALLS
 
     try:
-        call = CALLS.get(str(request.get("call")))
+        name = str(request.get("call"))
+        call = CALLS.get(name) or conductor.offered.get(name)
         arguments = request.get("args", {})
         if call is None or not isinstance(arguments, dict):
-            raise Unauthorised(f"no control call '{str(request.get('call'))[:60]}'")
+            raise Unauthorised(f"no control call '{name[:60]}'")
         return encode_frame({"ok": await call(conductor, **arguments)})
     except IoeError as error:
         return encode_frame(_refusal(error))

@@ -2,6 +2,7 @@
 
 config.toml   what the owner writes        keystore    secrets, sealed
 cells.json    the communities joined       cells/      one SQLite file each
+apps.json     apps of other programs (`ioe_node.api`)
 control.json  where `ioe` finds us         lock        held by the running node
 unlock        a device's passphrase, where no person is there to type it
 history.sqlite  what meters counted, summed up, with what was imported beside it

@@ -51,6 +51,8 @@ HIDING_NUMBER = 1
 GENERATIONS_MAX = 1_000
 """How often one identity may change its key: as far as a recovery looks for the newest."""
 GENERATION_BYTES = 4
+APP_AGENT = "app "
+"""What the names of secrets begin with that are the keys of apps."""
 
 
 class MnemonicError(LocalError):
@@ -136,6 +138,11 @@ def device_agent(device: bytes) -> AgentPubKey:
 def hiding_key(device: bytes) -> bytes:
     """The key that a private device and its owner share, under which its cards are hidden."""
     return derive(device, HIDING_CONTEXT, HIDING_NUMBER)
+
+
+def app_seeds(secrets: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The secrets that hold the keys of apps, which come of no root seed."""
+    return {name: seed for name, seed in secrets.items() if name.startswith(APP_AGENT)}
 
 
 def agent_seed(secrets: Mapping[str, bytes]) -> bytes:

@@ -81,7 +81,8 @@ async def recover(conductor: "Conductor", root: bytes) -> dict[str, object]:
         generation = later
         # First forgotten: what invites the key before would keep the later one out for ever.
         conductor.home.keep(State(recovering=True))
-        conductor.keystore.replace(keytree.owner_secrets(root, generation))
+        apps = keytree.app_seeds(conductor.keystore.secrets)
+        conductor.keystore.replace({**apps, **keytree.owner_secrets(root, generation)})
         conductor.rebirth()
         return {"moved": True, "generation": generation}
     if not conductor.home.invitations():

@@ -7,6 +7,7 @@ members, private or not: that is between them and it, and no neighbour hears of 
 """
 
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ioe_node.conductor import keytree
@@ -38,7 +39,12 @@ def listen(conductor: "Conductor") -> tuple[str, ...]:
     configured = conductor.config.network.listen
     if hiding_key(conductor) is None:
         return configured
-    return tuple(dict.fromkeys(_PORT.sub("0", address) for address in configured))
+    return any_port(configured)
+
+
+def any_port(addresses: Iterable[str]) -> tuple[str, ...]:
+    """The same addresses, each on whatever port is free."""
+    return tuple(dict.fromkeys(_PORT.sub("0", address) for address in addresses))
 
 
 def recognise(conductor: "Conductor") -> None:

@@ -48,10 +48,13 @@ def verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
         return False
     if len(message) <= REMEMBERED_BYTES_MAX:
         return _remembered(public_key, message, signature)
-    return _verify(public_key, message, signature)
+    return verify_once(public_key, message, signature)
 
 
-def _verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
+def verify_once(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """`verify` for what nobody shows again: nothing is remembered, nothing else forgotten."""
+    if len(public_key) != PUBLIC_KEY_BYTES or len(signature) != SIGNATURE_BYTES:
+        return False
     try:
         crypto_sign_open(signature + message, public_key)
     except BadSignatureError:
@@ -59,4 +62,4 @@ def _verify(public_key: bytes, message: bytes, signature: bytes) -> bool:
     return True
 
 
-_remembered = lru_cache(maxsize=CHECKS_REMEMBERED_MAX)(_verify)
+_remembered = lru_cache(maxsize=CHECKS_REMEMBERED_MAX)(verify_once)

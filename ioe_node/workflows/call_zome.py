@@ -6,11 +6,18 @@ Nothing is written unless the whole call succeeds and every rule holds.
 """
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from ioe_node.core.chain import Draft, Head, head_after, seal
-from ioe_node.errors import Busy, CallError, RuleBroken, TransportError, Unauthorised
+from ioe_node.errors import (
+    Busy,
+    CallError,
+    Malformed,
+    RuleBroken,
+    TransportError,
+    Unauthorised,
+)
 from ioe_node.hdi import ActionHash, AgentPubKey, DnaHash, EntryHash, Found, Missing
 from ioe_node.hdk import (
     FINAL_TIMEOUT_S,
@@ -34,7 +41,7 @@ from ioe_node.model.action import (
     Update,
     hash_of,
 )
-from ioe_node.model.codec import encode
+from ioe_node.model.codec import check_value, encode
 from ioe_node.model.hashes import entry_hash
 from ioe_node.model.record import (
     BUNDLE_ACTIONS_MAX,
@@ -57,6 +64,8 @@ from ioe_node.workflows.remote_call import Run, call_remote
 from ioe_node.workflows.settle import Settlements
 from ioe_node.workflows.space import Space
 
+T = TypeVar("T")
+
 PLACEHOLDER = Proof(bytes(64))
 _CAPABILITIES: dict[type[Any], str] = {
     capability.CapGrant: CAP_GRANT_ENTRY,
@@ -74,7 +83,7 @@ class CallHost:
         self.properties = space.rules.definition.properties
         self.space = space
         self.drafts: list[Draft] = []
-        self.signals: list[dict[str, Any]] = []
+        self.signals: list[Any] = []
         self._settlements = settlements
         self._depth = depth
         self._head: Head | None = None
@@ -336,8 +345,12 @@ class CallHost:
             return False
         return True
 
-    def emit_signal(self, value: Mapping[str, Any]) -> None:
-        self.signals.append(dict(value))
+    def emit_signal(self, value: Any) -> None:
+        try:
+            check_value(value)
+        except Malformed as error:
+            raise CallError(f"a signal that cannot be sent: {error}") from None
+        self.signals.append(value)
 
 
 def functions_of(definition: DnaDef, zome: str) -> Mapping[str, Any]:
@@ -396,22 +409,38 @@ async def call_zome(
     was written.
     """
     authorise(space, caller or space.agent, secret, zome, name)
-    host = CallHost(space, settlements, depth)
+
+    async def act(host: CallHost) -> Any:
+        return await invoke(host, zome, name, payload)
+
     try:
-        result = await invoke(host, zome, name, payload)
-        if host.drafts:
-            records = await commit(space, host.drafts)
+        result, signals = await perform(space, settlements, act, depth)
     except (ValueError, TypeError) as error:
         raise CallError(f"{zome}.{name}: {error}") from error
+    for value in signals:
+        space.signal({"kind": "app", "dna": space.dna, "zome": zome, "value": value})
+    return result
+
+
+async def perform(
+    space: Space,
+    settlements: Settlements,
+    act: Callable[[CallHost], Awaitable[T]],
+    depth: int = 0,
+) -> tuple[T, list[Any]]:
+    """Run `act` on a scratch and commit what it staged; what it returned, and its signals."""
+    host = CallHost(space, settlements, depth)
+    try:
+        result = await act(host)
+        if host.drafts:
+            records = await commit(space, host.drafts)
     finally:
         host.let_go()
     if host.drafts:
         await end_revoked(space, records)
         space.ring_publish()
         await throttle(space)
-    for value in host.signals:
-        space.signal({"kind": "app", "zome": zome, "value": value})
-    return result
+    return result, host.signals
 
 
 def runner_for_peers(space: Space, settlements: Settlements) -> Run:

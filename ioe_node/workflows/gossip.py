@@ -209,6 +209,7 @@ class Gossip:
             )
             if not (ops or chains):
                 break
+        space.counters.note_round(peer, space.clock.now_us())
         self._pace(peer, b"".join(healed))
 
     def _pace(self, peer: AgentPubKey, healed: bytes) -> None:

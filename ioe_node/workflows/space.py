@@ -33,6 +33,7 @@ from ioe_node.store.store import Store
 from ioe_node.store.witness import WitnessRows
 from ioe_node.workflows.bell import Bell, StoreRunner
 from ioe_node.workflows.chains_read import ChainsRead
+from ioe_node.workflows.counters import Counters
 from ioe_node.workflows.limbo import ADMISSION, CHAIN, FINAL, RECORD, Lack, LimboMemory
 from ioe_node.workflows.permits import AllPermitted, Permits
 
@@ -52,22 +53,6 @@ HEDGE_S = 0.2
 REFUSED_BY_MAX = 1_024
 LINK_REFUSED = ("membrane", "shunned")
 """The codes of a refusal at the opening of a link (`net.link`)."""
-
-
-@dataclass
-class Counters:
-    """What happened here since the start, for `ioe status` and the demo."""
-
-    ops_validated: int = 0
-    records_refused: int = 0
-    bundles_committed: int = 0
-    messages_refused: int = 0
-    last_refusals: list[str] = field(default_factory=list)
-
-    def refuse(self, why: str) -> None:
-        """Count and remember a refusal; only the newest 20 texts are kept."""
-        self.records_refused += 1
-        self.last_refusals = [*self.last_refusals[-19:], why]
 
 
 @dataclass

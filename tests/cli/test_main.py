@@ -14,6 +14,7 @@ from ioe_node.model.hashes import AGENT as AGENT_PREFIX
 from ioe_node.model.hashes import AgentPubKey, action_hash, from_text, to_text
 
 READING = {
+    "bundle list",
     "doctor",
     "driver list",
     "driver scan",
@@ -50,6 +51,8 @@ READING = {
     "api token list",
 }
 ACTING = {
+    "bundle token",
+    "bundle pack",
     "meter changed",
     "meter rebuild",
     "meter export",

@@ -28,7 +28,7 @@ class Served:
 
     def __init__(self, home: Home) -> None:
         self.conductor: Any = SimpleNamespace(
-            home=home, config=SimpleNamespace(control_port=0), signals=Signals()
+            home=home, config=SimpleNamespace(control_port=0), signals=Signals(), offered={}
         )
         self.found: dict[str, Any] = {}
 

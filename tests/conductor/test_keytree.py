@@ -112,3 +112,11 @@ def test_a_count_and_a_swap_are_noticed() -> None:
 def test_any_text_is_words_or_a_local_error(text: str) -> None:
     with pytest.raises(LocalError):
         keytree.from_mnemonic(text)
+
+
+def test_the_keys_of_apps_outlive_a_recovery() -> None:
+    """They come of no root seed, so `recovery` carries them over by hand."""
+    own = keytree.owner_secrets(b"r" * 32)
+    assert keytree.app_seeds(own) == {}
+    made = {keytree.APP_AGENT + "uhCAk": b"s" * 32}
+    assert keytree.app_seeds({**own, **made}) == made

@@ -65,3 +65,13 @@ async def test_a_client_that_has_gone_costs_nothing(small: Signals) -> None:
     small.follow().close()
     small.emit({"number": 1})
     assert not small._clients
+
+
+async def test_a_tap_hears_each_signal_at_once_until_it_is_shut(small: Signals) -> None:
+    heard_at_once: list[object] = []
+    with small.tapped(lambda signal: heard_at_once.append(signal["number"])):
+        for number in range(5):
+            small.emit({"number": number})
+        assert heard_at_once == list(range(5))
+    small.emit({"number": 5})
+    assert heard_at_once == list(range(5))

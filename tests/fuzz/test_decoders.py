@@ -3,11 +3,20 @@
 What is signed or boxed is also held to this: whatever still opens is what was sealed.
 """
 
+import gzip
+import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
+from bench import conductor_client
+from ioe_node.api import conductor_frames, conductor_requests
+from ioe_node.api.conductor_auth import Nonces, NotAuthentic
+from ioe_node.api.conductor_bundle import BundleError, pack_app, pack_dna, unpack_app
+from ioe_node.api.conductor_frames import CellId
+from ioe_node.api.conductor_signing import SignedCall, open_call
 from ioe_node.conductor.frames import decode_body
 from ioe_node.conductor.frames import encode_frame as encode_control
 from ioe_node.core.chain import Draft, seal, with_path
@@ -417,6 +426,49 @@ def test_texts_that_name_peers(fuzz: Fuzz) -> None:
             assert to_text(from_text(text, AGENT)) == text
 
     fuzz([address.encode(), to_text(BOB.agent).encode()], judge)
+
+
+def test_messages_to_the_conductors_doors(fuzz: Fuzz) -> None:
+    """The envelope, the request inside it, and every shape that a request may have."""
+    grant = conductor_client.Caller((bytes(NETWORK), bytes(ALICE.agent))).grant()
+    infos = [{"agent_infos": ["{}"]}, {"installed_app_id": "app", "include_revoked": True}]
+    values = [None, 7, {"token": [1, 2]}, {"token": b"12"}, grant, *infos, b"payload"]
+    names = "Authenticate InstallApp GrantCapability AddInfos CreateClone WhichClone WhichMetrics"
+    shapes = (*(getattr(conductor_requests, name) for name in names.split()), CellId)
+
+    def judge(data: bytes) -> None:
+        asked = conductor_frames.decode_tagged(conductor_frames.decode_envelope(data).data)
+        for shape in shapes:
+            with suppress(PeerError):
+                conductor_frames.decode_as(shape, asked.value)
+        conductor_frames.decode_plain(bytes(asked.value))
+
+    inner = [encode({"type": "call", "value": value}) for value in values]
+    fuzz([encode({"type": "request", "id": 1, "data": one}) for one in inner], judge)
+
+
+def test_signed_zome_calls(fuzz: Fuzz) -> None:
+    """Whatever is still taken is what was signed, and it is taken once."""
+    caller = conductor_client.Caller((bytes(NETWORK), bytes(ALICE.agent)))
+    good = caller.signed("zome", "function", {"a": 1}, expires_at=NOW_US + 1)
+
+    def judge(data: bytes) -> None:
+        signed = conductor_frames.decode_as(SignedCall, data)
+        nonces = Nonces()
+        open_call(signed, nonces, NOW_US)
+        assert signed.said == good["bytes"]
+        with pytest.raises(NotAuthentic):
+            open_call(signed, nonces, NOW_US)
+
+    fuzz([encode(good)], judge)
+
+
+def test_app_bundles(fuzz: Fuzz) -> None:
+    app = zlib.decompress(pack_app("app", [("one", "a:A")], 3, True), wbits=31)
+    dna = encode({"manifest": {}, "resources": {"x": pack_dna("a:A")}})
+    with suppress(BundleError):
+        unpack_app(gzip.compress(dna))
+    fuzz([app], lambda data: unpack_app(gzip.compress(data, 1)))
 
 
 def test_a_failure_names_its_seed_and_bytes(fuzz: Fuzz, fuzz_seed: int) -> None:

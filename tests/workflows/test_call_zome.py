@@ -131,6 +131,12 @@ async def twice(host: Host, text: str) -> int:
 
 
 @coordinator.function
+async def say_half(host: Host) -> None:
+    await host.create(Note("unheard"))
+    host.emit_signal({"half": 0.5})
+
+
+@coordinator.function
 async def grant(host: Host, to: AgentPubKey) -> ActionHash:
     return await host.create(
         CapGrant(tag="reading", functions=("notes.read",), secret=SECRET, agents=(to,))
@@ -157,6 +163,17 @@ def play(tmp_path: Path) -> Callable[[Story], None]:
         run_virtual(main, seed=1)
 
     return run
+
+
+def test_a_call_whose_signal_cannot_be_sent_writes_nothing(play: Callable[[Story], None]) -> None:
+    async def story(swarm: Swarm) -> None:
+        one = swarm.homes[0]
+        before = one.store.head(one.agent)
+        with pytest.raises(CallError, match="signal that cannot be sent: a float"):
+            await one.call("notes", "say_half", {})
+        assert one.store.head(one.agent) == before
+
+    play(story)
 
 
 def test_what_a_call_writes_is_one_bundle_that_others_can_read(
