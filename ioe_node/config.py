@@ -71,6 +71,14 @@ class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
     every_ms: PositiveMs
 
 
+class AppConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """A smart energy app that runs beside this device, and where its prices come from."""
+
+    name: str
+    feed: str = ""
+    options: dict[str, Any] = {}
+
+
 Points = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
 
 
@@ -95,6 +103,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     alerts: Alerting = Alerting()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
+    app: Annotated[tuple[AppConfig, ...], Meta(max_length=16)] = ()
     dnas: tuple[str, ...] = ("dna.neighbourhood:DNA",)
     discovery: str = "discovery.meeting:Meeting"
     control_port: Port = 0

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from ioe_node.clock import Clock
 from ioe_node.conductor import (
+    apps,
     changes,
     devices,
     keytree,
@@ -111,6 +112,7 @@ class Conductor:
         self.alerts = Alerts(home, clock, self.signals.emit, _hooks(config))
         self.policy = PolicyInForce(self)
         self.poller: Poller | None = None
+        self.apps: list[apps.Running] = []
         self.unowned: Unowned | None = None
         self.predecessors: frozenset[bytes] = frozenset()
         """The keys that our owner has left behind."""
@@ -390,6 +392,7 @@ class Conductor:
                 opened.set()
         finally:
             self.poller = None
+            self.apps = []
             self.cells.pop(definition.hash, None)
             await workers.close()
             cell.space.store.close()
@@ -421,6 +424,9 @@ class Conductor:
             return
         self.poller = await devices.make_poller(self, cell, self.config.device)
         nursery.start_soon(self.poller.run)
+        self.apps = apps.of_device(self, cell)
+        for app in self.apps:
+            nursery.start_soon(app.run)
         for schedule in self.config.schedule:
             nursery.start_soon(self._repeat, cell, schedule)
 
