@@ -6,7 +6,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from zomes.demand.decide import (
@@ -63,7 +63,14 @@ def test_it_comes_back_when_power_is_cheap_again_and_was_its_own_doing() -> None
         (Load(True, 0), {"min_on_s": 300}, 0, False, "the price is more"),
         (Load(True, 0, None, 0), {"override_s": 60}, 59 * SECOND_US, None, "by hand"),
         (Load(True, 0, None, 0), {"override_s": 60}, 60 * SECOND_US, False, "the price is more"),
-        (Load(False, 0, False), {"enabled": False}, 0, True, "switched off"),
+        (
+            Load(False, 0, False),
+            {"enabled": False},
+            0,
+            None,
+            "switched off; it was switched 0 s ago",
+        ),
+        (Load(False, 0, False), {"enabled": False}, 300 * SECOND_US, True, "switched off"),
         (Load(True, 0), {"enabled": False}, 0, None, "switched off"),
     ],
 )
@@ -96,6 +103,7 @@ def test_a_change_that_is_not_ours_is_a_hands() -> None:
     assert seen(ours, True, 4).by_hand_us == 4
 
 
+@example([-1, 500_000], 0, [3_600, 1_000, 1_000, 1_000, 590, 20])
 @given(
     st.lists(st.integers(-1_000_000, 1_000_000), min_size=1, max_size=48),
     st.integers(0, 200),

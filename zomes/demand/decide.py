@@ -98,7 +98,7 @@ def average_micro(prices: Sequence[Price], from_us: int, to_us: int) -> int | No
 def decide(settings: Settings, prices: Sequence[Price], load: Load, now_us: int) -> Decision:
     """What to do with the switch now."""
     if not settings.enabled:
-        return _given_back(load, "the app is switched off")
+        return _given_back(settings, load, now_us, "the app is switched off")
     if load.by_hand_us is not None and now_us < load.by_hand_us + settings.override_s * SECOND_US:
         return Decision(None, "switched by hand; that is obeyed for a while")
     half_us = settings.average_hours * HOUR_US // 2
@@ -107,7 +107,7 @@ def decide(settings: Settings, prices: Sequence[Price], load: Load, now_us: int)
     event = any(each.level > 0 for each in current)
     price = next((each.micro_per_kwh for each in current if each.micro_per_kwh is not None), None)
     if not event and (price is None or average is None):
-        return _given_back(load, "no price is known for now")
+        return _given_back(settings, load, now_us, "no price is known for now")
     limit = None if average is None else average + average * settings.over_average_percent // 100
     dear = event or (price is not None and limit is not None and price > limit)
     found = _timed(settings, load, now_us, not dear)
@@ -138,6 +138,7 @@ def _timed(settings: Settings, load: Load, now_us: int, on: bool) -> Decision:
     return Decision(on, "")
 
 
-def _given_back(load: Load, why: str) -> Decision:
+def _given_back(settings: Settings, load: Load, now_us: int, why: str) -> Decision:
     """On again, if it was the app that switched it off."""
-    return Decision(True if not load.on and load.wanted is False else None, why)
+    found = _timed(settings, load, now_us, True)
+    return Decision(found.on, f"{why}{found.why}")
