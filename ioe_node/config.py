@@ -212,6 +212,14 @@ command = []
 webhook = ""
 """
 
+OWNER_TEMPLATE = """
+# Pay, out of what was offered for it ('ioe demand offer'), for what others have saved.
+[[schedule]]
+zome = "demand"
+function = "reward"
+every_ms = 60000
+"""
+
 DEVICE_TEMPLATE = """
 [device]
 # consumer, generator, storage or monitor.
@@ -241,4 +249,11 @@ confirm = "none"
 zome = "currency"
 function = "sell"
 every_ms = 60000
+
+# A smart energy app beside this device: switch it off while power is dear.  See: ioe app.
+# [[app]]
+# name = "demand"
+# feed = "ioe_node.drivers.feed:CsvFeed"
+# [app.options]
+# file = "prices.csv"
 """

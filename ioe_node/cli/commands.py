@@ -6,6 +6,7 @@ import click
 
 from ioe_node.cli import (
     alerts,
+    app,
     backup,
     chain,
     claim,
@@ -13,6 +14,7 @@ from ioe_node.cli import (
     credential,
     credit,
     data,
+    demand,
     device,
     doctor,
     key,
@@ -68,6 +70,8 @@ cli.add_command(key.key)
 cli.add_command(policy.policy)
 cli.add_command(meter.meter)
 cli.add_command(credit.credit)
+cli.add_command(app.app)
+cli.add_command(demand.demand)
 cli.add_command(chain.chain)
 cli.add_command(community.community)
 cli.add_command(peers.peers)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import AddressValueError, IPv4Address
 
-from ioe_node.config import Alerting, Config, Device
+from ioe_node.config import Alerting, AppConfig, Config, Device
 from ioe_node.errors import ConfigError, IoeError
 from ioe_node.hdk import DnaDef
 from ioe_node.net.peer_id import split_address
@@ -32,7 +32,7 @@ def check(config: Config) -> None:
     _check_alerts(config.alerts)
     with _naming("discovery"):
         load(config.discovery)
-    functions = set()
+    functions, apps = set(), set()
     for name in config.dnas:
         with _naming("dnas"):
             dna = load(name)
@@ -40,13 +40,24 @@ def check(config: Config) -> None:
             raise ConfigError(f"dnas: '{name}' is no DNA")
         for zome in dna.zomes:
             functions |= {(zome.coordinator.name, each) for each in zome.coordinator.functions}
+        apps |= {app.name for app in dna.apps}
     for schedule in config.schedule:
         if (schedule.zome, schedule.function) not in functions:
             raise ConfigError(
                 f"schedule: no DNA here has the function {schedule.zome}.{schedule.function}"
             )
+    for app in config.app:
+        _check_app(app, apps)
     if config.device is not None:
         _check_device(config.device)
+
+
+def _check_app(app: AppConfig, known: set[str]) -> None:
+    if app.name not in known:
+        raise ConfigError(f"app: no DNA here has '{app.name}'; there are: {sorted(known)}")
+    if app.feed:
+        with _naming(f"app '{app.name}': feed"):
+            load(app.feed).from_options(app.options)
 
 
 def _check_alerts(alerts: Alerting) -> None:

@@ -389,6 +389,9 @@ class Conductor:
                 self.cells[definition.hash] = cell
                 self.faults.pop(definition.hash, None)
                 nursery.start_soon(self._check_chain, cell, invitation)
+                for schedule in self.config.schedule if state.leaving is None else ():
+                    if cell.has(schedule.zome):
+                        nursery.start_soon(self._repeat, cell, schedule)
                 opened.set()
         finally:
             self.poller = None
@@ -427,8 +430,6 @@ class Conductor:
         self.apps = apps.of_device(self, cell)
         for app in self.apps:
             nursery.start_soon(app.run)
-        for schedule in self.config.schedule:
-            nursery.start_soon(self._repeat, cell, schedule)
 
     def _begun(self, network: bytes) -> None:
         state = self.home.state()
