@@ -253,7 +253,7 @@ every_ms = 60000
 # A smart energy app beside this device: switch it off while power is dear.  See: ioe app.
 # [[app]]
 # name = "demand"
-# feed = "ioe_node.drivers.feed:CsvFeed"
+# feed = "ioe_node.drivers.feed_csv:CsvFeed"
 # [app.options]
-# file = "prices.csv"
+# path = "/home/pi/prices.csv"
 """

@@ -246,9 +246,9 @@ class AppHost(Protocol):
     async def set_on(self, on: bool) -> None:
         """Switch the device; raises as its driver does, and `LocalError` against the policy."""
 
-    async def prices(self, from_us: int, to_us: int) -> Sequence[Mapping[str, Any]]:
-        """What the configured feed knows of a time: `start_us`, `end_us`, `micro_per_kwh` (or
-        None) and `level` (above 0: an event that asks for less) of each part of it.
+    async def prices(self) -> Sequence[Mapping[str, Any]]:
+        """All that the configured feed knows: `start_us`, `end_us`, `micro_per_kwh` (or None) and
+        `level` (above 0: an event that asks for less) of each period.  Raises as the feed does.
         """
 
     async def metered_until(self, at_us: int) -> bool:

@@ -80,18 +80,18 @@ class Running:
             raise LocalError("this device is not read now")
         await self._conductor.poller.set_on(on)
 
-    async def prices(self, from_us: int, to_us: int) -> Sequence[Mapping[str, Any]]:
-        """What the configured feed knows of a time."""
+    async def prices(self) -> Sequence[Mapping[str, Any]]:
+        """All that the configured feed knows."""
         if self._feed is None:
             raise ConfigError(f"app '{self.name}' needs a feed in the config")
         found: Sequence[Mapping[str, Any]] = [
             {
                 "start_us": each.start_us,
                 "end_us": each.end_us,
-                "micro_per_kwh": each.micro_per_kwh,
-                "level": each.level,
+                "micro_per_kwh": each.price_micro_per_kwh,
+                "level": each.level or 0,
             }
-            for each in await self._feed.periods(from_us, to_us)
+            for each in await self._feed.periods()
         ]
         return found
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from ioe_node.hdk import AppHost, IoeError
 from zomes.demand.decide import (
-    HOUR_US,
     Decision,
     Load,
     Price,
@@ -48,7 +47,7 @@ class Demand:
     async def look(self, host: AppHost) -> None:
         """One look at prices and switch, and what follows from it."""
         now_us, settings = host.now_us(), host.settings(Settings)
-        await self._renew_prices(host, settings, now_us)
+        await self._renew_prices(host, now_us)
         on = host.switched_on()
         if on is None:
             self._say(host, Decision(None, "this device says nothing of a switch"))
@@ -63,14 +62,12 @@ class Demand:
             self._off_us = self._off_us if decision.on else now_us
         self._say(host, decision)
 
-    async def _renew_prices(self, host: AppHost, settings: Settings, now_us: int) -> None:
+    async def _renew_prices(self, host: AppHost, now_us: int) -> None:
         if self._read_us is not None and now_us < self._read_us + PRICES_EVERY_US:
             return
-        half_us = settings.average_hours * HOUR_US // 2
-        found = await host.prices(now_us - half_us, now_us + half_us)
         self._prices = tuple(
             Price(each["start_us"], each["end_us"], each["micro_per_kwh"], each["level"])
-            for each in found
+            for each in await host.prices()
         )
         self._read_us = now_us
 
