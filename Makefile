@@ -52,7 +52,7 @@ bench: $(STAMP)  ## every figure beside the limit measured in the same run
 	$(TIMED)
 
 nightly: lint  ## tests with long fuzz, the whole demo, it under kill -9, the swarm, the benches
-	IOE_FUZZ_SECONDS=$(NIGHTLY_FUZZ_SECONDS) $(BIN)/python -m pytest $(PYTEST_FLAGS)
+	IOE_NIGHTLY=1 IOE_FUZZ_SECONDS=$(NIGHTLY_FUZZ_SECONDS) $(BIN)/python -m pytest $(PYTEST_FLAGS)
 	$(BIN)/python -m sim.demo
 	$(BIN)/python -m sim.demo --kills $(NIGHTLY_KILLS)
 	$(MAKE) swarm SWARM_SEEDS=$(NIGHTLY_SWARM_SEEDS)

@@ -63,6 +63,16 @@ class Alerting(Struct, frozen=True, forbid_unknown_fields=True):
     webhook: str = ""
 
 
+class Mqtt(Struct, frozen=True, forbid_unknown_fields=True):
+    """The broker by which Home Assistant sees our device."""
+
+    publish: str = ""
+    user: str = ""
+    password_file: str | None = None
+    ca_file: str | None = None
+    prefix: Annotated[str, Meta(pattern=r"^[\w-]{1,64}$")] = "homeassistant"
+
+
 class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
     """A zome function to call again and again."""
 
@@ -101,6 +111,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     limits: Limits = Limits()
     reputation: Reputation = Reputation()
     alerts: Alerting = Alerting()
+    mqtt: Mqtt = Mqtt()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
     app: Annotated[tuple[AppConfig, ...], Meta(max_length=16)] = ()
@@ -221,6 +232,17 @@ every_ms = 60000
 """
 
 DEVICE_TEMPLATE = """
+# Home Assistant sees this device by an MQTT broker: its energy, its power, its switch.
+[mqtt]
+# "mqtt://192.168.1.5", or "mqtts://..." for TLS; empty: it is not told.
+publish = ""
+# user = "ioe"
+# password_file = "/etc/ioe/mqtt"
+# The certificate authority of the broker, where it is no public one:
+# ca_file = "/etc/ioe/ca.pem"
+# Under which Home Assistant looks for announcements.
+prefix = "homeassistant"
+
 [device]
 # consumer, generator, storage or monitor.
 kind = "{kind}"
@@ -231,7 +253,7 @@ name = {name}
 # `listen` says.  What the network itself tells stays: the machine's hardware and IP addresses.
 # Members of its community see it either way.
 visibility = "public"
-# "package.module:NAME"; ioe_node.drivers lists those that come with the node.
+# See: ioe driver list.  One of your own by "package.module:NAME".
 driver = {driver}
 # Who vouches for the figures: device, meter or substation.
 method = "device"

@@ -120,30 +120,42 @@ class Plug:
     def _drawn(self, from_s: int, to_s: int) -> int:
         return self._load(to_s * SECOND_US)[1] - self._load(from_s * SECOND_US)[1]
 
+    def press(self) -> None:
+        """Somebody presses the button on the plug."""
+        self._switch_to(not self._on, "button")
+
+    def tell_counters(self) -> None:
+        """What the plug tells every minute: its counters and its power."""
+        status = self._switch_status(0)
+        names = ("id", "apower", "current", "aenergy")
+        self._notify("NotifyStatus", {"switch:0": {name: status[name] for name in names}})
+
+    def tell_all(self) -> None:
+        """What the plug tells after it has started."""
+        self._notify("NotifyFullStatus", self._status())
+
     def _set(self, switch_id: int, on: bool) -> dict[str, Any]:
+        assert switch_id == 0
+        return {"was_on": self._switch_to(on, "HTTP_in")}
+
+    def _switch_to(self, on: bool, source: str) -> bool:
         now_s = self._count()
-        was_on, self._on, self._source = self._on, on, "HTTP_in"
+        was_on, self._on, self._source = self._on, on, source
         if was_on != on:
             self._switched_s = now_s
-            notice = {
-                "src": self.device_id,
-                "method": "NotifyStatus",
-                "params": {
-                    "ts": float(now_s),
-                    f"switch:{switch_id}": {
-                        "id": switch_id,
-                        "output": on,
-                        "apower": self._power_w(now_s),
-                        "source": self._source,
-                    },
-                },
-            }
-            for channel in self.notices:
-                try:
-                    channel.send_nowait(notice)
-                except trio.WouldBlock:
-                    continue  # a listener that does not read misses notices, as on the plug
-        return {"was_on": was_on}
+            power_w = self._power_w(now_s)
+            switch = {"id": 0, "output": on, "apower": power_w, "source": source}
+            self._notify("NotifyStatus", {"switch:0": switch})
+        return was_on
+
+    def _notify(self, method: str, components: dict[str, Any]) -> None:
+        params = {"ts": float(self._now_s()), **components}
+        notice = {"src": self.device_id, "method": method, "params": params}
+        for channel in self.notices:
+            try:
+                channel.send_nowait(notice)
+            except trio.WouldBlock:
+                continue  # a listener that does not read misses notices, as on the plug
 
     def _power_w(self, now_s: int) -> float:
         return round(self._load(now_s * SECOND_US)[0] / 1000, 1) if self._on else 0.0

@@ -22,7 +22,7 @@ import wsproto.events
 import wsproto.utilities
 
 from ioe_node.drivers.http_digest import digest_response, sha256_hex
-from ioe_node.drivers.shelly import USER
+from ioe_node.drivers.shelly_frames import USER
 from sim.shelly_plug import Plug, RpcError
 
 if TYPE_CHECKING:

@@ -1,7 +1,13 @@
 """Builders that tests of the model, the rules, the store and the zomes share."""
 
-from collections.abc import Callable
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -326,3 +332,59 @@ def found_neighbourhood() -> type[Neighbourhood]:
 def neighbourhood() -> Neighbourhood:
     """One with the DNA's own properties."""
     return Neighbourhood()
+
+
+BROKER_START_MAX_S = 10.0
+
+
+class Mosquitto:
+    """A real MQTT broker on loopback; `lines` go into its config."""
+
+    def __init__(self, folder: Path, lines: tuple[str, ...]) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._config = folder / f"mosquitto-{self.port}.conf"
+        access = (
+            () if any("allow_anonymous" in each for each in lines) else ("allow_anonymous true",)
+        )
+        # Started as root it would take another user, who may not read the test's files.
+        own = ("user root", f"listener {self.port} 127.0.0.1", *access)
+        self._config.write_text("\n".join((*own, *lines)) + "\n")
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"mqtt://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = ["mosquitto", "-c", str(self._config)]
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, **quiet)  # type: ignore[call-overload]
+        deadline = time.monotonic() + BROKER_START_MAX_S
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            assert self._process.poll() is None, "mosquitto did not start"
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait(10)
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Callable[..., Mosquitto]]:
+    """`mosquitto(*lines)`: a broker that ends with the test."""
+    if shutil.which("mosquitto") is None:
+        pytest.skip("needs mosquitto")
+    started: list[Mosquitto] = []
+
+    def start(*lines: str) -> Mosquitto:
+        started.append(Mosquitto(tmp_path, lines))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.stop()

@@ -17,6 +17,7 @@ from ioe_node.cli import (
     demand,
     device,
     doctor,
+    driver,
     key,
     meter,
     node,
@@ -66,6 +67,7 @@ cli.add_command(backup.backup)
 cli.add_command(backup.restore)
 cli.add_command(alerts.alerts)
 cli.add_command(device.device)
+cli.add_command(driver.driver)
 cli.add_command(key.key)
 cli.add_command(policy.policy)
 cli.add_command(meter.meter)

@@ -13,6 +13,7 @@ from ioe_node.cli.output import (
     kwh,
     limit_option,
     parse_agent,
+    printable,
     show,
     table,
     when,
@@ -42,6 +43,8 @@ def read(context: click.Context, as_json: bool) -> None:
             f"{when(reading['at_us'])}  power {flow}  import {kwh(reading['import_milli_wh'])} kWh"
             f"  export {kwh(reading['export_milli_wh'])} kWh"
         )
+        if found["driver"] and found["driver"]["why"]:
+            console.print(f"driver {found['driver']['state']}: {printable(found['driver']['why'])}")
 
     show(reading, as_json, people)
 

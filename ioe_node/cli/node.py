@@ -48,7 +48,7 @@ from ioe_node.config import (
 from ioe_node.errors import ConfigError, LocalError
 
 
-def _addresses() -> list[str]:
+def addresses() -> list[str]:
     """Every IPv4 address of this machine that others can reach; loopback if there is none."""
     found = [
         str(ip.ip)
@@ -84,29 +84,30 @@ def _passphrase(home: Home, confirm: bool) -> bytes:
     return typed.encode()
 
 
-def _toml_value(text: str) -> str:
+def toml_value(text: str) -> str:
     """An option's value as TOML: numbers, true, false, lists as they are, the rest as text."""
     stripped = text.strip()
     try:
         read = tomllib.loads(f"value = {stripped}")
     except tomllib.TOMLDecodeError:
-        return _toml_text(stripped)
+        return toml_text(stripped)
     plain_value = len(read) == 1 and isinstance(read["value"], int | list | str)
-    return stripped if plain_value else _toml_text(stripped)
+    return stripped if plain_value else toml_text(stripped)
 
 
-def _toml_text(text: str) -> str:
+def toml_text(text: str) -> str:
     """A TOML string; JSON's escapes are TOML's."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _options(pairs: tuple[str, ...]) -> Mapping[str, str]:
+def toml_options(pairs: tuple[str, ...]) -> Mapping[str, str]:
+    """`KEY=VALUE` by its key, the value as TOML; raises `ConfigError`."""
     options = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not (key.isidentifier() and key.isascii()):
             raise ConfigError(f"--option '{pair}': write KEY=VALUE")
-        options[key] = _toml_value(value)
+        options[key] = toml_value(value)
     return options
 
 
@@ -142,9 +143,9 @@ def _options(pairs: tuple[str, ...]) -> Mapping[str, str]:
 @click.option("--name", help="A device's name, shown to its owner.")
 @click.option(
     "--driver",
-    default="ioe_node.drivers.profile:Profile",
+    default="profile",
     show_default=True,
-    help="What reads the device, as package.module:NAME.",
+    help="What reads the device: see 'ioe driver list', or package.module:NAME.",
 )
 @click.option("--option", "options", multiple=True, metavar="KEY=VALUE", help="For the driver.")
 @click.option("--recover", is_flag=True, help="Make an owner's keys again from 24 words.")
@@ -167,7 +168,7 @@ def init(
     \b
       ioe init
       ioe --home plug init --role device --kind consumer --name plug \\
-          --driver ioe_node.drivers.shelly:Shelly --option url=http://192.0.2.7
+          --driver shelly --option url=http://192.0.2.7
 
     An owner's root key is shown once as 24 words; whoever has them has everything, and this
     machine keeps less.  With --recover the words are asked for: the node then finds our devices
@@ -180,15 +181,15 @@ def init(
     home = Home(home_of(context))
     if home.config.exists() or home.keystore.exists():
         raise LocalError(f"{home.path} holds a node already; choose another --home")
-    listen = address or _addresses()[0]
+    listen = address or addresses()[0]
     fields = {"role": role, "arc": arc, "listen": f"/ip4/{listen}/tcp/{port or _free_port(listen)}"}
-    bootstrap = ", ".join(_toml_text(peer.strip()) for peer in peers)
+    bootstrap = ", ".join(toml_text(peer.strip()) for peer in peers)
     text = TEMPLATE.format(mdns=listen, bootstrap=bootstrap, **fields)
     if role == "device":
         if kind is None or name is None or recover:
             raise ConfigError("a device needs --kind and --name, and gets its keys from its owner")
-        lines = "\n".join(f"{key} = {value}" for key, value in _options(options).items())
-        shown, named = _toml_text(name), _toml_text(driver)
+        lines = "\n".join(f"{key} = {value}" for key, value in toml_options(options).items())
+        shown, named = toml_text(name), toml_text(driver)
         text += DEVICE_TEMPLATE.format(kind=kind, name=shown, driver=named, options=lines)
     else:
         _refuse_of_an_owner(context)
@@ -343,7 +344,12 @@ def _people(found: dict[str, Any]) -> None:
     if found["code"]:
         console.print(f"  waiting for an owner; pairing code {found['code']}")
     if found["driver"]:
-        console.print(f"  driver {found['driver']['state']} {found['driver']['why']}")
+        live = ", told at once" if found["driver"]["live"] else ""
+        why = printable(found["driver"]["why"])
+        console.print(f"  driver {found['driver']['state']}{live} {why}")
+    if found["mqtt"]:
+        told = found["mqtt"]
+        console.print(f"  Home Assistant by {told['broker']}: {told['state']} {told['why']}")
     for fault in found["faults"]:
         console.print(f"  FAULT {fault}")
     for each in found["communities"]:

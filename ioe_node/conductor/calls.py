@@ -146,7 +146,9 @@ async def status(conductor: Conductor) -> dict[str, Any]:
         "addresses": [join_address(agent, each) for each in conductor.transport.addresses()],
         "code": conductor.unowned.code if conductor.unowned else None,
         "owner": conductor.keystore.secrets.get("owner"),
-        "driver": None if poller is None else {"state": poller.state, "why": poller.why},
+        "driver": None
+        if poller is None
+        else {"state": poller.state, "why": poller.why, "live": poller.live},
         "reading": None
         if latest is None
         else {
@@ -154,7 +156,9 @@ async def status(conductor: Conductor) -> dict[str, Any]:
             "power_milli_w": latest.power_milli_w,
             "import_milli_wh": latest.import_milli_wh,
             "export_milli_wh": latest.export_milli_wh,
+            "switched_on": latest.switched_on,
         },
+        "mqtt": conductor.home_assistant and conductor.home_assistant.status(),
         "communities": await _communities(conductor),
         "faults": sorted(conductor.faults.values()),
         "alerts": conductor.alerts.since(limit=ALERTS_SHOWN),

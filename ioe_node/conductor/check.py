@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import AddressValueError, IPv4Address
 
-from ioe_node.config import Alerting, AppConfig, Config, Device
+from ioe_node.config import Alerting, AppConfig, Config, Device, Mqtt
+from ioe_node.drivers.mqtt_connection import Broker, parse_broker
 from ioe_node.errors import ConfigError, IoeError
 from ioe_node.hdk import DnaDef
 from ioe_node.net.peer_id import split_address
-from ioe_node.plugins import load
+from ioe_node.plugins import load, load_driver
 
 LISTEN = re.compile(r"/ip[46]/[0-9a-fA-F.:]+/tcp/\d{1,5}(/ws)?")
 WEBHOOK = re.compile(r"https?://[^\s/?#]+\S*")
@@ -30,6 +31,8 @@ def check(config: Config) -> None:
         with _naming("network.bootstrap"):
             split_address(text)
     _check_alerts(config.alerts)
+    if broker_of(config.mqtt) is not None and config.device is None:
+        raise ConfigError("mqtt.publish: only a device's node has something to tell there")
     with _naming("discovery"):
         load(config.discovery)
     functions, apps = set(), set()
@@ -67,12 +70,20 @@ def _check_alerts(alerts: Alerting) -> None:
         raise ConfigError(f"alerts.webhook: '{alerts.webhook}' is no address like https://host/x")
 
 
+def broker_of(mqtt: Mqtt) -> Broker | None:
+    """Where Home Assistant is told of us; None if it is not."""
+    if not mqtt.publish:
+        return None
+    with _naming("mqtt"):
+        return parse_broker(mqtt.publish, mqtt.user, mqtt.password_file, mqtt.ca_file)
+
+
 def _check_device(device: Device) -> None:
     if device.code:
         with _naming("device.code"):
             load("discovery.pairing_code:parse_code")(device.code)
     with _naming("device.driver"):
-        driver = load(device.driver)
+        driver = load_driver(device.driver)
     if not hasattr(driver, "from_options"):
         raise ConfigError(f"device.driver: '{device.driver}' is no driver: it has no from_options")
     with _naming("device.options"):

@@ -31,8 +31,10 @@ from ioe_node.conductor import (
 )
 from ioe_node.conductor.alerts import Alerts
 from ioe_node.conductor.cell import Cell
+from ioe_node.conductor.check import broker_of
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home
+from ioe_node.conductor.home_assistant import HomeAssistant
 from ioe_node.conductor.hooks import Hook, command_hook, webhook
 from ioe_node.conductor.invitation import Invitation, decode_invitation, known_dnas
 from ioe_node.conductor.keystore import Keystore
@@ -113,6 +115,8 @@ class Conductor:
         self.policy = PolicyInForce(self)
         self.poller: Poller | None = None
         self.apps: list[apps.Running] = []
+        broker = broker_of(config.mqtt) if config.device else None
+        self.home_assistant = HomeAssistant(self, broker) if broker else None
         self.unowned: Unowned | None = None
         self.predecessors: frozenset[bytes] = frozenset()
         """The keys that our owner has left behind."""
@@ -162,6 +166,8 @@ class Conductor:
             try:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(self.alerts.run)
+                    if self.home_assistant is not None:
+                        nursery.start_soon(self.home_assistant.run)
                     await nursery.start(self._live)
                     await nursery.start(serve_control, self)
                     task_status.started()

@@ -18,7 +18,7 @@ from ioe_node.drivers.poller import Poller
 from ioe_node.drivers.slicer import Interval, Slicer
 from ioe_node.errors import CallError, IoeError, PairingRefused
 from ioe_node.hdi import AgentPubKey
-from ioe_node.plugins import load
+from ioe_node.plugins import load, load_driver
 from ioe_node.workflows.space import log
 
 if TYPE_CHECKING:
@@ -157,7 +157,7 @@ async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> P
             last["export_register_milli_wh"],
         )
     interval_us = cell.space.rules.definition.properties.interval_us
-    meter = load(device.driver).from_options(device.options)
+    meter = load_driver(device.driver).from_options(device.options)
 
     async def record(intervals: list[Interval]) -> None:
         readings = [
@@ -175,5 +175,9 @@ async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> P
         ]
         await cell.call("metering", "record", {"readings": readings})
 
+    def is_open() -> bool:
+        head = cell.space.store.head(cell.space.agent)
+        return head is not None and not head.closed
+
     slicer = Slicer(interval_us, resume)
-    return Poller(meter, slicer, device.poll_ms / 1000, conductor.rng, record)
+    return Poller(meter, slicer, device.poll_ms / 1000, conductor.rng, record, is_open)

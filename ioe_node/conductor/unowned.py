@@ -18,7 +18,7 @@ from ioe_node.drivers.driver import Button
 from ioe_node.errors import CallError, IoeError, LocalError, PairingRefused, StoreError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.hashes import AGENT, check_hash, to_text
-from ioe_node.plugins import load
+from ioe_node.plugins import load, load_driver
 
 if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
@@ -131,7 +131,7 @@ class Unowned:
 
     async def watch_button(self) -> None:
         """Have the driver's button pressed, if it has one; until cancelled."""
-        driver = load(self._config.driver).from_options(self._config.options)
+        driver = load_driver(self._config.driver).from_options(self._config.options)
         if not isinstance(driver, Button):
             return
         while True:

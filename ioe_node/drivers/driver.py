@@ -1,6 +1,6 @@
 """What a driver hands on, what it may be asked, and how its options are read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -33,6 +33,20 @@ class Meter(Protocol):
 
     async def read(self) -> Reading:
         """The registers as the device has them now."""
+
+
+@runtime_checkable
+class Watch(Protocol):
+    """A device that tells of changes by itself, so that a switch pressed by hand is seen at once.
+
+    The poller watches it and goes on polling: whatever is not told is still read.
+    """
+
+    async def watch(self, tell: Callable[[Reading], None]) -> None:
+        """Give `tell` each reading as it comes, for as long as the connection lasts.
+
+        Never returns; raises as `Meter` does, `LocalError` where there is nothing to watch.
+        """
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from ioe_node.cli import node as node_module
 from ioe_node.cli.main import main
+from ioe_node.clock import SystemClock
 from ioe_node.conductor.keystore import MINIMAL
+from sim.shelly_plug import Plug
+from sim.shelly_server import serve
 
 DRIVERS = Path(__file__).parent / "drivers"
 READY_MAX_S = 20.0
@@ -112,3 +117,26 @@ def daemon(tmp_path: Path, ioe: Ioe) -> Iterator[Daemons]:
         each.process.kill()
     for each in started:
         each.process.wait(10)
+
+
+@pytest.fixture
+def plug() -> Iterator[int]:
+    """An emulated Shelly plug, 3.6 W, served by a thread of its own; its port."""
+    ports: list[int] = []
+    tokens: list[trio.lowlevel.TrioToken] = []
+    ready, scope = threading.Event(), trio.CancelScope()
+
+    async def main() -> None:
+        with scope:
+            async with trio.open_nursery() as nursery:
+                made = Plug(lambda at_us: (3600, 0), SystemClock())
+                ports.append(await nursery.start(serve, made))
+                tokens.append(trio.lowlevel.current_trio_token())
+                ready.set()
+
+    thread = threading.Thread(target=trio.run, args=(main,))
+    thread.start()
+    assert ready.wait(READY_MAX_S)
+    yield ports[0]
+    tokens[0].run_sync_soon(scope.cancel)
+    thread.join(READY_MAX_S)

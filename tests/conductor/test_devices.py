@@ -1,5 +1,6 @@
 """Claiming: the right code, the wrong code, and a crash at each step between."""
 
+import logging
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
@@ -10,6 +11,7 @@ import trio
 from ioe_node.conductor import devices
 from ioe_node.conductor.home import Home
 from ioe_node.conductor.keystore import Keystore
+from ioe_node.drivers.poller import CLOSED
 from ioe_node.errors import CallError, LocalError, PairingRefused, StoreError, TransportError
 from ioe_node.net.messages import Activity, Chain
 from ioe_node.workflows import pages
@@ -32,7 +34,7 @@ async def test_a_claim_ends_in_both_words_and_a_meter_that_runs(
     status = await roof.call("status")
     assert status["owner"] == owner.agent
     assert status["code"] is None
-    assert status["driver"] == {"state": "ok", "why": ""}
+    assert status["driver"] == {"state": "ok", "why": "", "live": False}
 
 
 async def test_a_wrong_code_is_refused_and_nothing_of_it_is_kept(near: Any, autojump: Any) -> None:
@@ -272,3 +274,20 @@ async def test_a_device_goes_on_where_its_chain_ends(claimed: Any, autojump: Any
         assert newer["start"] == older["end"]
         grown = newer["export_register_milli_wh"] - older["export_register_milli_wh"]
         assert grown == newer["export_milli_wh"]
+
+
+async def test_a_meter_whose_chain_is_closed_says_it_once_and_asks_no_more(
+    claimed: Any, autojump: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, roof = await claimed()
+    (cell,) = roof.conductor.cells.values()
+    await roof.until(lambda found: found["driver"]["state"] == "ok")
+    await cell.call("identity", "close", {"new_target": None})
+    with caplog.at_level(logging.WARNING, "ioe.driver"):
+        await trio.sleep(10)
+    said = [each.getMessage() for each in caplog.records if each.name == "ioe.driver"]
+    assert [each.partition(": ")[2] for each in said] == [CLOSED]
+    status = await roof.call("status")
+    assert status["driver"]["state"] == "ok"
+    assert status["driver"]["why"].endswith(CLOSED)
+    assert status["reading"]["switched_on"] is None

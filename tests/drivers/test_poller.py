@@ -1,5 +1,6 @@
 """The poller: when to ask again, when to stop, and that no interval is lost on the way."""
 
+import logging
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
@@ -224,3 +225,168 @@ async def test_a_restart_loses_nothing_even_of_what_waited(
     # Rounded down at the last boundary, and made up for at the next.
     assert 7 * len(ledger.kept) - sum(each.import_milli_wh for each in ledger.kept) in (0, 1)
     assert ledger.kept[-1].end_us > now_us() - 2 * SECOND_US
+
+
+# --- devices that tell -------------------------------------------------------------------------
+
+
+class Telling(FakeMeter):
+    """Tells whatever is put into `news`: a reading, or what its connection breaks with."""
+
+    def __init__(self, *faults: Exception) -> None:
+        super().__init__(*faults)
+        self.news, self._news = trio.open_memory_channel[Reading | Exception](10)
+        self.watched_at: list[float] = []
+
+    async def watch(self, tell: Callable[[Reading], None]) -> None:
+        self.watched_at.append(trio.current_time())
+        async for each in self._news:
+            if isinstance(each, Exception):
+                raise each
+            tell(each)
+
+    def now(self, **changed: Any) -> None:
+        at_us = now_us()
+        counted = (at_us - BEGAN_US) * POWER_MILLI_WH_PER_S // SECOND_US
+        self.news.send_nowait(Reading(at_us, counted, 0, **changed))
+
+
+async def test_what_a_device_tells_is_seen_at_once_and_counts_as_read(
+    start: Any, ledger: Ledger, autojump_clock: Any
+) -> None:
+    meter = Telling()
+    poller = start(meter, poll_s=60)
+    await trio.sleep(5.5)
+    assert not poller.live
+    changed = poller.changed
+    meter.now(switched_on=False)
+    await trio.sleep(0.01)
+    assert changed.is_set()
+    assert poller.live
+    assert poller.latest is not None
+    assert poller.latest.switched_on is False
+    assert len(ledger.kept) == 5, "told energy is recorded like any other"
+    await trio.sleep(70)
+    assert meter.reads_at == pytest.approx([0, 65.5], abs=0.1), "the poll was put off, not left out"
+    ledger.check()
+
+
+async def test_while_the_connection_is_gone_it_is_polled_and_tried_again(
+    start: Any, ledger: Ledger, autojump_clock: Any
+) -> None:
+    meter = Telling()
+    poller = start(meter)
+    meter.now()
+    await trio.sleep(0.5)
+    for fault in (TransportError("the device hung up"), KeyError("a bug")):
+        meter.news.send_nowait(fault)
+        await trio.sleep(0.1)
+        assert not poller.live
+        await trio.sleep(10)
+        assert (poller.state, poller.why) == ("ok", "")
+    assert len(meter.watched_at) == 3
+    meter.now()
+    await trio.sleep(0.1)
+    assert poller.live
+    ledger.check()
+
+
+async def test_watching_that_never_works_is_tried_ever_more_seldom(
+    start: Any, autojump_clock: Any
+) -> None:
+    class Deaf(FakeMeter):
+        tried = 0
+
+        async def watch(self, tell: Any) -> None:
+            self.tried += 1
+            raise TransportError("no such channel")
+
+    meter = Deaf()
+    start(meter)
+    await trio.sleep(3_000)
+    assert meter.tried < 30
+    assert len(meter.reads_at) > 2_900
+
+
+async def test_a_device_that_cannot_be_watched_is_polled(start: Any, autojump_clock: Any) -> None:
+    meter = Telling()
+    poller = start(meter)
+    meter.news.send_nowait(LocalError("it has no such channel"))
+    await trio.sleep(100)
+    assert len(meter.watched_at) == 1
+    assert (poller.state, poller.live) == ("ok", False)
+
+
+async def test_what_is_told_ends_a_backoff(start: Any, autojump_clock: Any) -> None:
+    meter = Telling(*[TransportError("away")] * 20)
+    poller = start(meter)
+    await trio.sleep(500)
+    assert poller.state == "retrying"
+    meter.now()
+    await trio.sleep(0.01)
+    assert (poller.state, poller.why) == ("ok", "")
+
+
+async def test_a_switch_is_looked_at_once_it_is_switched(start: Any, autojump_clock: Any) -> None:
+    class Lamp(FakeMeter):
+        on = True
+
+        async def set_on(self, on: bool) -> None:
+            self.on = on
+
+        async def read(self) -> Reading:
+            reading = await super().read()
+            return Reading(reading.at_us, reading.import_milli_wh, 0, switched_on=self.on)
+
+    poller = start(Lamp(), poll_s=60)
+    await trio.sleep(5)
+    await poller.set_on(False)
+    await trio.sleep(0.01)
+    assert poller.latest.switched_on is False
+    with pytest.raises(LocalError, match="nothing to switch"):
+        await start(FakeMeter()).set_on(True)
+
+
+# --- chains that cannot be written -------------------------------------------------------------
+
+
+async def test_a_closed_chain_is_said_once_and_not_asked_again_until_it_is_open(
+    start: Any, ledger: Ledger, autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    poller = start(FakeMeter())
+    asked = 0
+    is_open = False
+
+    async def record(intervals: list[Interval]) -> None:
+        nonlocal asked
+        asked += 1
+        await ledger.record(intervals)
+
+    poller.record, poller.is_open = record, lambda: is_open
+    with caplog.at_level(logging.INFO, "ioe.driver"):
+        await trio.sleep(100.5)
+    assert asked == 0
+    assert [each.getMessage() for each in caplog.records] == [
+        "1 readings wait: the chain is closed: they are recorded when it is open"
+    ]
+    assert poller.state == "ok"
+    assert poller.why.startswith("100 readings wait: the chain is closed")
+    is_open = True
+    await trio.sleep(1)
+    assert len(ledger.kept) == 101
+    ledger.check()
+
+
+async def test_one_reason_to_wait_is_said_once_and_the_next_again(
+    start: Any, ledger: Ledger, autojump_clock: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    start(FakeMeter())
+    with caplog.at_level(logging.INFO, "ioe.driver"):
+        for refusal in (DiskFull("full"), None, DiskFull("full"), CallError("in doubt")):
+            ledger.refusal = refusal
+            await trio.sleep(10)
+    assert [each.getMessage().partition(": ")[2] for each in caplog.records] == [
+        "full",
+        "full",
+        "in doubt",
+    ]

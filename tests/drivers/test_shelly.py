@@ -13,13 +13,12 @@ from hypothesis import strategies as st
 from ioe_node.clock import SystemClock
 from ioe_node.drivers.driver import Reading
 from ioe_node.drivers.http_digest import RESPONSE_BYTES_MAX, Answer
-from ioe_node.drivers.shelly import (
-    Shelly,
+from ioe_node.drivers.shelly import Shelly, parse_url
+from ioe_node.drivers.shelly_frames import (
     decode_answer,
     decode_device_info,
     decode_json,
     decode_status,
-    parse_url,
 )
 from ioe_node.errors import ConfigError, LocalError, TransportError
 from sim.shelly_plug import Plug

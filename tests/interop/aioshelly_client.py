@@ -1,6 +1,7 @@
-"""The independent client: asyncio, a process of its own.  Prints what it saw as one JSON object.
+"""The independent client: asyncio, a process of its own.  Prints what it saw, an object a line.
 
-Arguments: port, password or ''.
+Arguments: port, password or ''.  It reads and switches; then it says what each notice has told
+it, until its standard input ends.
 """
 
 import asyncio
@@ -44,8 +45,13 @@ async def main(port: int, password: str) -> None:
                     "last": device.status["switch:0"],
                     "unixtime": device.status["sys"]["unixtime"],
                 }
-            )
+            ),
+            flush=True,
         )
+        device.subscribe_updates(
+            lambda _, kind: print(json.dumps([kind.name, device.status["switch:0"]]), flush=True)
+        )
+        await asyncio.to_thread(sys.stdin.read)
         await device.shutdown()
 
 
