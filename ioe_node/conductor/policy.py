@@ -182,7 +182,7 @@ def _merged(whole: Mapping[str, Any], differs: Mapping[str, Any]) -> dict[str, A
     for key, value in differs.items():
         before = merged.get(key)
         both = isinstance(before, dict) and isinstance(value, dict)
-        merged[key] = {**before, **value} if both and before else value
+        merged[key] = _merged(before, value) if both and before else value
     return merged
 
 
