@@ -11,12 +11,14 @@ import zomes.claims.coordinator
 import zomes.claims.credential
 import zomes.claims.profile
 import zomes.community.coordinator
+import zomes.demand.coordinator
 import zomes.identity.coordinator
 import zomes.market.coordinator
 import zomes.metering.coordinator
 import zomes.reputation.coordinator
 from ioe_node.hdi import DIGEST_BYTES
 from ioe_node.hdk import AgentPubKey, DnaDef, Zome
+from zomes.demand.app import Demand
 
 SECOND_US = 1_000_000
 
@@ -70,6 +72,8 @@ DNA = DnaDef(
         _zome(zomes.market.coordinator),
         _zome(zomes.claims.coordinator),
         _zome(zomes.reputation.coordinator),
+        _zome(zomes.demand.coordinator),
     ),
     properties=Properties(),
+    apps=(Demand,),
 )

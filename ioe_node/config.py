@@ -103,6 +103,14 @@ class Schedule(Struct, frozen=True, forbid_unknown_fields=True):
     every_ms: PositiveMs
 
 
+class AppConfig(Struct, frozen=True, forbid_unknown_fields=True):
+    """A smart energy app that runs beside this device, and where its prices come from."""
+
+    name: str
+    feed: str = ""
+    options: dict[str, Any] = {}
+
+
 Points = Annotated[int, Meta(ge=-1_000_000, le=1_000_000)]
 
 
@@ -138,6 +146,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     api: Api = Api()
     device: Device | None = None
     schedule: tuple[Schedule, ...] = ()
+    app: Annotated[tuple[AppConfig, ...], Meta(max_length=16)] = ()
     dnas: tuple[str, ...] = ("dna.neighbourhood:DNA",)
     discovery: str = "discovery.meeting:Meeting"
     control_port: Port = 0
@@ -290,6 +299,14 @@ admin_secret = ""
 origins = ["ioe"]
 """
 
+OWNER_TEMPLATE = """
+# Pay, out of what was offered for it ('ioe demand offer'), for what others have saved.
+[[schedule]]
+zome = "demand"
+function = "reward"
+every_ms = 60000
+"""
+
 DEVICE_TEMPLATE = """
 # Home Assistant sees this device by an MQTT broker: its energy, its power, its switch.
 [mqtt]
@@ -330,4 +347,11 @@ confirm = "none"
 zome = "currency"
 function = "sell"
 every_ms = 60000
+
+# A smart energy app beside this device: switch it off while power is dear.  See: ioe app.
+# [[app]]
+# name = "demand"
+# feed = "ioe_node.drivers.feed_csv:CsvFeed"
+# [app.options]
+# path = "/home/pi/prices.csv"
 """

@@ -25,6 +25,7 @@ import msgspec
 from ioe_node.errors import (
     Busy,
     CallError,
+    IoeError,
     LocalError,
     Malformed,
     PeerError,
@@ -41,6 +42,7 @@ from ioe_node.hdi import (
     Invalid,
     Invited,
     Party,
+    Timestamp,
     Valid,
     Verdict,
 )
@@ -53,6 +55,8 @@ __all__ = [
     "ActionHash",
     "AgentInfo",
     "AgentPubKey",
+    "App",
+    "AppHost",
     "Busy",
     "CallError",
     "CapClaim",
@@ -63,11 +67,13 @@ __all__ = [
     "DnaHash",
     "Found",
     "Host",
+    "IoeError",
     "LinkFound",
     "LocalError",
     "Modifiers",
     "Party",
     "PeerError",
+    "Timestamp",
     "TransportError",
     "Zome",
 ]
@@ -235,6 +241,53 @@ class Host(Protocol):
         """Tell local clients a plain value, once this call has committed."""
 
 
+SettingsT = TypeVar("SettingsT", bound=msgspec.Struct)
+
+
+class AppHost(Protocol):
+    """What a smart energy app may do on the node of the device that it runs beside."""
+
+    def now_us(self) -> int:
+        """The node's clock."""
+
+    def settings(self, shape: type[SettingsT]) -> SettingsT:
+        """What the owner's policy sets for this app; raises `LocalError` for what does not fit."""
+
+    def switched_on(self) -> bool | None:
+        """How the device's switch stood when it was last read; None where nothing is known."""
+
+    async def set_on(self, on: bool) -> None:
+        """Switch the device; raises as its driver does, and `LocalError` against the policy."""
+
+    async def prices(self) -> Sequence[Mapping[str, Any]]:
+        """All that the configured feed knows: `start_us`, `end_us`, `micro_per_kwh` (or None) and
+        `level` (above 0: an event that asks for less) of each period.  Raises as the feed does.
+        """
+
+    async def metered_until(self, at_us: int) -> bool:
+        """Whether the device's interval readings of all before that time are on its chain."""
+
+    async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
+        """Call a zome function as the device."""
+
+    def decided(self, decision: Mapping[str, Any]) -> None:
+        """Show the owner what was done, and `why`."""
+
+    async def sleep(self, seconds: int) -> None:
+        """Wait."""
+
+
+class App(Protocol):
+    """A smart energy app: a zome's own program, beside each device whose config names it."""
+
+    name: str
+    settings_type: type[Any]
+    """A `msgspec.Struct` with a default for each setting."""
+
+    async def run(self, host: AppHost) -> None:
+        """Do its work until cancelled."""
+
+
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 DraftFunction = Callable[..., Awaitable[Any]]
 
@@ -336,13 +389,15 @@ class Modifiers:
 class DnaDef:
     """A DNA: zomes and properties; its hash, with a seed, names a network.
 
-    `properties` is an instance of a frozen dataclass that holds the defaults.
+    `properties` is an instance of a frozen dataclass that holds the defaults.  `apps` are those
+    that devices in such a network may run.
     """
 
     name: str
     zomes: tuple[Zome, ...]
     properties: Any
     seed: str = ""
+    apps: tuple[type[App], ...] = ()
 
     def clone(self, modifiers: Modifiers) -> "DnaDef":
         """The same rules with another seed and other properties: another network."""

@@ -7,6 +7,7 @@ import click
 from ioe_node.cli import (
     alerts,
     api,
+    app,
     backup,
     bundle,
     chain,
@@ -15,6 +16,7 @@ from ioe_node.cli import (
     credential,
     credit,
     data,
+    demand,
     device,
     doctor,
     driver,
@@ -75,6 +77,8 @@ cli.add_command(key.key)
 cli.add_command(policy.policy)
 cli.add_command(meter.meter)
 cli.add_command(credit.credit)
+cli.add_command(app.app)
+cli.add_command(demand.demand)
 cli.add_command(chain.chain)
 cli.add_command(community.community)
 cli.add_command(peers.peers)

@@ -37,7 +37,14 @@ from ioe_node.conductor.check import check
 from ioe_node.conductor.home import Home, State
 from ioe_node.conductor.hooks import PASSPHRASE_VARIABLE
 from ioe_node.conductor.keystore import INTERACTIVE, MINIMAL, Keystore
-from ioe_node.config import DEVICE_TEMPLATE, TEMPLATE, Config, load_config, parse_config
+from ioe_node.config import (
+    DEVICE_TEMPLATE,
+    OWNER_TEMPLATE,
+    TEMPLATE,
+    Config,
+    load_config,
+    parse_config,
+)
 from ioe_node.errors import ConfigError, LocalError
 
 if TYPE_CHECKING:
@@ -192,6 +199,7 @@ def init(
         text += DEVICE_TEMPLATE.format(kind=kind, name=shown, driver=named, options=lines)
     else:
         _refuse_of_an_owner(context)
+        text += OWNER_TEMPLATE
     check(parse_config(text, "the new config"))
     with _all_or_nothing(home):
         root = _make_keys(home, role, recover)

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ioe_node.conductor import communities, devices
+from ioe_node.conductor.apps import app_list, app_set
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.conductor import Conductor
 from ioe_node.conductor.invitation import parse_invitation
@@ -67,6 +68,7 @@ for _each in (
     *(device_code, device_confirm, device_unlock),
     *(device_switch, device_limit),
     *(policy_show, policy_set),
+    *(app_list, app_set),
     *(key_show, key_history, key_rotate, key_recover, key_owed),
     *(key_ask, key_sign, key_merge, key_do, key_gather, key_requests, key_decide),
     *(device_accept, device_rotate),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import AddressValueError, IPv4Address, ip_address
 
-from ioe_node.config import Alerting, Api, Config, Device, Mqtt
+from ioe_node.config import Alerting, Api, AppConfig, Config, Device, Mqtt
 from ioe_node.drivers.mqtt_connection import Broker, parse_broker
 from ioe_node.errors import ConfigError, IoeError
 from ioe_node.hdk import DnaDef
@@ -38,7 +38,7 @@ def check(config: Config) -> None:
         raise ConfigError("mqtt.publish: only a device's node has something to tell there")
     with _naming("discovery"):
         load(config.discovery)
-    functions = set()
+    functions, apps = set(), set()
     for name in config.dnas:
         with _naming("dnas"):
             dna = load(name)
@@ -46,13 +46,24 @@ def check(config: Config) -> None:
             raise ConfigError(f"dnas: '{name}' is no DNA")
         for zome in dna.zomes:
             functions |= {(zome.coordinator.name, each) for each in zome.coordinator.functions}
+        apps |= {app.name for app in dna.apps}
     for schedule in config.schedule:
         if (schedule.zome, schedule.function) not in functions:
             raise ConfigError(
                 f"schedule: no DNA here has the function {schedule.zome}.{schedule.function}"
             )
+    for app in config.app:
+        _check_app(app, apps)
     if config.device is not None:
         _check_device(config.device)
+
+
+def _check_app(app: AppConfig, known: set[str]) -> None:
+    if app.name not in known:
+        raise ConfigError(f"app: no DNA here has '{app.name}'; there are: {sorted(known)}")
+    if app.feed:
+        with _naming(f"app '{app.name}': feed"):
+            load(app.feed).from_options(app.options)
 
 
 def _check_alerts(alerts: Alerting) -> None:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from ioe_node.clock import Clock
 from ioe_node.conductor import (
+    apps,
     changes,
     devices,
     history,
@@ -112,6 +113,7 @@ class Conductor:
         self.alerts = Alerts(home, clock, self.signals.emit, _hooks(config))
         self.policy = PolicyInForce(self)
         self.poller: Poller | None = None
+        self.apps: list[apps.Running] = []
         broker = broker_of(config.mqtt) if config.device else None
         self.home_assistant = HomeAssistant(self, broker) if broker else None
         self.unowned: Unowned | None = None
@@ -375,9 +377,13 @@ class Conductor:
                     self.cells[network] = cell
                     self.faults.pop(network, None)
                     nursery.start_soon(self._check_chain, cell, invitation)
+                    for schedule in self.config.schedule if state.leaving is None else ():
+                        if cell.has(schedule.zome):
+                            nursery.start_soon(self._repeat, cell, schedule)
                     opened.set()
             finally:
                 self.poller = None
+                self.apps = []
                 self.cells.pop(network, None)
 
     async def _check_chain(self, cell: Cell, invitation: Invitation) -> None:
@@ -407,8 +413,9 @@ class Conductor:
             return
         self.poller = await devices.make_poller(self, cell, self.config.device)
         nursery.start_soon(self.poller.run)
-        for schedule in self.config.schedule:
-            nursery.start_soon(self._repeat, cell, schedule)
+        self.apps = apps.of_device(self, cell)
+        for app in self.apps:
+            nursery.start_soon(app.run)
 
     def _begun(self, network: bytes) -> None:
         state = self.home.state()

@@ -25,6 +25,7 @@ POLICY_CHARS_MAX = 12_000
 SEALED_BYTES_MAX = 16 * 1024
 DEVICES_MAX = 256
 NAMES_MAX = 256
+APPS_MAX = 16
 VERSION_MAX = 2**53
 _DOMAIN = b"ioe policy 1\x00"
 
@@ -75,6 +76,7 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True):
     automatic: Automatic = Automatic()
     deals: Deals = Deals()
     calls: Calls = Calls()
+    apps: Annotated[dict[str, dict[str, Any]], Meta(max_length=APPS_MAX)] = {}
 
 
 FACTORY = Rules(
@@ -107,7 +109,7 @@ buy = true
 hold = true
 # Pass on messages for others that cannot reach each other.
 relay = true
-# Whatever else its config has it do again and again.
+# Whatever else its config has it do again and again, and what its apps switch.
 other = true
 
 # With whom it settles: "members" of the community, my own "portfolio", or "nobody".
@@ -122,6 +124,10 @@ never = []
 by = "members"
 # Functions ("zome.function") or whole zomes that only the owner may use.
 closed = []
+
+# Settings of the smart energy apps that devices run (see: ioe app show).
+# [apps.demand]
+# over_average_percent = 30
 
 # For one device, by its name or its agent key, only what differs:
 # [device."south roof".automatic]
@@ -176,7 +182,7 @@ def _merged(whole: Mapping[str, Any], differs: Mapping[str, Any]) -> dict[str, A
     for key, value in differs.items():
         before = merged.get(key)
         both = isinstance(before, dict) and isinstance(value, dict)
-        merged[key] = {**before, **value} if both and before else value
+        merged[key] = _merged(before, value) if both and before else value
     return merged
 
 

@@ -14,6 +14,9 @@ from ioe_node.model.hashes import AGENT as AGENT_PREFIX
 from ioe_node.model.hashes import AgentPubKey, action_hash, from_text, to_text
 
 READING = {
+    "app list",
+    "demand offers",
+    "demand claims",
     "bundle list",
     "doctor",
     "driver list",
@@ -51,6 +54,8 @@ READING = {
     "api token list",
 }
 ACTING = {
+    "app set",
+    "demand offer",
     "bundle token",
     "bundle pack",
     "meter changed",

@@ -25,6 +25,7 @@ def test_its_zomes_and_types() -> None:
         "market",
         "claims",
         "reputation",
+        "demand",
     ]
     assert sorted(DNA.entry_types) == [
         "claims.Application",
@@ -39,6 +40,8 @@ def test_its_zomes_and_types() -> None:
         "community.Invitation",
         "currency.Carried",
         "currency.Settlement",
+        "demand.Incentive",
+        "demand.Reduction",
         "identity.Acceptance",
         "identity.Acknowledgement",
         "identity.Enrolment",

@@ -1,0 +1,73 @@
+"""`ioe app`: the smart energy apps beside a device: what they do, why, and their settings."""
+
+from typing import Any
+
+import click
+import msgspec
+
+from ioe_node.cli import client
+from ioe_node.cli.output import console, home_of, json_option, printable, show, table, when
+from ioe_node.errors import LocalError
+
+DECISIONS_SHOWN = 20
+
+
+@click.group()
+def app() -> None:
+    """Smart energy apps: programs beside a device that switch it for a reason.
+
+    \b
+      demand     off while power costs more than so many percent over the average
+
+    An app runs where the device's config names it ([[app]]); its owner's policy has its settings.
+    """
+
+
+@app.command("list")
+@json_option
+@click.pass_context
+def list_(context: click.Context, as_json: bool) -> None:
+    """The apps beside this device, with their settings and what they did last."""
+    found = client.call(home_of(context), "app_list")
+    show(found, as_json, lambda: _people(found))
+
+
+def _people(found: list[dict[str, Any]]) -> None:
+    for each in found:
+        console.print(each["name"])
+        for name, value in each["settings"].items():
+            console.print(f"  {name} = {value}")
+        rows = [
+            (when(made["at_us"]), made["what"], printable(made["why"]))
+            for made in each["decisions"][:DECISIONS_SHOWN]
+        ]
+        if rows:
+            table("", ("when", "did", "because"), rows)
+
+
+@app.command("set")
+@click.argument("name")
+@click.argument("settings", nargs=-1, required=True)
+@click.option("--device", help="Only for this device of ours, by its name or agent key.")
+@click.pass_context
+def set_(context: click.Context, name: str, settings: tuple[str, ...], device: str | None) -> None:
+    """Change SETTINGS of the app NAME in our policy, which every device of ours then lives by.
+
+    \b
+      ioe app set demand over_average_percent=30
+      ioe app set demand enabled=false --device kettle
+    """
+    read = dict(_read(each) for each in settings)
+    made = client.call(home_of(context), "app_set", name=name, settings=read, device=device)
+    console.print(f"policy version {made['version']} is in force")
+
+
+def _read(setting: str) -> tuple[str, Any]:
+    """`name=value`, the value as JSON or else as text."""
+    name, equals, value = setting.partition("=")
+    if not equals:
+        raise LocalError(f"'{setting[:60]}' is no setting; write NAME=VALUE")
+    try:
+        return name, msgspec.json.decode(value)
+    except msgspec.DecodeError:
+        return name, value

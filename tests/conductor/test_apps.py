@@ -1,0 +1,128 @@
+"""A smart energy app beside a device's node: it switches, claims and is paid (I-122, I-132)."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from ioe_node.conductor import apps
+from ioe_node.errors import CallError, LocalError
+from sim.virtual_clock import EPOCH_US
+from tests.conductor.steps import owns
+from zomes.demand.decide import Settings
+
+FEED = """
+[[app]]
+name = "demand"
+feed = "ioe_node.drivers.feed_csv:CsvFeed"
+[app.options]
+path = "{path}"
+"""
+PAY = '[[schedule]]\nzome = "demand"\nfunction = "reward"\nevery_ms = 1000\n'
+PEAK = (120, 180)
+"""Seconds after the clock's start in which power is dear."""
+
+
+def iso(seconds: int) -> str:
+    return (datetime.fromtimestamp(EPOCH_US // 1_000_000, UTC) + timedelta(0, seconds)).isoformat()
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> Path:
+    path = tmp_path / "prices.csv"
+    rows = [(0, PEAK[0], "0.1"), (*PEAK, "0.5"), (PEAK[1], 7_200, "0.1")]
+    lines = [f"{iso(start)},{iso(end)},{price}" for start, end, price in rows]
+    path.write_text("\n".join(["start,end,price", *lines]))
+    return path
+
+
+@pytest.fixture
+def plug(
+    founded: Any, street: Any, prices: Path, autojump: Any, monkeypatch: pytest.MonkeyPatch
+) -> Any:
+    """An owner who pays, and its plug with the app beside it."""
+
+    async def make() -> tuple[Any, Any]:
+        monkeypatch.setattr("tame_plug.SystemClock", lambda: street.clock)
+        owner = await founded()
+        owner.text = owner.text.replace("[network]", f"{PAY}[network]")
+        await owner.stop()
+        await owner.start()
+        boxed = street.boxed("roof", driver="tame_plug:TamePlug")
+        boxed.text = boxed.text.replace('kind = "generator"', 'kind = "consumer"')
+        boxed.text = boxed.text.replace("[device.options]\npower_milli_w = -36000000\n", "")
+        boxed.text += FEED.format(path=prices)
+        roof = await boxed.start()
+        await owner.until(lambda found: found["near"], "device_list")
+        await owner.call("device_claim", device="roof", code="1234-5678")
+        await owns(owner, "roof")
+        return owner, roof
+
+    return make
+
+
+async def test_a_plug_is_off_at_the_peak_claims_what_it_saved_and_is_paid(
+    plug: Any, street: Any, autojump: Any
+) -> None:
+    owner, roof = await plug()
+    assert street.clock.now_us() < EPOCH_US + PEAK[0] * 1_000_000
+    now_us = street.clock.now_us()
+    offer = {"start_us": now_us, "end_us": now_us + 3_600_000_000}
+    offer |= {"micro_per_kwh": 500_000, "budget_micro": 100_000_000}
+    call = {"zome": "demand", "function": "offer", "payload": offer}
+    await owner.call("zome_call", **call)
+    settings = {"min_on_s": 0, "min_off_s": 0, "over_average_percent": 50}
+    assert (await owner.call("app_set", name="demand", settings=settings))["version"] == 1
+    await trio.sleep(PEAK[1] - (street.clock.now_us() - EPOCH_US) / 1e6 + 60)
+
+    (app,) = await roof.call("app_list")
+    assert app["settings"]["over_average_percent"] == 50
+    what = [each["what"] for each in app["decisions"]][::-1]
+    assert [each for each in what if each != "left"] == ["off", "on", "claimed"]
+    claimed = app["decisions"][what[::-1].index("claimed")]
+    assert claimed["saved_milli_wh"] > 40 * 10_000
+    found = await owner.until(
+        lambda balance: balance["balance_micro"],
+        "zome_call",
+        zome="currency",
+        function="balance",
+        payload={"agent": roof.agent},
+    )
+    assert found["balance_micro"] == claimed["earns_micro"] == claimed["saved_milli_wh"] // 2
+
+
+async def test_settings_that_do_not_fit_change_nothing(
+    founded: Any, street: Any, autojump: Any
+) -> None:
+    owner = await founded()
+    for name, settings, why in (
+        ("demand", {"over_average": 3}, "there are: enabled"),
+        ("demand", {"over_average_percent": -1}, "over_average_percent"),
+        ("toaster", {}, "there are: demand"),
+    ):
+        with pytest.raises((CallError, LocalError), match=why):
+            await owner.call("app_set", name=name, settings=settings)
+    assert (await owner.call("policy_show"))["source"] == "default"
+
+
+async def test_settings_are_set_for_one_device_or_all_and_the_rest_of_the_policy_stays(
+    founded: Any, street: Any, autojump: Any
+) -> None:
+    owner = await founded()
+    await owner.call("policy_set", text='version = 4\n# mine\nvisibility = "private"\n')
+    await owner.call("app_set", name="demand", settings={"max_off_s": 60})
+    await owner.call("app_set", name="demand", settings={"enabled": False}, device="south roof")
+    shown = await owner.call("policy_show")
+    assert "# mine" in shown["text"]
+    policy = owner.conductor.policy
+    assert "version = 6" in policy.text
+    from ioe_node.conductor.policy import parse_policy
+
+    read = parse_policy(policy.text)
+    south = read.rules_of("south roof", owner.agent)
+    assert read.rules.visibility == south.visibility == "private"
+    assert apps.read_settings("demand", read.rules.apps, Settings) == Settings(max_off_s=60)
+    both = Settings(enabled=False, max_off_s=60)
+    assert apps.read_settings("demand", south.apps, Settings) == both
