@@ -44,6 +44,7 @@ class Running:
         self._conductor = conductor
         self._cell = cell
         self._app = app
+        self._kept = conductor.home.path / f"app-{app.name}.json"
         self._feed = load(config.feed).from_options(config.options) if config.feed else None
 
     async def run(self) -> None:
@@ -104,6 +105,20 @@ class Running:
     async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
         """Call a zome function as the device."""
         return await self._cell.call(zome, function, dict(payload))
+
+    def remember(self, kept: Mapping[str, int]) -> None:
+        """Keep this over restarts; it goes with this life of the device."""
+        self._conductor.home.write(self._kept, msgspec.json.encode(kept))
+
+    def recall(self) -> Mapping[str, int]:
+        """What was kept last; what cannot be read counts as nothing."""
+        try:
+            return msgspec.json.decode(self._kept.read_bytes(), type=dict[str, int])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError) as error:
+            log.warning("%s cannot be read: %s", self._kept, error)
+            return {}
 
     def decided(self, decision: Mapping[str, Any]) -> None:
         """Keep it for the owner to see, and tell local clients."""
