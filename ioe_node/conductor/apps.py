@@ -168,6 +168,8 @@ async def app_set(
     """Change an app's settings in our policy, for one device (its name or key) or all of ours."""
     if conductor.role != "owner":
         raise CallError("the settings of a device's apps are in its owner's policy")
+    if device == "":
+        raise CallError("a device has a name or a key; without --device it is for all of ours")
     known = {app.name: app for cell in conductor.cells.values() for app in _apps_of(cell)}
     app = _offered(known, name)
     document = tomlkit.parse(conductor.policy.text or TEMPLATE)
