@@ -63,7 +63,8 @@ def test_keys_are_written_to_a_file_of_our_own(ioe: Any, tmp_path: Path) -> None
     (tmp_path / "node.tar.gz.partial").symlink_to(theirs)
     ioe("backup", str(file))
     assert theirs.read_bytes() == b""
-    assert file.is_file() and not file.is_symlink()
+    assert file.is_file()
+    assert not file.is_symlink()
     assert file.stat().st_mode & 0o777 == 0o600
 
 

@@ -112,8 +112,7 @@ async def test_what_an_app_keeps_is_there_after_a_restart_and_goes_with_the_life
 
 
 async def _apps(node: Any) -> Any:
-    while not node.conductor.apps:
-        await trio.sleep(1)
+    await node.until(lambda found: found, "app_list")
     return node.conductor.apps
 
 
