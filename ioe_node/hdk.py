@@ -270,6 +270,12 @@ class AppHost(Protocol):
     async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
         """Call a zome function as the device."""
 
+    def remember(self, kept: Mapping[str, int]) -> None:
+        """Keep this over restarts, in place of what was kept before."""
+
+    def recall(self) -> Mapping[str, int]:
+        """What was kept last; nothing at first."""
+
     def decided(self, decision: Mapping[str, Any]) -> None:
         """Show the owner what was done, and `why`."""
 

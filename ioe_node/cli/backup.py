@@ -59,7 +59,9 @@ def _new(file: Path) -> Iterator[io.BufferedWriter]:
     if file.exists():
         raise LocalError(f"{file} is there already; name another")
     partial = file.with_name(file.name + ".partial")
-    descriptor = os.open(partial, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600)
+    # One that lies there already may be another's, or a link.
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as target:
             yield target

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ioe_node.conductor.frames import LENGTH_BYTES, decode_body, encode_frame, length_of
-from ioe_node.errors import IoeError, Malformed, TransportError
+from ioe_node.errors import IoeError, LocalError, Malformed, TransportError
 
 PORT_MAX = 65_535
 CONNECT_TIMEOUT_S = 5.0
@@ -70,8 +70,11 @@ def call(home: Path, name: str, /, **arguments: Any) -> Any:
     Raises `TransportError` when none runs there, `AnswerError` when it refuses.
     """
     with _connect(home) as (connection, token):
-        request = {"token": token, "call": name, "args": arguments}
-        connection.sendall(encode_frame(request))
+        try:
+            request = encode_frame({"token": token, "call": name, "args": arguments})
+        except Malformed as error:
+            raise LocalError(f"that is nothing to tell a node: {error}") from None
+        connection.sendall(request)
         return _ok(_receive(connection))
 
 

@@ -28,6 +28,7 @@ SHOWN_DAYS: dict[Step, int] = {
     **{"15m": 1, "hour": 2, "day": 31},
     **{"week": 26 * 7, "month": 366, "year": 3_660},
 }
+YEARS = range(1970, 2100)
 _points = msgspec.msgpack.Decoder(list[Point])
 
 
@@ -48,9 +49,11 @@ def _moment(text: str, zone: ZoneInfo) -> datetime:
     """A date or a time, local unless it brings its offset."""
     try:
         at = datetime.fromisoformat(text)
+        if at.year not in YEARS:
+            raise ValueError
     except ValueError:
         raise LocalError(
-            f"'{text[:40]}' is no date; write 2026-03-29 or 2026-03-29T14:00"
+            f"'{text[:40]}' is no date of 1970 to 2099; write 2026-03-29 or 2026-03-29T14:00"
         ) from None
     return at if at.tzinfo else at.replace(tzinfo=zone)
 

@@ -44,6 +44,7 @@ class Running:
         self._conductor = conductor
         self._cell = cell
         self._app = app
+        self._kept = conductor.home.path / f"app-{app.name}.json"
         self._feed = load(config.feed).from_options(config.options) if config.feed else None
 
     async def run(self) -> None:
@@ -105,6 +106,20 @@ class Running:
         """Call a zome function as the device."""
         return await self._cell.call(zome, function, dict(payload))
 
+    def remember(self, kept: Mapping[str, int]) -> None:
+        """Keep this over restarts; it goes with this life of the device."""
+        self._conductor.home.write(self._kept, msgspec.json.encode(kept))
+
+    def recall(self) -> Mapping[str, int]:
+        """What was kept last; what cannot be read counts as nothing."""
+        try:
+            return msgspec.json.decode(self._kept.read_bytes(), type=dict[str, int])
+        except FileNotFoundError:
+            return {}
+        except (OSError, msgspec.DecodeError) as error:
+            log.warning("%s cannot be read: %s", self._kept, error)
+            return {}
+
     def decided(self, decision: Mapping[str, Any]) -> None:
         """Keep it for the owner to see, and tell local clients."""
         kept = {"at_us": self.now_us(), **decision}
@@ -153,6 +168,8 @@ async def app_set(
     """Change an app's settings in our policy, for one device (its name or key) or all of ours."""
     if conductor.role != "owner":
         raise CallError("the settings of a device's apps are in its owner's policy")
+    if device == "":
+        raise CallError("a device has a name or a key; without --device it is for all of ours")
     known = {app.name: app for cell in conductor.cells.values() for app in _apps_of(cell)}
     app = _offered(known, name)
     document = tomlkit.parse(conductor.policy.text or TEMPLATE)

@@ -14,7 +14,7 @@ from ioe_node.hdk import DnaDef
 from ioe_node.net.peer_id import split_address
 from ioe_node.plugins import load, load_driver
 
-LISTEN = re.compile(r"/ip[46]/[0-9a-fA-F.:]+/tcp/\d{1,5}(/ws)?")
+LISTEN = re.compile(r"/ip(?P<version>[46])/(?P<address>[^/]+)/tcp/(?P<port>[0-9]{1,5})(/ws)?")
 PORT_MAX = 65_535
 WEBHOOK = re.compile(r"https?://[^\s/?#]+\S*")
 
@@ -22,7 +22,7 @@ WEBHOOK = re.compile(r"https?://[^\s/?#]+\S*")
 def check(config: Config) -> None:
     """Raise `ConfigError` that names the key whose value cannot be used."""
     for text in config.network.listen:
-        if not LISTEN.fullmatch(text):
+        if not _is_listen(text):
             raise ConfigError(
                 f"network.listen: '{text}' is no address like /ip4/192.0.2.7/tcp/4001"
             )
@@ -56,6 +56,15 @@ def check(config: Config) -> None:
         _check_app(app, apps)
     if config.device is not None:
         _check_device(config.device)
+
+
+def _is_listen(text: str) -> bool:
+    found = LISTEN.fullmatch(text)
+    try:
+        version = ip_address(found["address"]).version if found else 0
+    except ValueError:
+        return False
+    return found is not None and str(version) == found["version"] and int(found["port"]) <= PORT_MAX
 
 
 def _check_app(app: AppConfig, known: set[str]) -> None:

@@ -1,6 +1,7 @@
 """Warrants spread: a new one is told to some members at once, and gossip finds who lacks it.
 
-Whom it names is told, too, who is shut out from then on: a sold device must know that it is free.
+Whom a revocation names is told, too, who is shut out from then on: a sold device must know that it
+is free.
 """
 
 from hashlib import blake2b
@@ -11,7 +12,7 @@ from ioe_node.errors import IoeError, Malformed, PeerError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.codec import Codec
 from ioe_node.model.hashes import to_text
-from ioe_node.model.warrant import WARRANT_BYTES_MAX, SignedWarrant
+from ioe_node.model.warrant import WARRANT_BYTES_MAX, Revoked, SignedWarrant, decode_warrant
 from ioe_node.net.messages import (
     WARRANTS_KNOWN_MAX,
     WARRANTS_PER_MESSAGE_MAX,
@@ -63,14 +64,14 @@ async def spread_warrants(space: Space) -> None:
     told = {data for _, data in space.store.warrants()}
     while True:
         await space.warrants_bell.wait()
-        news = [(agent, data) for agent, data in space.store.warrants() if data not in told]
-        fresh = [data for _, data in news]
+        fresh = [data for _, data in space.store.warrants() if data not in told]
         told.update(fresh)
         others = space.others()
         chosen = set(space.rng.sample(others, min(len(others), TOLD_AT_ONCE)))
-        chosen |= {AgentPubKey(agent) for agent, _ in news} - {space.agent}
+        opened = [decode_warrant(warrants.decode(data)) for data in fresh]
+        chosen |= {AgentPubKey(each.warrantee) for each in opened if isinstance(each, Revoked)}
         async with trio.open_nursery() as nursery:
-            for peer in sorted(chosen):
+            for peer in sorted(chosen - {space.agent}):
                 nursery.start_soon(_tell, space, peer, fresh)
 
 

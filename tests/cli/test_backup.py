@@ -55,6 +55,19 @@ def test_a_running_node_is_copied_and_the_copy_lives_on(
     assert sorted(path.name for path in tmp_path.glob(".*")) == []
 
 
+def test_keys_are_written_to_a_file_of_our_own(ioe: Any, tmp_path: Path) -> None:
+    """What somebody laid where the copy is made would be theirs to read."""
+    ioe("init", *PROFILE)
+    theirs, file = tmp_path / "theirs", tmp_path / "node.tar.gz"
+    theirs.touch(0o666)
+    (tmp_path / "node.tar.gz.partial").symlink_to(theirs)
+    ioe("backup", str(file))
+    assert theirs.read_bytes() == b""
+    assert file.is_file()
+    assert not file.is_symlink()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(
     ("members", "why"),
     [

@@ -10,7 +10,7 @@ import pytest
 
 from ioe_node.cli import client
 from ioe_node.conductor.frames import encode_frame
-from ioe_node.errors import TransportError
+from ioe_node.errors import LocalError, TransportError
 
 Answer = Callable[[bytes], Path]
 
@@ -92,3 +92,9 @@ def test_a_control_file_of_any_kind_is_no_node(tmp_path: Path, text: str) -> Non
     (tmp_path / "control.json").write_text(text, encoding="latin-1")
     with pytest.raises(TransportError, match="no node runs in"):
         client.call(tmp_path, "status")
+
+
+def test_what_no_message_can_say_is_not_the_nodes_fault(answering: Answer) -> None:
+    home = answering(b"")
+    with pytest.raises(LocalError, match="nothing to tell a node"):
+        client.call(home, "app_set", settings={"max_off_s": 10**20})

@@ -76,3 +76,9 @@ def test_a_file_too_large_is_not_even_opened(
     file.write_bytes(b"<" * 11)
     with pytest.raises(LocalError, match="more than 10 bytes"):
         read_file(file, "espi")
+
+
+@pytest.mark.parametrize("at", [("--to", "0001-01-02"), ("--from", "9999-12-31"), ("--to", "soon")])
+def test_a_time_that_no_calendar_here_has_is_said(ioe: Any, at: tuple[str, str]) -> None:
+    ioe("init", "--address", "127.0.0.1")
+    assert "is no date of 1970 to 2099" in ioe("meter", "history", "--by", "month", *at, code=1).err

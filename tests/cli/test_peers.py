@@ -141,7 +141,7 @@ def test_what_peers_refuse_us_by_is_plain_text(ioe: Any, answer: Any) -> None:
         **{"limbo_rows": 0, "faults": [f"most refuse us: {said}"], "refused_by": [said]},
     }
     node = {"role": "owner", "agent": AGENT, "code": None, "driver": None}
-    node |= {"addresses": [], "serves": {}}
+    node |= {"addresses": [], "serves": {}, "mqtt": None}
     answer({**node, "faults": [], "communities": [community], "alerts": []})
     shown = ioe("status").out
     assert "FAULT street: most refuse us: your key was" in shown

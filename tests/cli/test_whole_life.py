@@ -30,6 +30,7 @@ from ioe_node.net.transport import Service
 PATIENCE_S = 45.0
 WORDS = re.compile(r"^  ((?:[a-z]+ ){23}[a-z]+)$", re.MULTILINE)
 INTERVAL_US = 1_000_000
+HTTP = re.compile(r'^http = ".*"$', re.MULTILINE)
 LISTEN = re.compile(r"^(listen = .*/tcp/)\d+", re.MULTILINE)
 UNHEARD = "nobody has told yet what others hold of our chain"
 ASKED = (
@@ -100,7 +101,8 @@ class Life:
         process.send_signal(signal.SIGCONT)
         (self.path / copy / "control.json").unlink()
         config = self.path / copy / "config.toml"
-        config.write_text(LISTEN.sub(r"\g<1>0", config.read_text()))
+        text = LISTEN.sub(r"\g<1>0", config.read_text())
+        config.write_text(HTTP.sub('http = "127.0.0.1:0"', text))
 
     def secrets(self, home: str) -> Any:
         disk = Home(self.path / home)

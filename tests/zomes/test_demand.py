@@ -67,8 +67,8 @@ def test_what_was_drawn_less_than_the_baseline_is_saved(peak: Peak) -> None:
     [
         ({"saved_milli_wh": 700_001}, "another saving"),
         ({"saved_milli_wh": 0}, "another saving"),
-        ({"before": ()}, "has 4 readings before"),
-        ({"during": ()}, "1 to 96 during"),
+        ({"before": ()}, "has 8 readings before"),
+        ({"during": ()}, "1 to 8 during"),
     ],
 )
 def test_another_saving_is_refused(peak: Peak, changed: dict[str, Any], why: str) -> None:

@@ -19,6 +19,8 @@ class Plug:
         self.now = 0
         self.on: bool | None = True
         self.fault: Exception | None = None
+        self.feed_fault: Exception | None = None
+        self.kept: Mapping[str, int] = {}
         self.metered_us = 0
         self.said: list[Mapping[str, Any]] = []
         self.claims: list[dict[str, int]] = []
@@ -42,6 +44,8 @@ class Plug:
 
     async def prices(self) -> Sequence[Mapping[str, Any]]:
         self.asked += 1
+        if self.feed_fault:
+            raise self.feed_fault
         ends = [(-24 * HOUR_US, DEAR_US, 100), (DEAR_US, DEAR_US + HOUR_US, 500)]
         ends.append((DEAR_US + HOUR_US, 48 * HOUR_US, 100))
         return [
@@ -56,6 +60,12 @@ class Plug:
         assert (zome, function) == ("demand", "claim")
         self.claims.append(dict(payload))
         return {"saved_milli_wh": 700, "earns_micro": 7}
+
+    def remember(self, kept: Mapping[str, int]) -> None:
+        self.kept = kept
+
+    def recall(self) -> Mapping[str, int]:
+        return self.kept
 
     def decided(self, decision: Mapping[str, Any]) -> None:
         self.said.append(decision)
@@ -118,6 +128,39 @@ async def test_a_switch_that_fails_is_tried_again(plug: Plug, fault: Exception) 
             await at(plug, app, DEAR_US)
     plug.fault = None
     await at(plug, app, DEAR_US)
+    assert plug.on is False
+
+
+@pytest.mark.parametrize("fault", [TransportError("away"), LocalError("no JSON")])
+async def test_a_feed_that_is_away_leaves_no_load_off(plug: Plug, fault: Exception) -> None:
+    app, end_us = Demand(), DEAR_US + HOUR_US
+    await at(plug, app, DEAR_US)
+    plug.feed_fault = fault
+    await at(plug, app, end_us - SECOND_US)
+    assert plug.on is False, "the prices that are known hold on"
+    await at(plug, app, end_us)
+    assert plug.on
+    assert str(fault) in plug.said[-1]["why"]
+
+
+async def test_a_load_that_was_off_at_a_restart_comes_back_and_is_claimed(plug: Plug) -> None:
+    end_us = DEAR_US + HOUR_US
+    await at(plug, Demand(), DEAR_US)
+    again = Demand()
+    await at(plug, again, end_us - SECOND_US)
+    assert plug.on is False
+    plug.metered_us = end_us + SECOND_US
+    for _ in range(2):
+        await at(plug, again, end_us)
+    assert plug.on
+    assert plug.claims == [{"start_us": DEAR_US, "end_us": end_us}]
+    assert plug.kept == {}
+
+
+async def test_a_load_that_a_hand_had_off_before_a_restart_stays_off(plug: Plug) -> None:
+    plug.on, app = False, Demand()
+    for now_us in (DEAR_US, DEAR_US + 2 * HOUR_US):
+        await at(plug, app, now_us)
     assert plug.on is False
 
 

@@ -46,6 +46,15 @@ def test_a_load_is_off_while_the_price_is_more_than_so_many_percent_over_the_ave
     assert decide(just, day(DAY), on_since(0), PEAK_US).on is None
 
 
+def test_who_is_paid_to_draw_is_not_switched_off_for_the_average() -> None:
+    """Percent of a price below zero lie above it too."""
+    paid = [Price(0, HOUR_US, -100_000), Price(HOUR_US, 2 * HOUR_US, -90_000)]
+    for at_us in (0, HOUR_US):
+        assert decide(Settings(), paid, on_since(0), at_us).on is None
+    dear = [*paid, Price(2 * HOUR_US, 3 * HOUR_US, -10_000)]
+    assert decide(Settings(), dear, on_since(0), 2 * HOUR_US).on is False
+
+
 def test_it_comes_back_when_power_is_cheap_again_and_was_its_own_doing() -> None:
     off = switched(on_since(0), False, PEAK_US)
     assert decide(Settings(), day(DAY), off, 21 * HOUR_US).on is True

@@ -26,6 +26,8 @@ from zomes.demand.integrity import (
 from zomes.demand.integrity import zome as integrity
 
 CLAIMS_READ = 96
+LOOKED_BACK_MAX = 128
+"""Readings since the baseline, of which the first `READINGS_MAX` count."""
 PAYMENTS_PER_CALL_MAX = 64
 PAYMENTS_READ = 10_000
 MEMO = "saved"
@@ -93,7 +95,7 @@ async def claim(host: Host, start_us: int, end_us: int) -> dict[str, Any] | None
 
 async def _run_of(host: Host, start_us: int, end_us: int) -> tuple[Sequence[Any], Sequence[Any]]:
     """Our readings inside a time, oldest first, and the `BASELINE_READINGS` before them."""
-    asked = {"limit": READINGS_MAX + BASELINE_READINGS}
+    asked = {"limit": LOOKED_BACK_MAX}
     readings = (await host.call("metering", "history", asked))[::-1]
     inside = [each for each in readings if start_us <= each["start"] and each["end"] <= end_us]
     if not inside:
@@ -123,11 +125,13 @@ async def reward(host: Host) -> dict[str, int]:
 
     Each once, the oldest first, until an incentive's budget is spent.
     """
-    ours = {each.hash: each.entry for each in await host.query(Incentive)}
+    made = await host.query(Incentive)
     done = {"paid": 0, "amount_micro": 0, "waiting": 0}
-    if not ours:
+    if not made:
         return done
-    paid = await _paid(host)
+    paid, since_us = await _paid(host)
+    # What was paid under an older one is not known any more: better nothing than twice.
+    ours = {each.hash: each.entry for each in made if each.action.timestamp_us >= since_us}
     for device in sorted(await host.call("identity", "at_work", {})):
         for each in (await claims(host, AgentPubKey(device)))[::-1]:
             incentive = ours.get(each["incentive"])
@@ -146,15 +150,19 @@ async def reward(host: Host) -> dict[str, int]:
     return done
 
 
-async def _paid(host: Host) -> dict[str, int]:
-    """What we have paid for each reduction and, in all, for each incentive, by their names."""
+async def _paid(host: Host) -> tuple[dict[str, int], int]:
+    """What we have paid for each reduction and, in all, for each incentive, by their names.
+
+    And since when that is all: 0 for ever, else the time of the oldest settlement that was read.
+    """
     totals: dict[str, int] = {}
-    for each in await host.call("currency", "history", {"limit": PAYMENTS_READ}):
+    listed = await host.call("currency", "history", {"limit": PAYMENTS_READ})
+    for each in listed:
         words = each["memo"].split()
         if words[:1] == [MEMO] and each["amount_micro"] < 0:
             for name in words[1:]:
                 totals[name] = totals.get(name, 0) - each["amount_micro"]
-    return totals
+    return totals, listed[-1]["timestamp_us"] if len(listed) >= PAYMENTS_READ else 0
 
 
 async def _pay(host: Host, device: AgentPubKey, amount: int, claim: dict[str, Any]) -> bool:

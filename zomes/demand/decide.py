@@ -108,7 +108,9 @@ def decide(settings: Settings, prices: Sequence[Price], load: Load, now_us: int)
     price = next((each.micro_per_kwh for each in current if each.micro_per_kwh is not None), None)
     if not event and (price is None or average is None):
         return _given_back(settings, load, now_us, "no price is known for now")
-    limit = None if average is None else average + average * settings.over_average_percent // 100
+    limit = None
+    if average is not None:
+        limit = average + abs(average) * settings.over_average_percent // 100
     dear = event or (price is not None and limit is not None and price > limit)
     found = _timed(settings, load, now_us, not dear)
     why = f"{_reason(event, dear, settings)}{found.why}"

@@ -3,7 +3,9 @@
 The baseline is the device's own: the mean of its `BASELINE_READINGS` interval readings just before
 the first that it saved in, all of them measured, none of them saved in before.  So an early
 promise is worth nothing, and what was switched off shortly before lowers the next baseline to
-nothing.  Whoever draws more just to have a higher baseline pays for that energy.
+nothing.  No more readings of saving count than the baseline has: whoever draws more, just to have
+a higher baseline, has drawn as much more as it can then be paid for.  The readings are the meter's
+own word: who pays chooses whom to believe by the budget of each offer.
 """
 
 from dataclasses import dataclass
@@ -22,8 +24,8 @@ from ioe_node.hdi import (
     Verdict,
 )
 
-BASELINE_READINGS = 4
-READINGS_MAX = 96
+BASELINE_READINGS = 8
+READINGS_MAX = BASELINE_READINGS
 PAID_MICRO_PER_KWH_MAX = 1_000_000_000
 MILLI_WH_PER_KWH = 1_000_000
 
