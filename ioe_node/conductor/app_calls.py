@@ -124,7 +124,7 @@ async def app_set(
         raise CallError("the settings of a device's apps are in its owner's policy")
     app = apps.offered(apps_known(conductor), name)
     document = tomlkit.parse(conductor.policy.text or TEMPLATE)
-    path = ("apps", name)
+    path: tuple[str, ...] = ("apps", name)
     if device is not None:
         path = ("device", _called(document, device, await _ours(conductor)), *path)
     table = _table(document, *path)

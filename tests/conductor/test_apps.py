@@ -116,9 +116,9 @@ async def test_what_an_app_says_is_cut_to_what_an_owner_takes(plug: Any, autojum
     owner, roof = await plug()
     (running,) = roof.conductor.apps
     running.name = "n" * 100
-    for number in range(30):
+    for _ in range(30):
         running.decided({"what": "w" * 99, "why": "y" * 999, "earns_micro": 10**20})
-    running.decided({"what": "last", "why": number, "earns_micro": True})
+    running.decided({"what": "last", "why": 30, "earns_micro": True})
     (app,) = await owner.call("app_list")
     assert len(app["decisions"]) == owner_calls.DECISIONS_MAX
     assert [each["what"] for each in app["decisions"][:2]] == ["last", "w" * 32]
