@@ -43,12 +43,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
             description="Half of them past, half to come.",
         ),
     ] = 24
-    min_off_s: Annotated[
-        Seconds, Meta(title="Seconds off at least", description="Spares what wears by switching.")
-    ] = 300
-    min_on_s: Annotated[
-        Seconds, Meta(title="Seconds on at least", description="Spares what wears by switching.")
-    ] = 300
+    min_off_s: Annotated[Seconds, Meta(title="Seconds off at least")] = 300
+    min_on_s: Annotated[Seconds, Meta(title="Seconds on at least")] = 300
     max_off_s: Annotated[
         Seconds,
         Meta(title="Seconds off at most", description="Then it is on for a while, however dear."),
