@@ -6,7 +6,16 @@ import click
 import msgspec
 
 from ioe_node.cli import client
-from ioe_node.cli.output import console, home_of, json_option, printable, show, table, when
+from ioe_node.cli.output import (
+    console,
+    credits_text,
+    home_of,
+    json_option,
+    printable,
+    show,
+    table,
+    when,
+)
 from ioe_node.errors import LocalError
 
 
@@ -39,11 +48,17 @@ def _people(found: list[dict[str, Any]]) -> None:
         for name, value in each["settings"].items():
             console.print(f"  {printable(name)} = {printable(str(value))}")
         rows = [
-            (when(made["at_us"]), printable(made["what"]), printable(made["why"]))
+            (when(made["at_us"]), printable(made["what"]), _because(made))
             for made in each["decisions"]
         ]
         if rows:
             table("", ("when", "did", "because"), rows)
+
+
+def _because(made: dict[str, Any]) -> str:
+    why = printable(made["why"])
+    earns = made["earns_micro"]
+    return why if earns is None else f"{why}; earns {credits_text(earns)} credits"
 
 
 @app.command("set")

@@ -79,7 +79,7 @@ def test_a_plug_is_let_switch_itself_and_shows_what_it_did_why_and_earns(
     page.evaluate("location.hash = '#/apps'")
     card = page.get_by_role("region", name="heater: off while power is dear")
     made = card.get_by_role("listitem")
-    expect(made.filter(has_text="the app is switched off")).to_be_visible(timeout=LOOKED_MS)
+    expect(made.filter(has_text="the app may not switch")).to_be_visible(timeout=LOOKED_MS)
     form = card.get_by_role("form", name="Settings of heater")
     may = form.get_by_label("The app may switch")
     expect(may).not_to_be_checked()

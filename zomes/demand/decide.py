@@ -123,7 +123,7 @@ def average_micro(prices: Sequence[Price], from_us: int, to_us: int) -> int | No
 def decide(settings: Settings, prices: Sequence[Price], load: Load, now_us: int) -> Decision:
     """What to do with the switch now."""
     if not settings.enabled:
-        return _given_back(settings, load, now_us, "the app is switched off")
+        return _given_back(settings, load, now_us, "the app may not switch")
     if load.by_hand_us is not None and now_us < load.by_hand_us + settings.override_s * SECOND_US:
         return Decision(None, "switched by hand; that is obeyed for a while")
     half_us = settings.average_hours * HOUR_US // 2

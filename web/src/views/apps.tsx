@@ -65,16 +65,13 @@ function Setting(props: {
   );
 }
 
-/** What was typed goes before what the device has told, until it lives by it. */
+/** What was changed here goes before what the device tells, which may not live by it yet. */
 function Settings({ app, saved }: { app: App; saved: () => void }) {
   const [typed, set] = useState<Values>({});
   async function save() {
-    const settings = Object.fromEntries(
-      Object.entries(typed).filter(([name, value]) => value !== app.settings[name]),
-    );
+    const body = { settings: typed, device: app.device };
     async function send() {
-      if (Object.keys(settings).length)
-        await post(`apps/${app.name}/settings`, { settings, device: app.device });
+      if (Object.keys(typed).length) await post(`apps/${app.name}/settings`, body);
     }
     if (await act(send, t("apps.saved"))) saved();
   }
