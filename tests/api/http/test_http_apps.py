@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
+from ioe_node.api import http_live
 from ioe_node.conductor.policy import parse_policy
 from ioe_node.model.hashes import to_text
 
@@ -63,6 +65,26 @@ async def test_a_device_that_is_away_is_listed_with_why(
     (row,) = await owner.get("/api/v1/apps")
     assert (row["name"], row["device_name"], row["settings"]) == (None, "kettle", {})
     assert "does not answer" in row["why"]
+
+
+async def test_many_who_look_cost_devices_no_more_than_one(
+    owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    async def app_list(node: Any) -> list[dict[str, Any]]:
+        asked.append(node)
+        await trio.sleep(0.05)
+        return []
+
+    monkeypatch.setattr(http_live, "app_list", app_list)
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(owner.get, "/api/v1/apps")
+    assert len(asked) == 1
+    await owner.post(SETTINGS, settings={"max_off_s": 60})
+    await owner.get("/api/v1/apps")
+    assert len(asked) == 2
 
 
 async def test_what_does_not_fit_is_said_and_changes_nothing(
