@@ -288,7 +288,9 @@ class App(Protocol):
 
     name: str
     settings_type: type[Any]
-    """A `msgspec.Struct` with a default for each setting."""
+    """A `msgspec.Struct` of switches, numbers and texts, with a default for each; it forbids
+    unknown fields.  Titles and descriptions (`msgspec.Meta`) are shown to the owner.
+    """
 
     async def run(self, host: AppHost) -> None:
         """Do its work until cancelled."""

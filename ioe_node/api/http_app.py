@@ -14,6 +14,7 @@ from starlette.routing import Route as Path
 from starlette.websockets import WebSocket
 
 from ioe_node.api import (
+    http_apps,
     http_devices,
     http_energy,
     http_market,
@@ -35,7 +36,7 @@ from ioe_node.core.quota import BURST_S, Bucket
 if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
-MODULES = (http_devices, http_energy, http_market, http_metrics, http_money, http_node)
+MODULES = (http_apps, http_devices, http_energy, http_market, http_metrics, http_money, http_node)
 """Importing them has declared their routes."""
 UNDER = "/api"
 BUCKETS_MAX = 1_024

@@ -22,7 +22,7 @@ async def devices(api: "Api", asked: Nothing) -> list[Machine]:
 @route("POST", "/api/v1/devices/{agent}/switch", "control", fails=(404, 409))
 async def switch(api: "Api", asked: OfAgent, body: SwitchTo) -> Switched:
     """Switch a device of ours; answered when the device has confirmed it."""
-    device = await _ours(api, asked.agent)
+    device = await ours(api, asked.agent)
     await device_switch(api.conductor, body.on, device)
     api.live.changed()
     return Switched(body.on)
@@ -31,13 +31,14 @@ async def switch(api: "Api", asked: OfAgent, body: SwitchTo) -> Switched:
 @route("POST", "/api/v1/devices/{agent}/limit", "control", fails=(404, 409))
 async def limit(api: "Api", asked: OfAgent, body: LimitTo) -> Limited:
     """Have a device of ours draw, or give, no more than so much; null lifts the bound."""
-    device = await _ours(api, asked.agent)
+    device = await ours(api, asked.agent)
     await device_limit(api.conductor, body.milli_w, device)
     api.live.changed()
     return Limited(body.milli_w)
 
 
-async def _ours(api: "Api", text: str) -> AgentPubKey:
+async def ours(api: "Api", text: str) -> AgentPubKey:
+    """The key of a device of ours; raises `NotFound`."""
     try:
         found = await api.live.find(agent_of(text))
     except Unfit:

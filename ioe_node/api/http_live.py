@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from ioe_node.api.http_cells import cells_of, name_of
-from ioe_node.api.http_types import Kind, Machine
+from ioe_node.api.http_types import Decision, Kind, Machine, RunningApp
 from ioe_node.conductor import machine
+from ioe_node.conductor.app_calls import app_list
 from ioe_node.conductor.owner_calls import Looked
 from ioe_node.errors import CallError, IoeError
 from ioe_node.hdi import AgentPubKey
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from ioe_node.conductor.conductor import Conductor
 
 FRESH_S = 2.0
+APPS_FRESH_S = 5.0
+"""Apps look at prices seldomer than meters are read."""
 LOOK_WAIT_S = 3.0
 DEVICES_AT_ONCE_MAX = 16
 DEVICES_MAX = 256
@@ -46,7 +49,10 @@ class Live:
     _ours_at: float = -FRESH_S
     _seen: dict[AgentPubKey, Machine] = field(default_factory=dict)
     _seen_at: float = -FRESH_S
+    _apps: tuple[RunningApp, ...] = ()
+    _apps_at: float = -APPS_FRESH_S
     _one: trio.Lock = field(default_factory=trio.Lock)
+    _one_of_apps: trio.Lock = field(default_factory=trio.Lock)
     _room: trio.CapacityLimiter = field(
         default_factory=lambda: trio.CapacityLimiter(DEVICES_AT_ONCE_MAX)
     )
@@ -66,6 +72,15 @@ class Live:
                 self._seen_at = trio.current_time()
         return list(self._seen.values())
 
+    async def apps(self) -> list[RunningApp]:
+        """What runs beside each device, asked now if nobody has just asked."""
+        async with self._one_of_apps:
+            if trio.current_time() - self._apps_at >= APPS_FRESH_S:
+                # Before it is asked, so that a change meanwhile has it asked again.
+                self._apps_at = trio.current_time()
+                self._apps = tuple([_running(each) for each in await app_list(self.conductor)])
+        return list(self._apps)
+
     async def find(self, agent: AgentPubKey) -> Owned | None:
         """A device of ours; asked of the chains again before it is said not to be."""
         for _ in range(2):
@@ -77,7 +92,7 @@ class Live:
 
     def changed(self) -> None:
         """Ask again at the next occasion: a device was claimed, or told something."""
-        self._ours_at, self._seen_at = -FRESH_S, -FRESH_S
+        self._ours_at, self._seen_at, self._apps_at = -FRESH_S, -FRESH_S, -APPS_FRESH_S
 
     async def _look(self) -> None:
         ours = await self.ours()
@@ -117,6 +132,11 @@ def _machine(owned: Owned, looked: Looked | None, why: str) -> Machine:
         looked.at_us,
         looked.why,
     )
+
+
+def _running(row: dict[str, Any]) -> RunningApp:
+    decisions = [Decision(**each) for each in row["decisions"]]
+    return RunningApp(**{**row, "device": to_text(row["device"]), "decisions": decisions})
 
 
 async def _ours(conductor: "Conductor") -> tuple[Owned, ...]:

@@ -4,7 +4,7 @@ Agents and hashes are text (`uhCAk...`), energy is in milli-Wh, power in milliwa
 positive, export negative), money in micro-credits, time in microseconds since 1970.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
@@ -87,6 +87,12 @@ class OnDay(In, frozen=True):
     day: Annotated[str, Meta(pattern="^(19[7-9][0-9]|2[01][0-9]{2})-[0-9]{2}-[0-9]{2}$")] = ""
 
 
+class OfApp(In, frozen=True):
+    """An app, in the path."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+
+
 class OrderOf(In, frozen=True):
     """An order, in the path."""
 
@@ -125,6 +131,21 @@ class Payment(In, frozen=True):
     micro_credits: Micro
     memo: Annotated[str, Meta(max_length=140)] = ""
     community: CommunityName | None = None
+
+
+class NewSettings(In, frozen=True):
+    """Settings of an app, by the names in its schema, for one device of ours or all of them."""
+
+    settings: Annotated[
+        dict[
+            str,
+            bool
+            | Annotated[int, Meta(ge=-MICRO_MAX, le=MICRO_MAX)]
+            | Annotated[str, Meta(max_length=200)],
+        ],
+        Meta(min_length=1, max_length=64),
+    ]
+    device: AgentText | None = None
 
 
 class NewOrder(In, frozen=True):
@@ -412,6 +433,40 @@ class Cancelled(Struct, frozen=True):
     """The order is taken back."""
 
     hash: str
+
+
+class Decision(Struct, frozen=True):
+    """What an app did and why; prices are of a kWh, the amounts of a saving that it claimed."""
+
+    at_us: int
+    what: str
+    why: str
+    micro_per_kwh: int | None
+    threshold_micro: int | None
+    saved_milli_wh: int | None
+    earns_micro: int | None
+
+
+class RunningApp(Struct, frozen=True):
+    """A smart energy app beside a device; `decisions` are the newest, newest first.
+
+    `schema` is the JSON Schema of the settings.  A device that does not answer is listed once,
+    `name` null, with `why`.
+    """
+
+    name: str | None
+    device: str
+    device_name: str
+    settings: dict[str, bool | int | float | str | None]
+    schema: dict[str, Any]
+    decisions: list[Decision]
+    why: str
+
+
+class SettingsKept(Struct, frozen=True):
+    """The version of our policy that has them; each device lives by it once it is reached."""
+
+    version: int
 
 
 class Health(Struct, frozen=True):

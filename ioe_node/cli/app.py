@@ -6,10 +6,17 @@ import click
 import msgspec
 
 from ioe_node.cli import client
-from ioe_node.cli.output import console, home_of, json_option, printable, show, table, when
+from ioe_node.cli.output import (
+    console,
+    credits_text,
+    home_of,
+    json_option,
+    printable,
+    show,
+    table,
+    when,
+)
 from ioe_node.errors import LocalError
-
-DECISIONS_SHOWN = 20
 
 
 @click.group()
@@ -27,22 +34,31 @@ def app() -> None:
 @json_option
 @click.pass_context
 def list_(context: click.Context, as_json: bool) -> None:
-    """The apps beside this device, with their settings and what they did last."""
+    """The apps beside our devices, or this one, with their settings and what they did last."""
     found = client.call(home_of(context), "app_list")
     show(found, as_json, lambda: _people(found))
 
 
 def _people(found: list[dict[str, Any]]) -> None:
     for each in found:
-        console.print(each["name"])
+        if each["name"] is not None:
+            console.print(f"{printable(each['device_name'])}: {printable(each['name'])}")
+        if each["why"]:
+            console.print(f"{printable(each['device_name'])}: {printable(each['why'])}")
         for name, value in each["settings"].items():
-            console.print(f"  {name} = {value}")
+            console.print(f"  {printable(name)} = {printable(str(value))}")
         rows = [
-            (when(made["at_us"]), made["what"], printable(made["why"]))
-            for made in each["decisions"][:DECISIONS_SHOWN]
+            (when(made["at_us"]), printable(made["what"]), _because(made))
+            for made in each["decisions"]
         ]
         if rows:
             table("", ("when", "did", "because"), rows)
+
+
+def _because(made: dict[str, Any]) -> str:
+    why = printable(made["why"])
+    earns = made["earns_micro"]
+    return why if earns is None else f"{why}; earns {credits_text(earns)} credits"
 
 
 @app.command("set")

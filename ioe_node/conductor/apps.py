@@ -11,11 +11,20 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import tomlkit
 import trio
 
-from ioe_node.conductor.policy import TEMPLATE
-from ioe_node.conductor.policy_calls import policy_set
+from ioe_node.conductor.owner_calls import (
+    AMOUNT_MAX,
+    APPS_MAX,
+    DECISIONS_MAX,
+    NAME_CHARS_MAX,
+    SETTINGS_CHARS_MAX,
+    STATE_CHARS_MAX,
+    WHY_CHARS_MAX,
+    AppShown,
+    AppsShown,
+    Decided,
+)
 from ioe_node.config import AppConfig
 from ioe_node.errors import AgainstPolicy, CallError, ConfigError, IoeError, LocalError
 from ioe_node.hdk import App
@@ -27,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("ioe.app")
 
-DECISIONS_MAX = 200
 RESTART_S = 30.0
 SettingsT = TypeVar("SettingsT", bound=msgspec.Struct)
 
@@ -40,7 +48,7 @@ class Running:
     ) -> None:
         self.name = app.name
         self.settings_type = app.settings_type
-        self.decisions: deque[dict[str, Any]] = deque(maxlen=DECISIONS_MAX)
+        self.decisions: deque[Decided] = deque(maxlen=DECISIONS_MAX)
         self._conductor = conductor
         self._cell = cell
         self._app = app
@@ -64,7 +72,7 @@ class Running:
         return self._conductor.clock.now_us()
 
     def settings(self, shape: type[SettingsT]) -> SettingsT:
-        """What the owner's policy sets for this app; raises `LocalError` for what does not fit."""
+        """What the owner's policy sets for this app; raises `UnfitSettings`."""
         return read_settings(self.name, self._conductor.policy.rules.apps, shape)
 
     def switched_on(self) -> bool | None:
@@ -123,7 +131,7 @@ class Running:
     def decided(self, decision: Mapping[str, Any]) -> None:
         """Keep it for the owner to see, and tell local clients."""
         kept = {"at_us": self.now_us(), **decision}
-        self.decisions.appendleft(kept)
+        self.decisions.appendleft(_decided(kept))
         log.info("%s: %s, %s", self.name, decision["what"], decision["why"])
         self._conductor.signals.emit({"kind": "decision", "app": self.name, **kept})
 
@@ -131,78 +139,71 @@ class Running:
         """Wait."""
         await trio.sleep(seconds)
 
+    def shown(self) -> AppShown:
+        """What our owner may see of it; no settings where those of the policy do not fit."""
+        try:
+            settings = msgspec.json.encode(self.settings(self.settings_type)).decode()
+        except LocalError:
+            settings = "{}"
+        return AppShown(
+            self.name[:NAME_CHARS_MAX],
+            settings if len(settings) <= SETTINGS_CHARS_MAX else "{}",
+            tuple(self.decisions),
+        )
+
+
+def _decided(decision: Mapping[str, Any]) -> Decided:
+    """What an app, somebody's own perhaps, says it decided, within what a message takes."""
+    amounts = ("micro_per_kwh", "threshold_micro", "saved_milli_wh", "earns_micro")
+    return Decided(
+        decision["at_us"],
+        str(decision["what"])[:STATE_CHARS_MAX],
+        str(decision["why"])[:WHY_CHARS_MAX],
+        *(_amount(decision.get(name)) for name in amounts),
+    )
+
+
+def _amount(value: object) -> int | None:
+    return value if type(value) is int and abs(value) <= AMOUNT_MAX else None
+
+
+class UnfitSettings(LocalError):
+    """Settings that an app does not have, or out of their bounds; the text names them."""
+
 
 def read_settings(
     name: str, apps: Mapping[str, Mapping[str, Any]], shape: type[SettingsT]
 ) -> SettingsT:
-    """An app's settings out of a policy's; raises `LocalError` that names what does not fit."""
+    """An app's settings out of a policy's; raises `UnfitSettings`."""
     try:
         return msgspec.convert(dict(apps.get(name, {})), shape)
     except msgspec.ValidationError as error:
         known = ", ".join(shape.__struct_fields__)
-        raise LocalError(f"settings of app '{name}': {error}; there are: {known}") from None
+        raise UnfitSettings(f"settings of app '{name}': {error}; there are: {known}") from None
 
 
 def of_device(conductor: "Conductor", cell: "Cell") -> list[Running]:
     """The apps that the config names beside our device; one that cannot run is said."""
-    offered = {app.name: app for app in cell.space.rules.definition.apps}
+    known = {app.name: app for app in cell.space.rules.definition.apps}
     made = []
     for config in conductor.config.app:
         try:
-            made.append(Running(conductor, cell, _offered(offered, config.name), config))
+            made.append(Running(conductor, cell, offered(known, config.name), config))
         except IoeError as error:
             conductor.alert({"kind": "fault", "text": str(error)})
     return made
 
 
-def _offered(offered: Mapping[str, type[App]], name: str) -> type[App]:
-    if name not in offered:
-        known = ", ".join(sorted(offered)) or "none"
-        raise CallError(f"no community here has an app '{name}'; there are: {known}")
-    return offered[name]
+def offered(known: Mapping[str, type[App]], name: str) -> type[App]:
+    """The app of that name; raises `CallError` that names those there are."""
+    if name not in known:
+        names = ", ".join(sorted(known)) or "none"
+        raise CallError(
+            f"no community here has an app '{name[:NAME_CHARS_MAX]}'; there are: {names}"
+        )
+    return known[name]
 
 
-async def app_set(
-    conductor: "Conductor", name: str, settings: dict[str, Any], device: str | None = None
-) -> dict[str, Any]:
-    """Change an app's settings in our policy, for one device (its name or key) or all of ours."""
-    if conductor.role != "owner":
-        raise CallError("the settings of a device's apps are in its owner's policy")
-    if device == "":
-        raise CallError("a device has a name or a key; without --device it is for all of ours")
-    known = {app.name: app for cell in conductor.cells.values() for app in _apps_of(cell)}
-    app = _offered(known, name)
-    document = tomlkit.parse(conductor.policy.text or TEMPLATE)
-    table = _table(document, *(("device", device) if device else ()), "apps", name)
-    table.update(settings)
-    read_settings(name, {name: table.unwrap()}, app.settings_type)
-    document["version"] = int(document["version"]) + (1 if conductor.policy.text else 0)
-    return await policy_set(conductor, tomlkit.dumps(document))
-
-
-def _apps_of(cell: "Cell") -> Sequence[type[App]]:
-    return cell.space.rules.definition.apps
-
-
-def _table(document: tomlkit.TOMLDocument, *path: str) -> tomlkit.items.Table:
-    """The table at a path, made where it is not there yet."""
-    table: Any = document
-    for key in path:
-        if key not in table:
-            table[key] = tomlkit.table(is_super_table=key != path[-1])
-        table = table[key]
-    made: tomlkit.items.Table = table
-    return made
-
-
-async def app_list(conductor: "Conductor") -> list[dict[str, Any]]:
-    """The apps that run here, each with its settings and its newest decisions, newest first."""
-    return [
-        {
-            "name": each.name,
-            "settings": msgspec.to_builtins(each.settings(each.settings_type)),
-            "schema": msgspec.json.schema(each.settings_type),
-            "decisions": list(each.decisions),
-        }
-        for each in conductor.apps
-    ]
+def shown(conductor: "Conductor") -> AppsShown:
+    """The apps that run here."""
+    return AppsShown(tuple(each.shown() for each in conductor.apps[:APPS_MAX]))

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from ioe_node.conductor import communities, devices
-from ioe_node.conductor.apps import app_list, app_set
+from ioe_node.conductor.app_calls import app_list, app_set
 from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.conductor import Conductor
 from ioe_node.conductor.invitation import parse_invitation

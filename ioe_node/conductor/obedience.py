@@ -8,7 +8,7 @@ may have had to sign.  An owner's next key is obeyed once the chains prove it
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from ioe_node.conductor import holding, leaving, machine, succession
+from ioe_node.conductor import apps, holding, leaving, machine, succession
 from ioe_node.conductor.consents import from_file
 from ioe_node.conductor.invitation import decode_invitation
 from ioe_node.conductor.meter_calls import begin_anew
@@ -27,6 +27,7 @@ from ioe_node.conductor.owner_calls import (
     SetLimit,
     SetPolicy,
     SetSwitch,
+    ShowApps,
     ShowInvitations,
     Shown,
     Succeeded,
@@ -87,6 +88,8 @@ async def _answer(conductor: "Conductor", request: Request) -> Answer:
             begin_anew(conductor, Change(request.reason, request.serial))
         case Look():
             return await machine.look(conductor)
+        case ShowApps():
+            return apps.shown(conductor)
         case SetSwitch():
             return await _command(machine.switch(conductor, request.on))
         case SetLimit():

@@ -29,9 +29,16 @@ STATE_CHARS_MAX = 32
 WHY_CHARS_MAX = 500
 QUANTITY_MAX = 10**12
 """In milliwatts: no machine of an owner draws a gigawatt."""
+APPS_MAX = 8
+DECISIONS_MAX = 20
+NAME_CHARS_MAX = 64
+SETTINGS_CHARS_MAX = 4_096
+AMOUNT_MAX = 10**15
+"""In micro-credits or milli-Wh: exact in every JSON reader."""
 
 Ability = Literal["switch", "limit", "battery"]
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Amount = Annotated[int, Meta(ge=-AMOUNT_MAX, le=AMOUNT_MAX)]
 
 
 class _Message(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
@@ -102,6 +109,10 @@ class SetLimit(_Message, frozen=True, tag="limit"):
     milli_w: Annotated[int, Meta(ge=0, le=QUANTITY_MAX)] | None
 
 
+class ShowApps(_Message, frozen=True, tag="apps"):
+    """Which smart energy apps run beside you, and what have they done?"""
+
+
 class Done(_Message, frozen=True, tag="done"):
     """It is kept, and will be done whatever happens."""
 
@@ -142,6 +153,37 @@ class Looked(_Message, frozen=True, tag="looked"):
     stored_bp: Annotated[int, Meta(ge=0, le=10_000)] | None
 
 
+class Decided(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """What an app did and why; an amount is None where the decision has none.
+
+    Prices are what a kWh costs and the bound that made it dear, in micro-credits.
+    """
+
+    at_us: Count
+    what: Annotated[str, Meta(max_length=STATE_CHARS_MAX)]
+    why: Annotated[str, Meta(max_length=WHY_CHARS_MAX)]
+    micro_per_kwh: Amount | None = None
+    threshold_micro: Amount | None = None
+    saved_milli_wh: Amount | None = None
+    earns_micro: Amount | None = None
+
+
+class AppShown(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """An app beside a device; `settings` are the JSON of what is in force, `decisions` newest
+    first.
+    """
+
+    name: Annotated[str, Meta(max_length=NAME_CHARS_MAX)]
+    settings: Annotated[str, Meta(max_length=SETTINGS_CHARS_MAX)]
+    decisions: Annotated[tuple[Decided, ...], Meta(max_length=DECISIONS_MAX)]
+
+
+class AppsShown(_Message, frozen=True, tag="running"):
+    """The apps that run beside this device."""
+
+    apps: Annotated[tuple[AppShown, ...], Meta(max_length=APPS_MAX)]
+
+
 class Unable(_Message, frozen=True, tag="unable"):
     """The machine cannot, or its driver has given up; asking again will not help."""
 
@@ -149,9 +191,9 @@ class Unable(_Message, frozen=True, tag="unable"):
 
 
 OfKeys = Release | Rotate | SetPolicy | ShowInvitations | Consider
-OfMachine = MeterChanged | Look | SetSwitch | SetLimit
+OfMachine = MeterChanged | Look | SetSwitch | SetLimit | ShowApps
 Request = OfKeys | OfMachine
-Answer = Done | Owes | Shown | Succeeded | Consented | Looked | Unable
+Answer = Done | Owes | Shown | Succeeded | Consented | Looked | AppsShown | Unable
 requests: Codec[Request] = Codec(Request, "owner's request", MESSAGE_BYTES_MAX)
 answers: Codec[Answer] = Codec(Answer, "device's answer", MESSAGE_BYTES_MAX)
 

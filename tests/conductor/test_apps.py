@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 import trio
 
-from ioe_node.conductor import apps
+from ioe_node.conductor import apps, owner_calls
+from ioe_node.conductor.owner_calls import AppShown, AppsShown
+from ioe_node.conductor.policy import parse_policy
 from ioe_node.errors import CallError, LocalError
+from ioe_node.model.hashes import to_text
 from sim.virtual_clock import EPOCH_US
 from tests.conductor.steps import owns
 from zomes.demand.decide import Settings
@@ -77,7 +80,10 @@ async def test_a_plug_is_off_at_the_peak_claims_what_it_saved_and_is_paid(
     assert (await owner.call("app_set", name="demand", settings=settings))["version"] == 1
     await trio.sleep(PEAK[1] - (street.clock.now_us() - EPOCH_US) / 1e6 + 60)
 
-    (app,) = await roof.call("app_list")
+    (app,) = await owner.call("app_list")
+    assert await roof.call("app_list") == [app]
+    assert (app["device"], app["device_name"], app["why"]) == (roof.agent, "roof", "")
+    assert app["schema"]["properties"]["over_average_percent"]["maximum"] == 1_000
     assert app["settings"]["over_average_percent"] == 50
     what = [each["what"] for each in app["decisions"]][::-1]
     assert [each for each in what if each != "left"] == ["off", "on", "claimed"]
@@ -116,6 +122,44 @@ async def _apps(node: Any) -> Any:
     return node.conductor.apps
 
 
+async def test_a_device_that_does_not_answer_is_listed_with_why(
+    claimed: Any, autojump: Any
+) -> None:
+    owner, roof = await claimed()
+    assert await owner.call("app_list") == await roof.call("app_list") == []
+    agent = roof.agent
+    await roof.stop()
+    (row,) = await owner.call("app_list")
+    assert (row["device"], row["device_name"], row["name"]) == (agent, "roof", None)
+    assert "does not answer" in row["why"]
+
+
+async def test_what_an_app_says_is_cut_to_what_an_owner_takes(plug: Any, autojump: Any) -> None:
+    """An app may be anybody's program, and must not keep its device from answering."""
+    owner, roof = await plug()
+    (running,) = roof.conductor.apps
+    running.name = "n" * 100
+    for _ in range(30):
+        running.decided({"what": "w" * 99, "why": "y" * 999, "earns_micro": 10**20})
+    running.decided({"what": "last", "why": 30, "earns_micro": True})
+    (app,) = await owner.call("app_list")
+    assert len(app["decisions"]) == owner_calls.DECISIONS_MAX
+    assert [each["what"] for each in app["decisions"][:2]] == ["last", "w" * 32]
+    assert app["decisions"][1]["earns_micro"] is app["decisions"][0]["earns_micro"] is None
+    assert app["schema"] == {}
+
+
+@pytest.mark.parametrize("text", ["{", '{"a": [1]}', "[" * 4_000, '{"a": 1e999}', "7"])
+async def test_settings_that_cannot_be_read_are_said(
+    text: str, claimed: Any, autojump: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner, _ = await claimed()
+    monkeypatch.setattr(apps, "shown", lambda node: AppsShown((AppShown("demand", text, ()),)))
+    (app,) = await owner.call("app_list")
+    assert (app["name"], app["settings"]) == ("demand", {})
+    assert "cannot be read" in app["why"]
+
+
 async def test_settings_that_do_not_fit_change_nothing(
     founded: Any, street: Any, autojump: Any
 ) -> None:
@@ -143,11 +187,25 @@ async def test_settings_are_set_for_one_device_or_all_and_the_rest_of_the_policy
     assert "# mine" in shown["text"]
     policy = owner.conductor.policy
     assert "version = 6" in policy.text
-    from ioe_node.conductor.policy import parse_policy
-
     read = parse_policy(policy.text)
     south = read.rules_of("south roof", owner.agent)
     assert read.rules.visibility == south.visibility == "private"
     assert apps.read_settings("demand", read.rules.apps, Settings) == Settings(max_off_s=60)
     both = Settings(enabled=False, max_off_s=60)
     assert apps.read_settings("demand", south.apps, Settings) == both
+
+
+async def test_a_device_is_set_where_the_policy_already_names_it(
+    claimed: Any, autojump: Any
+) -> None:
+    """A table of its key would undo that of its name, and the other way round."""
+    owner, roof = await claimed()
+    key = to_text(roof.agent)
+    for named, by in (("roof", key), (key, "roof")):
+        text = f'version = {{}}\n[device.{named}]\nvisibility = "private"\n'
+        version = parse_policy(owner.conductor.policy.text or "version = 1").version + 1
+        await owner.call("policy_set", text=text.format(version))
+        await owner.call("app_set", name="demand", settings={"max_off_s": 60}, device=by)
+        await roof.until(lambda found: found["rules"]["apps"], "policy_show")
+        rules = roof.conductor.policy.rules
+        assert (rules.apps, rules.visibility) == ({"demand": {"max_off_s": 60}}, "private")

@@ -10,12 +10,19 @@ from msgspec.structs import replace
 
 from ioe_node.conductor import owner_calls
 from ioe_node.conductor.owner_calls import (
+    AMOUNT_MAX,
+    APPS_MAX,
+    DECISIONS_MAX,
     INVITATIONS_MAX,
     MESSAGE_BYTES_MAX,
     POLICY_BYTES_MAX,
+    SETTINGS_CHARS_MAX,
     WHY_CHARS_MAX,
+    AppShown,
+    AppsShown,
     Consented,
     Consider,
+    Decided,
     Done,
     Look,
     Looked,
@@ -25,6 +32,7 @@ from ioe_node.conductor.owner_calls import (
     SetLimit,
     SetPolicy,
     SetSwitch,
+    ShowApps,
     ShowInvitations,
     Shown,
     Succeeded,
@@ -51,11 +59,15 @@ REQUESTS = (
     SetSwitch(True),
     SetLimit(1_000),
     SetLimit(None),
+    ShowApps(),
 )
+DECIDED = Decided(1, "off", "dear", 500_000, -1, None, AMOUNT_MAX)
+APP = AppShown("demand", '{"enabled":true}', (DECIDED,) * DECISIONS_MAX)
 LOOKED = Looked("private", "ok", "", ("switch", "limit", "battery"), 1, 2, 3, -4, True, 10_000)
 ANSWERS = (
     *(Done(), Owes(HASH, 1), Shown((b"i",)), Succeeded(HASH), Consented((Consent(0, b"s"),))),
     *(Unable("no"), LOOKED, replace(LOOKED, at_us=None, stored_bp=None, can=())),
+    *(AppsShown(()), AppsShown((APP,) * APPS_MAX)),
 )
 
 
@@ -76,6 +88,10 @@ def test_every_message_comes_back() -> None:
         SetLimit(-1),
         replace(LOOKED, why="?" * (WHY_CHARS_MAX + 1)),
         replace(LOOKED, stored_bp=10_001),
+        AppsShown((APP,) * (APPS_MAX + 1)),
+        AppsShown((replace(APP, decisions=(DECIDED,) * (DECISIONS_MAX + 1)),)),
+        AppsShown((replace(APP, settings="?" * (SETTINGS_CHARS_MAX + 1)),)),
+        AppsShown((replace(APP, decisions=(replace(DECIDED, earns_micro=AMOUNT_MAX + 1),)),)),
     ],
 )
 def test_what_is_out_of_bounds_is_malformed(message: Any) -> None:

@@ -18,7 +18,8 @@ SOURCES = ("index.html", "package.json", "tsconfig.json", "vite.config.js", "src
 LANGUAGES = sorted(WEB.glob("src/i18n/*.json"))
 # Keys that are put together from what the node says, or from a view's, a span's or a source's name.
 COMPOSED = re.compile(
-    r"(alert|connection|day|entry|flow|kind|language|market|source|span|state|theme|view)\."
+    r"(alert|app|connection|day|did|entry|flow|help|kind|language|market|setting|source|span|state"
+    r"|theme|view)\."
 )
 
 

@@ -77,10 +77,10 @@ def test_it_comes_back_when_power_is_cheap_again_and_was_its_own_doing() -> None
             {"enabled": False},
             0,
             None,
-            "switched off; it was switched 0 s ago",
+            "may not switch; it rests for 300 s",
         ),
-        (Load(False, 0, False), {"enabled": False}, 300 * SECOND_US, True, "switched off"),
-        (Load(True, 0), {"enabled": False}, 0, None, "switched off"),
+        (Load(False, 0, False), {"enabled": False}, 300 * SECOND_US, True, "may not switch"),
+        (Load(True, 0), {"enabled": False}, 0, None, "may not switch"),
     ],
 )
 def test_rests_hands_and_the_longest_time(

@@ -168,13 +168,25 @@ export interface SettingSchema {
   maximum?: number;
 }
 
+export interface Decision {
+  at_us: number;
+  what: string;
+  why: string;
+  micro_per_kwh: number | null;
+  threshold_micro: number | null;
+  saved_milli_wh: number | null;
+  earns_micro: number | null;
+}
+
+/** An app beside a device; without a name: a device that does not answer. */
 export interface App {
-  name: string;
-  title?: string;
-  description?: string;
+  name: string | null;
+  device: string;
+  device_name: string;
   schema: { properties?: Record<string, SettingSchema> };
   settings: Record<string, unknown>;
-  decisions: { at_us: number; text: string }[];
+  decisions: Decision[];
+  why: string;
 }
 
 export interface Carbon {

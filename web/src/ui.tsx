@@ -183,6 +183,8 @@ export function Field(props: {
   change: (value: string) => void;
   type?: "text" | "number" | "password" | "datetime-local";
   hint?: string;
+  min?: number | undefined;
+  max?: number | undefined;
   unit?: string;
   decimal?: boolean;
   required?: boolean;
@@ -200,6 +202,8 @@ export function Field(props: {
         }
         value={props.value}
         required={props.required ?? true}
+        min={props.min}
+        max={props.max}
         inputMode={props.decimal ? "decimal" : undefined}
         pattern={props.decimal ? "\\d{1,9}([.,]\\d{1,6})?" : undefined}
         autocomplete="off"

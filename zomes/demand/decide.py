@@ -22,15 +22,40 @@ Seconds = Annotated[int, Meta(ge=0, le=86_400)]
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the owner chooses; seconds, hours, percent."""
+    """What the owner chooses; titles and descriptions are for who is asked to."""
 
-    enabled: bool = True
-    over_average_percent: Annotated[int, Meta(ge=0, le=1_000)] = 20
-    average_hours: Annotated[int, Meta(ge=1, le=168)] = 24
-    min_off_s: Seconds = 300
-    min_on_s: Seconds = 300
-    max_off_s: Seconds = 7_200
-    override_s: Seconds = 3_600
+    enabled: Annotated[bool, Meta(title="The app may switch")] = True
+    over_average_percent: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000,
+            title="Percent above the average",
+            description="Power that costs more than this is dear: the device is off meanwhile.",
+        ),
+    ] = 20
+    average_hours: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=168,
+            title="Hours of the average",
+            description="Half of them past, half to come.",
+        ),
+    ] = 24
+    min_off_s: Annotated[Seconds, Meta(title="Seconds off at least")] = 300
+    min_on_s: Annotated[Seconds, Meta(title="Seconds on at least")] = 300
+    max_off_s: Annotated[
+        Seconds,
+        Meta(title="Seconds off at most", description="Then it is on for a while, however dear."),
+    ] = 7_200
+    override_s: Annotated[
+        Seconds,
+        Meta(
+            title="Seconds by hand",
+            description="For so long whoever switches by hand is obeyed.",
+        ),
+    ] = 3_600
 
 
 @dataclass(frozen=True)
@@ -98,7 +123,7 @@ def average_micro(prices: Sequence[Price], from_us: int, to_us: int) -> int | No
 def decide(settings: Settings, prices: Sequence[Price], load: Load, now_us: int) -> Decision:
     """What to do with the switch now."""
     if not settings.enabled:
-        return _given_back(settings, load, now_us, "the app is switched off")
+        return _given_back(settings, load, now_us, "the app may not switch")
     if load.by_hand_us is not None and now_us < load.by_hand_us + settings.override_s * SECOND_US:
         return Decision(None, "switched by hand; that is obeyed for a while")
     half_us = settings.average_hours * HOUR_US // 2
@@ -136,7 +161,7 @@ def _timed(settings: Settings, load: Load, now_us: int, on: bool) -> Decision:
         return Decision(None, "; it was off before, and stays")
     rest_s = settings.min_off_s if on else settings.min_on_s
     if load.wanted is not None and for_s < rest_s:
-        return Decision(None, f"; it was switched {for_s} s ago and rests for {rest_s} s")
+        return Decision(None, f"; it rests for {rest_s} s after each switching")
     return Decision(on, "")
 
 

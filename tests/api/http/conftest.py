@@ -130,8 +130,8 @@ class Lane:
         self._bootstrap.append(join_address(agent, "/ip4/127.0.0.1/tcp/1"))
         return made
 
-    async def device(self, name: str, kind: str, power: int) -> Served:
-        table = DEVICE.format(kind=kind, name=name, power=power)
+    async def device(self, name: str, kind: str, power: int, more: str = "") -> Served:
+        table = DEVICE.format(kind=kind, name=name, power=power) + more
         secrets = {"enrolment": name.encode().ljust(32, b".")}
         return await self._serve(name, secrets, 'role = "device"\n{shared}' + table, "")
 
@@ -159,8 +159,10 @@ async def owner(lane: Lane) -> Served:
 def claimed(lane: Lane, owner: Served) -> Callable[..., Awaitable[Served]]:
     """Devices that are the owner's."""
 
-    async def make(name: str = "kettle", kind: str = "consumer", power: int = 36_000_000) -> Served:
-        made = await lane.device(name, kind, power)
+    async def make(
+        name: str = "kettle", kind: str = "consumer", power: int = 36_000_000, more: str = ""
+    ) -> Served:
+        made = await lane.device(name, kind, power, more)
         found = await owner.until("/api/v1/near", lambda near: any(e["name"] == name for e in near))
         key = next(each["agent"] for each in found if each["name"] == name)
         await owner.post("/api/v1/claims", device=key, code="1234-5678", name=name)
