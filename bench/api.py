@@ -95,7 +95,7 @@ async def admin_port(node: Node) -> int:
     with trio.fail_after(OPEN_S_MAX):
         while True:
             try:
-                port: int = (await node.ask("app_list"))["admin_port"]
+                port: int = (await node.ask("bundle_list"))["admin_port"]
             except IoeError:
                 await trio.sleep(0.05)
             else:

@@ -22,7 +22,6 @@ from ioe_node.conductor.home import Home
 from ioe_node.config import load_config
 from ioe_node.errors import LocalError
 from ioe_node.store.snapshot import snapshot
-from ioe_node.store.store import Store
 
 NAME = re.compile(r"(cells/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,120}")
 OF_THIS_RUN = re.compile(r"lock|control\.json|.*\.new|.*\.sqlite-(wal|shm|journal)")
@@ -148,6 +147,9 @@ def _check(made: Home, file: Path) -> None:
     for path in (made.config, made.keystore):
         if not path.is_file():
             raise LocalError(f"{file} has no {path.name}: it is no backup of a node")
+    # What opens a chain takes long to import, and no other command wants it.
+    from ioe_node.store.store import Store
+
     load_config(made.config)
     made.state()
     for path in sorted((made.path / "cells").glob("*.sqlite")):

@@ -4,7 +4,7 @@ import shlex
 import tomllib
 from collections.abc import Mapping
 from sys import modules
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import trio
@@ -12,10 +12,12 @@ import trio
 from ioe_node.cli.node import addresses, toml_options, toml_text, toml_value
 from ioe_node.cli.output import console, json_option, kwh, printable, show, table, when
 from ioe_node.drivers.driver import Battery, Button, Meter, PowerLimit, Reading, Switch, Watch
-from ioe_node.drivers.mqtt_connection import Broker, parse_broker
-from ioe_node.drivers.scan import SHELLY, Found, Value, ask_broker, ask_services
+from ioe_node.drivers.mqtt_broker import Broker, parse_broker
 from ioe_node.errors import ConfigError, IoeError, LocalError, TransportError
 from ioe_node.plugins import drivers, load, load_driver
+
+if TYPE_CHECKING:
+    from ioe_node.drivers.scan import Found, Value
 
 READ_DEADLINE_S = 90.0
 NAME_CHARS_MAX = 48
@@ -195,7 +197,10 @@ async def _scan(
     broker: Broker | None,
     options: Mapping[str, str],
     faults: list[str],
-) -> list[Found]:
+) -> "list[Found]":
+    # What asks devices takes long to import, and no other command wants it.
+    from ioe_node.drivers.scan import SHELLY, ask_broker, ask_services
+
     found: list[Found] = []
     try:
         services = await load("discovery.mdns_scan:scan")(interfaces, [SHELLY], seconds)
@@ -209,7 +214,7 @@ async def _scan(
     return found
 
 
-def _init_line(found: Found) -> str:
+def _init_line(found: "Found") -> str:
     name = printable(found.name)[:NAME_CHARS_MAX] or "device"
     words = ["ioe", "--home", _file_name(name), "init", "--role", "device", "--kind", "consumer"]
     words += [f"--name={name}", "--driver", found.driver]
@@ -218,16 +223,16 @@ def _init_line(found: Found) -> str:
     return shlex.join(words)
 
 
-def _config_lines(found: Found) -> str:
+def _config_lines(found: "Found") -> str:
     lines = [f"{key} = {_toml(value)}" for key, value in found.options.items()]
     return "\n".join([f"driver = {toml_text(found.driver)}", "[device.options]", *lines])
 
 
-def _toml(value: Value) -> str:
+def _toml(value: "Value") -> str:
     return toml_text(value) if isinstance(value, str) else str(value).lower()
 
 
-def _typed(value: Value) -> str:
+def _typed(value: "Value") -> str:
     """As `--option` takes it: a text that would be read as something else stands in quotes."""
     written = _toml(value)
     return str(value) if written == toml_value(str(value)) else written

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from ipaddress import AddressValueError, IPv4Address, ip_address
 
 from ioe_node.config import Alerting, Api, AppConfig, Config, Device, Mqtt
-from ioe_node.drivers.mqtt_connection import Broker, parse_broker
+from ioe_node.drivers.mqtt_broker import Broker, parse_broker
 from ioe_node.errors import ConfigError, IoeError
 from ioe_node.hdk import DnaDef
 from ioe_node.net.peer_id import split_address

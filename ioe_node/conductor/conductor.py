@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import trio
 from msgspec.structs import replace
@@ -35,7 +35,6 @@ from ioe_node.conductor.cell import Cell
 from ioe_node.conductor.check import broker_of
 from ioe_node.conductor.control import serve_control
 from ioe_node.conductor.home import Home
-from ioe_node.conductor.home_assistant import HomeAssistant
 from ioe_node.conductor.hooks import Hook, command_hook, webhook
 from ioe_node.conductor.invitation import Invitation, decode_invitation, known_dnas
 from ioe_node.conductor.keystore import Keystore
@@ -54,6 +53,9 @@ from ioe_node.model.signing import Signer
 from ioe_node.net.peer_id import split_address
 from ioe_node.net.transport import Service, Transport
 from ioe_node.plugins import load
+
+if TYPE_CHECKING:
+    from ioe_node.conductor.home_assistant import HomeAssistant
 
 log = logging.getLogger("ioe")
 
@@ -114,8 +116,7 @@ class Conductor:
         self.policy = PolicyInForce(self)
         self.poller: Poller | None = None
         self.apps: list[apps.Running] = []
-        broker = broker_of(config.mqtt) if config.device else None
-        self.home_assistant = HomeAssistant(self, broker) if broker else None
+        self.home_assistant = _home_assistant(self)
         self.unowned: Unowned | None = None
         self.serves: dict[str, str] = {}
         """What runs beside us for programs and browsers, by name: its address."""
@@ -438,6 +439,17 @@ def _hooks(config: Config) -> list[Hook]:
     """Where the config has alerts sent."""
     found = [command_hook(config.alerts.command)] if config.alerts.command else []
     return [*found, webhook(config.alerts.webhook)] if config.alerts.webhook else found
+
+
+def _home_assistant(conductor: Conductor) -> "HomeAssistant | None":
+    """What tells Home Assistant of our device, if the config wants it told."""
+    broker = broker_of(conductor.config.mqtt) if conductor.config.device else None
+    if broker is None:
+        return None
+    # MQTT takes memory, and is imported only where it is wanted.
+    from ioe_node.conductor.home_assistant import HomeAssistant
+
+    return HomeAssistant(conductor, broker)
 
 
 async def _no_pairing(peer: AgentPubKey, message: bytes) -> bytes:

@@ -14,7 +14,8 @@ import trio
 
 from ioe_node.drivers.driver import Switch
 from ioe_node.drivers.home_assistant import Ours
-from ioe_node.drivers.mqtt_connection import Broker, Connection, Message, open_connection
+from ioe_node.drivers.mqtt_broker import Broker
+from ioe_node.drivers.mqtt_connection import Connection, Message, open_connection
 from ioe_node.drivers.poller import Poller
 from ioe_node.errors import IoeError
 from ioe_node.model.signing import Signer

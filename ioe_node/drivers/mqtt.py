@@ -17,7 +17,8 @@ from msgspec import Meta
 from ioe_node.clock import Clock, SystemClock
 from ioe_node.drivers.decimals import parse_json, quantity
 from ioe_node.drivers.driver import parse_options
-from ioe_node.drivers.mqtt_connection import Message, parse_broker
+from ioe_node.drivers.mqtt_broker import parse_broker
+from ioe_node.drivers.mqtt_connection import Message
 from ioe_node.drivers.mqtt_meter import SILENT_S, WAIT_S, MqttMeter, Told
 from ioe_node.errors import ConfigError
 

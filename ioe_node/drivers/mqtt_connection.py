@@ -6,10 +6,8 @@ used once: what it breaks with is raised, and whoever keeps it up connects again
 than `MESSAGE_BYTES_MAX` break it, whatever the broker lets pass.
 """
 
-import re
 import secrets
 import ssl
-import urllib.parse
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +19,8 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
-from ioe_node.errors import ConfigError, LocalError, TransportError
+from ioe_node.drivers.mqtt_broker import Broker
+from ioe_node.errors import LocalError, TransportError
 
 MESSAGE_BYTES_MAX = 256 * 1024
 QUEUED_MESSAGES_MAX = 1_000
@@ -30,26 +29,7 @@ CONNECT_TIMEOUT_S = 5.0
 CONNECT_DEADLINE_S = 15.0
 KEEP_ALIVE_S = 30
 TICK_S = 1.0
-PORTS = {"mqtt": 1883, "mqtts": 8883}
-_HOST = re.compile(r"[\w.:%-]+", re.ASCII)
 MISTRUSTED = ("Bad user name or password", "Not authorized")
-
-
-@dataclass(frozen=True, slots=True)
-class Broker:
-    """Where it is and how it is met; `ca_file` is needed where no public CA vouches for it."""
-
-    host: str
-    port: int
-    tls: bool = False
-    user: str = ""
-    password: str | None = None
-    ca_file: str | None = None
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return f"broker {f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,37 +39,6 @@ class Message:
     topic: str
     payload: bytes
     retained: bool = False
-
-
-def parse_broker(
-    url: str, user: str = "", password_file: str | None = None, ca_file: str | None = None
-) -> Broker:
-    """A broker by `mqtt://host[:port]`, or `mqtts://` with TLS; ConfigError names the option."""
-    try:
-        parts = urllib.parse.urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        host.encode("idna")  # refuses a label that no name server could look up
-    except ValueError:
-        host, port, parts = "", None, urllib.parse.urlsplit("")
-    extra = parts.path.strip("/") or parts.query or parts.fragment or "@" in parts.netloc
-    if parts.scheme not in PORTS or not _HOST.fullmatch(host) or extra:
-        raise ConfigError(
-            f"broker: {url!r} is not of the form mqtt://192.168.1.5, or mqtts://name:8883 for TLS "
-            "(the user goes into `user`, the password into a file)"
-        )
-    password = None
-    if password_file is not None:
-        try:
-            password = Path(password_file).expanduser().read_text("utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as refusal:
-            raise ConfigError(f"password_file: {refusal}") from None
-    if password is not None and not user:
-        raise ConfigError("password_file: a password goes with a `user`")
-    if ca_file is not None and not Path(ca_file).expanduser().is_file():
-        raise ConfigError(f"ca_file: there is no file {ca_file}")
-    return Broker(
-        host, port or PORTS[parts.scheme], parts.scheme == "mqtts", user, password, ca_file
-    )
 
 
 class _Client(mqtt.Client):

@@ -14,7 +14,8 @@ import trio
 
 from ioe_node.clock import Clock
 from ioe_node.drivers.driver import Reading
-from ioe_node.drivers.mqtt_connection import Broker, Connection, Message, open_connection
+from ioe_node.drivers.mqtt_broker import Broker
+from ioe_node.drivers.mqtt_connection import Connection, Message, open_connection
 from ioe_node.errors import LocalError, TransportError
 
 CONFIRM_DEADLINE_S = 10.0

@@ -14,7 +14,8 @@ import trio
 from ioe_node.clock import SystemClock
 from ioe_node.drivers import home_assistant
 from ioe_node.drivers.decimals import parse_json
-from ioe_node.drivers.mqtt_connection import Broker, Message, open_connection
+from ioe_node.drivers.mqtt_broker import Broker
+from ioe_node.drivers.mqtt_connection import Message, open_connection
 from ioe_node.drivers.shelly import Shelly
 from ioe_node.errors import IoeError
 

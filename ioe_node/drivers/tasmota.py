@@ -16,7 +16,8 @@ from ioe_node.clock import Clock, SystemClock
 from ioe_node.drivers.decimals import parse_json
 from ioe_node.drivers.driver import parse_options
 from ioe_node.drivers.mqtt import BrokerOptions, milli
-from ioe_node.drivers.mqtt_connection import Message, parse_broker
+from ioe_node.drivers.mqtt_broker import parse_broker
+from ioe_node.drivers.mqtt_connection import Message
 from ioe_node.drivers.mqtt_meter import MqttMeter, Told
 from ioe_node.errors import ConfigError
 

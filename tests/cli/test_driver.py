@@ -145,7 +145,8 @@ def test_what_cannot_be_asked_is_said_and_the_rest_is_shown(
 
 
 async def announce(url: str) -> None:
-    from ioe_node.drivers.mqtt_connection import Message, open_connection, parse_broker
+    from ioe_node.drivers.mqtt_broker import parse_broker
+    from ioe_node.drivers.mqtt_connection import Message, open_connection
 
     async with open_connection(parse_broker(url), lambda message: None) as connection:
         topic = "homeassistant/sensor/k/config"

@@ -10,7 +10,8 @@ import pytest
 import trio
 
 from ioe_node.drivers.home_assistant import announced
-from ioe_node.drivers.mqtt_connection import Message, open_connection, parse_broker
+from ioe_node.drivers.mqtt_broker import parse_broker
+from ioe_node.drivers.mqtt_connection import Message, open_connection
 
 PATIENCE_S = 45.0
 

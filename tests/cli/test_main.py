@@ -1,5 +1,7 @@
 """Every command: its help teaches, its reading is also JSON, its errors are one line."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -282,3 +284,18 @@ def test_what_ends_a_command_is_one_line(
         run("ioe", load)
     assert left.value.code == code
     assert capsys.readouterr().err == f"{line}\n"
+
+
+@pytest.mark.parametrize(
+    ("imported", "unwanted"),
+    [
+        ("ioe_node.cli.commands", {"cryptography", "httpx", "paho", "sqlite_utils", "starlette"}),
+        ("ioe_node.conductor.conductor", {"httpx", "libp2p", "paho", "starlette"}),
+    ],
+)
+def test_what_is_not_asked_for_is_not_imported(imported: str, unwanted: set[str]) -> None:
+    """Help in a third of a second, and a node without MQTT and without a door pays for neither."""
+    code = f"import sys, {imported}; print(*sys.modules)"
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert not unwanted & set(said.split())

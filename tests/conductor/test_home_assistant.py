@@ -15,7 +15,8 @@ from ioe_node.conductor.home_assistant import HomeAssistant
 from ioe_node.config import parse_config
 from ioe_node.drivers.driver import Reading
 from ioe_node.drivers.home_assistant import announced
-from ioe_node.drivers.mqtt_connection import Message, open_connection, parse_broker
+from ioe_node.drivers.mqtt_broker import parse_broker
+from ioe_node.drivers.mqtt_connection import Message, open_connection
 from ioe_node.drivers.poller import Poller
 from ioe_node.drivers.slicer import Slicer
 from ioe_node.errors import TransportError

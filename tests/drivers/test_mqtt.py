@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from ioe_node.drivers.driver import Meter, Reading, Switch, Watch
 from ioe_node.drivers.mqtt import Mqtt, MqttOptions, Topics, dig, milli
-from ioe_node.drivers.mqtt_connection import Message, open_connection, parse_broker
+from ioe_node.drivers.mqtt_broker import parse_broker
+from ioe_node.drivers.mqtt_connection import Message, open_connection
 from ioe_node.drivers.mqtt_meter import Told
 from ioe_node.errors import ConfigError, TransportError
 

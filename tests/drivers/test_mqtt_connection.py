@@ -12,13 +12,8 @@ import pytest
 import trio
 
 from ioe_node.drivers import mqtt_connection as subject
-from ioe_node.drivers.mqtt_connection import (
-    MESSAGE_BYTES_MAX,
-    Broker,
-    Message,
-    open_connection,
-    parse_broker,
-)
+from ioe_node.drivers.mqtt_broker import Broker, parse_broker
+from ioe_node.drivers.mqtt_connection import MESSAGE_BYTES_MAX, Message, open_connection
 from ioe_node.errors import LocalError, TransportError
 
 ACCEPTED = b"\x20\x02\x00\x00"

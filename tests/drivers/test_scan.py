@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from ioe_node.clock import SystemClock
 from ioe_node.drivers import scan as subject
-from ioe_node.drivers.mqtt_connection import Message, open_connection, parse_broker
+from ioe_node.drivers.mqtt_broker import parse_broker
+from ioe_node.drivers.mqtt_connection import Message, open_connection
 from ioe_node.drivers.scan import SHELLY, Found, ask_broker, ask_services, tasmota_devices
 from sim.shelly_plug import Plug
 from sim.shelly_server import serve

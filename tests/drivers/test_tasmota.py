@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioe_node.drivers.driver import Reading
-from ioe_node.drivers.mqtt_connection import Message, open_connection, parse_broker
+from ioe_node.drivers.mqtt_broker import parse_broker
+from ioe_node.drivers.mqtt_connection import Message, open_connection
 from ioe_node.drivers.mqtt_meter import Told
 from ioe_node.drivers.tasmota import Speaking, Tasmota, TasmotaOptions
 from ioe_node.errors import ConfigError, TransportError

@@ -21,7 +21,7 @@ import trio
 from ioe_node.clock import SystemClock
 from ioe_node.conductor.home_assistant import HomeAssistant
 from ioe_node.config import parse_config
-from ioe_node.drivers.mqtt_connection import parse_broker
+from ioe_node.drivers.mqtt_broker import parse_broker
 from ioe_node.drivers.poller import Poller
 from ioe_node.drivers.shelly import Shelly
 from ioe_node.drivers.slicer import Slicer
