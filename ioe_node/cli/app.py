@@ -6,7 +6,17 @@ import click
 import msgspec
 
 from ioe_node.cli import client
-from ioe_node.cli.output import console, home_of, json_option, printable, show, table, when
+from ioe_node.cli.output import (
+    console,
+    credits_text,
+    home_of,
+    json_option,
+    kwh,
+    printable,
+    show,
+    table,
+    when,
+)
 from ioe_node.errors import LocalError
 
 DECISIONS_SHOWN = 20
@@ -38,11 +48,23 @@ def _people(found: list[dict[str, Any]]) -> None:
         for name, value in each["settings"].items():
             console.print(f"  {name} = {value}")
         rows = [
-            (when(made["at_us"]), made["what"], printable(made["why"]))
+            (when(made["at_us"]), made["what"], _because(made))
             for made in each["decisions"][:DECISIONS_SHOWN]
         ]
         if rows:
             table("", ("when", "did", "because"), rows)
+
+
+def _because(made: dict[str, Any]) -> str:
+    """Why, with the figures that the decision rests on or has brought."""
+    why = printable(made["why"])
+    if made.get("saved_milli_wh"):
+        earns = credits_text(made["earns_micro"])
+        return f"{why}: {kwh(made['saved_milli_wh'])} kWh, which earns {earns}"
+    price, limit = made.get("micro_per_kwh"), made.get("threshold_micro")
+    if price is None or limit is None:
+        return why
+    return f"{why}: {credits_text(price)} now, the limit is {credits_text(limit)}"
 
 
 @app.command("set")

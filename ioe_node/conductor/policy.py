@@ -125,7 +125,7 @@ by = "members"
 # Functions ("zome.function") or whole zomes that only the owner may use.
 closed = []
 
-# Settings of the smart energy apps that devices run (see: ioe app show).
+# Settings of the smart energy apps that devices run (see: ioe app list).
 # [apps.demand]
 # over_average_percent = 30
 
