@@ -3,7 +3,9 @@
 Written after the vendor's public documentation of the Gen2+ RPC (RPC protocol, RPC channels,
 Authentication): `GET /shelly`, `POST /rpc`, and `/rpc` as a WebSocket, with digest authentication
 where the plug has a password.  The independent client `aioshelly` takes it for a plug
-(tests/interop).
+(tests/interop).  Alone, for whoever has no plug at hand:
+
+    python -m sim.shelly_server --port 8099 --watts 2000
 """
 
 import hmac
@@ -14,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import click
 import h11
 import trio
 import wsproto
@@ -21,6 +24,7 @@ import wsproto.connection
 import wsproto.events
 import wsproto.utilities
 
+from ioe_node.clock import SystemClock
 from ioe_node.drivers.http_digest import digest_response, sha256_hex
 from ioe_node.drivers.shelly_frames import USER
 from sim.shelly_plug import Plug, RpcError
@@ -32,6 +36,8 @@ REQUEST_BYTES_MAX = 64 * 1024
 RECEIVE_BYTES = 16 * 1024
 NOTICES_MAX = 32
 NONCES_MAX = 64
+MILLI_WH_US = 3_600_000
+"""In so many microseconds a watt is a milliwatt-hour."""
 
 
 # --- authentication ----------------------------------------------------------------------------
@@ -296,3 +302,31 @@ class WebSocketSession:
     async def _send(self, event: wsproto.events.Event) -> None:
         async with self._sending:
             await self._stream.send_all(self._socket.send(event))
+
+
+# --- alone ---------------------------------------------------------------------------------------
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(0, 65_535), default=8099, show_default=True)
+@click.option("--watts", type=click.IntRange(0, 3_680), default=2_000, help="What is plugged in.")
+@click.option("--password", help="Ask for this one, as a plug does that has one.")
+def main(port: int, watts: int, password: str | None) -> None:
+    """Be a Shelly plug on this machine, with a steady load, until Ctrl-C."""
+    plug = Plug(
+        lambda at_us: (watts * 1000, watts * at_us // MILLI_WH_US), SystemClock(), password=password
+    )
+    try:
+        trio.run(_alone, plug, port)
+    except* KeyboardInterrupt:
+        click.echo("stopped")
+
+
+async def _alone(plug: Plug, port: int) -> None:
+    async with trio.open_nursery() as nursery:
+        taken = await nursery.start(partial(serve, plug, port=port))
+        click.echo(f"a Shelly plug at http://127.0.0.1:{taken}")
+
+
+if __name__ == "__main__":
+    main()

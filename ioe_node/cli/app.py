@@ -11,6 +11,7 @@ from ioe_node.cli.output import (
     credits_text,
     home_of,
     json_option,
+    kwh,
     printable,
     show,
     table,
@@ -56,9 +57,15 @@ def _people(found: list[dict[str, Any]]) -> None:
 
 
 def _because(made: dict[str, Any]) -> str:
+    """Why, with the figures that the decision rests on or has brought."""
     why = printable(made["why"])
-    earns = made["earns_micro"]
-    return why if earns is None else f"{why}; earns {credits_text(earns)} credits"
+    if made.get("saved_milli_wh") and made.get("earns_micro") is not None:
+        earns = credits_text(made["earns_micro"])
+        return f"{why}: {kwh(made['saved_milli_wh'])} kWh, which earns {earns}"
+    price, limit = made.get("micro_per_kwh"), made.get("threshold_micro")
+    if price is None or limit is None:
+        return why
+    return f"{why}: {credits_text(price)} now, the limit is {credits_text(limit)}"
 
 
 @app.command("set")

@@ -45,7 +45,7 @@ def test_the_apps_of_all_devices_are_listed_and_who_is_away(
 ) -> None:
     monkeypatch.setattr(client, "call", lambda *_: APPS)
     said = ioe("app", "list").out
-    for text in ("heater: demand", "enabled = True", "earns 0.039 credits"):
+    for text in ("heater: demand", "enabled = True", "which earns 0.039"):
         assert text in said
     assert "kettle: its node does not answer" in said
     assert "\x1b" not in said
