@@ -151,6 +151,13 @@ async def test_a_mere_member_is_not_of_the_portfolio_and_another_device_is(
     await owner.until(lambda found: len(found["owned"]) == 2, "device_list")
     for node in (guest, cellar):
         await node.until(lambda found: roof.agent in found["communities"][0]["peers"])
+    await roof.until(
+        lambda found: cellar.agent in [each["device"] for each in found],
+        "zome_call",
+        zome="identity",
+        function="portfolio",
+        payload={"owner": owner.agent},
+    )
     roof.conductor.policy_received(
         sealed(owner, 1, "[calls]\nby = 'portfolio'\n[deals]\nwith = 'portfolio'\n")
     )
