@@ -14,11 +14,14 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+from ioe_node.config import OWNER_TEMPLATE
+
 DNAS = 'dnas = ["foo_dna:DNA"]'
 CONFIG = {
     'dnas = ["dna.neighbourhood:DNA"]': DNAS,
     "enabled = false": "enabled = true",
     'origins = ["ioe"]': 'origins = ["client-test-admin"]',
+    OWNER_TEMPLATE: "",  # it calls a zome that this DNA has not
 }
 TRIES = 300  # of 0.1 s: another program may have the port for a while
 LEFT_BEHIND_AFTER = 30
