@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 import trio
 
+from ioe_node.conductor import machine
 from ioe_node.conductor.owner_calls import (
     AMOUNT_MAX,
     APPS_MAX,
@@ -85,9 +86,7 @@ class Running:
         """Switch the device."""
         if not self._conductor.policy.rules.automatic.other:
             raise AgainstPolicy("this device switches nothing by itself (automatic.other)")
-        if self._conductor.poller is None:
-            raise LocalError("this device is not read now")
-        await self._conductor.poller.set_on(on)
+        await machine.switch(self._conductor, on)
 
     async def prices(self) -> Sequence[Mapping[str, Any]]:
         """All that the configured feed knows."""
