@@ -130,6 +130,8 @@ async def answer(api: "Api", found: Route, request: Request) -> Response:
         arguments = [_asked(found, request)]
         if found.body is not None:
             arguments.append(await _body(found, request))
+        if found.scope is not None:
+            await api.conductor.alive()
         return _success(found, await found.handler(api, *arguments))
     except IoeError as error:
         return refusal(error)

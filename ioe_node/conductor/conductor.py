@@ -137,6 +137,7 @@ class Conductor:
             config, lambda: self.role == "unowned", lambda: self.policy.rules
         )
         self._reborn = trio.Event()
+        self._lives = trio.Event()
         self._nursery: trio.Nursery | None = None
         self.known = known_dnas(config.dnas)
 
@@ -160,6 +161,10 @@ class Conductor:
     def policy_received(self, policy: bytes) -> None:
         """Live by the rules that our owner has signed for us; raises `PeerError` for others."""
         self.policy.replace(policy)
+
+    async def alive(self) -> None:
+        """Wait out the moment between two lives, in which there is nothing to answer from."""
+        await self._lives.wait()
 
     def rebirth(self) -> None:
         """Live on as who our keys, our state and our policy say that we are now."""
@@ -203,8 +208,10 @@ class Conductor:
                         self.start(deed)
                     task_status.started()
                     task_status = trio.TASK_STATUS_IGNORED
+                    self._lives.set()
                     await self._reborn.wait()
                     await trio.sleep(REBIRTH_AFTER_S)
+                    self._lives = trio.Event()
                     nursery.cancel_scope.cancel()
 
     def start(self, task: Callable[["Conductor"], Awaitable[None]]) -> None:

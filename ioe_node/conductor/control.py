@@ -112,6 +112,7 @@ async def _answer(conductor: "Conductor", request: dict[str, Any]) -> bytes:
         arguments = request.get("args", {})
         if call is None or not isinstance(arguments, dict):
             raise Unauthorised(f"no control call '{name[:60]}'")
+        await conductor.alive()
         return encode_frame({"ok": await call(conductor, **arguments)})
     except IoeError as error:
         return encode_frame(_refusal(error))

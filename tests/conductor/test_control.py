@@ -27,8 +27,14 @@ class Served:
     """A control socket before a conductor of which nothing is used but its home and signals."""
 
     def __init__(self, home: Home) -> None:
+        self.lives = trio.Event()
+        self.lives.set()
         self.conductor: Any = SimpleNamespace(
-            home=home, config=SimpleNamespace(control_port=0), signals=Signals(), offered={}
+            home=home,
+            config=SimpleNamespace(control_port=0),
+            signals=Signals(),
+            offered={},
+            alive=lambda: self.lives.wait(),
         )
         self.found: dict[str, Any] = {}
 
@@ -79,6 +85,17 @@ async def test_calls_are_answered_in_turn_on_one_connection(served: Served) -> N
         for text in ("one", b"two", 3, None, ["four"]):
             await stream.send_all(served.request("echo", text=text))
             assert await answer(stream) == {"ok": {"echo": text}}
+
+
+async def test_what_is_asked_between_two_lives_is_answered_in_the_next(served: Served) -> None:
+    served.lives = trio.Event()
+    async with await served.connect() as stream:
+        await stream.send_all(served.request("echo"))
+        with trio.move_on_after(WAIT_S) as waiting:
+            await answer(stream)
+        assert waiting.cancelled_caught
+        served.lives.set()
+        assert await answer(stream) == {"ok": {"echo": ""}}
 
 
 @pytest.mark.parametrize(

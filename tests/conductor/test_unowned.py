@@ -1,5 +1,7 @@
 """A device that waits: its code and its lock over restarts, its button, the way out of a lock."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from discovery.pairing import CONFIRM_S, PAIRING_LOCK_S, PAIRING_SESSION_S
 from ioe_node.conductor.home import Home
 from ioe_node.conductor.unowned import GUESSES_EVERY_S
 from ioe_node.errors import CallError, LocalError, PairingRefused, StoreError
+from tests.conductor.steps import deed, owns
 
 CODE, WRONG = "1234-5678", "1111-2222"
 
@@ -219,3 +222,25 @@ async def test_a_node_that_waits_for_nobody_says_so(near: Any, autojump: Any) ->
     await roof.until(lambda found: found["role"] == "device")
     with pytest.raises(CallError, match="waits for no owner"):
         await roof.call("device_code")
+
+
+async def test_between_two_lives_nothing_is_answered_from_the_old_one(
+    near: Any, autojump: Any
+) -> None:
+    owner, roof = await near()
+    await owner.call("device_claim", device="roof", code=CODE)
+    await owns(owner, "roof")
+    open_transport = roof.conductor.open_transport
+
+    @asynccontextmanager
+    async def slowly(*how: Any) -> AsyncIterator[Any]:
+        await trio.sleep(1)
+        async with open_transport(*how) as transport:
+            yield transport
+
+    roof.conductor.open_transport = slowly
+    await deed(owner, "release", device=roof.agent)
+    while roof.conductor.role == "device":  # noqa: ASYNC110  # what is awaited rings no bell
+        await trio.sleep(0.01)
+    await roof.conductor.alive()
+    assert (await roof.call("device_code"))["locked_s"] == 0
