@@ -125,12 +125,13 @@ class ClaimOf(In, frozen=True):
 
 
 class Payment(In, frozen=True):
-    """Credits for another member."""
+    """Credits for another member; `request` is a name for this payment, never used for another."""
 
     to: AgentText
     micro_credits: Micro
     memo: Annotated[str, Meta(max_length=140)] = ""
     community: CommunityName | None = None
+    request: Annotated[str, Meta(max_length=64)] = ""
 
 
 class NewSettings(In, frozen=True):
