@@ -39,6 +39,11 @@ def test_a_history_goes_out_and_comes_in(ioe: Any, daemon: Any, tmp_path: Path) 
             ioe("meter", "export", str(again), "--device", "roof", "--source", name)
             kind = "espi" if name.endswith("xml") else "csv"
             assert read_file(again, kind) == read_file(file, kind)
+    csv_file = str(tmp_path / "roof.csv")
+    before = (tmp_path / "roof.csv").read_bytes()
+    assert "--force" in ioe("meter", "export", csv_file, "--device", "roof", code=1).err
+    assert (tmp_path / "roof.csv").read_bytes() == before
+    ioe("meter", "export", csv_file, "--device", "roof", "--force")
     with (tmp_path / "roof.csv").open(newline="") as text:
         (row, *_) = csv.DictReader(text)
     assert row["import_kwh"] == "0"
