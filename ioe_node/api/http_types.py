@@ -197,6 +197,7 @@ class Machine(Struct, frozen=True):
     community: str
     state: str
     visibility: Literal["public", "private"] | None
+    share: Literal["readings", "nothing"] | None
     power_milli_w: int | None
     import_milli_wh: int | None
     export_milli_wh: int | None

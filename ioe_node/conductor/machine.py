@@ -56,6 +56,7 @@ async def look(conductor: "Conductor") -> Looked:
     latest = poller.latest
     return Looked(
         device.visibility,
+        conductor.policy.rules.share,
         poller.state[:STATE_CHARS_MAX],
         poller.why[:WHY_CHARS_MAX],
         abilities(poller.meter),

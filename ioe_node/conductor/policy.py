@@ -73,6 +73,7 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True):
     """What one device lives by."""
 
     visibility: Literal["public", "private"] = "public"
+    share: Literal["readings", "nothing"] = "readings"
     automatic: Automatic = Automatic()
     deals: Deals = Deals()
     calls: Calls = Calls()
@@ -99,6 +100,11 @@ version = 1
 
 # "public": a device announces its name and kind; "private": nothing that a stranger can follow.
 visibility = "public"
+
+# What the community sees of its meter: "readings", which sales and rewards rest on; or "nothing":
+# what it counts stays on its own machine, and it neither sells nor buys.  What was shared before
+# stays where it is; if it shares again, its register tells what flowed meanwhile, as one sum.
+share = "readings"
 
 # What a device does without being asked.
 [automatic]
@@ -261,6 +267,8 @@ def why_no_deal(rules: Rules, circle: Circle, other: AgentPubKey, draft: str, by
         return "this device deals with nobody"
     if rules.deals.whom == "portfolio" and circle == "members":
         return "this device deals only with its owner and the owner's devices"
+    if draft == SALE and rules.share == "nothing":
+        return "this device shares no readings, which a sale rests on"
     if draft == SALE and not (rules.automatic.sell if by_us else rules.automatic.buy):
         return f"this device does not {'sell' if by_us else 'buy'} by itself"
     return ""
@@ -269,5 +277,5 @@ def why_no_deal(rules: Rules, circle: Circle, other: AgentPubKey, draft: str, by
 def runs_by_itself(rules: Rules, zome: str, function: str) -> bool:
     """Whether a device's schedule may call this function."""
     if f"{zome}.{function}" == SELL:
-        return rules.automatic.sell
+        return rules.automatic.sell and rules.share == "readings"
     return rules.automatic.other
