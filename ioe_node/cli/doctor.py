@@ -12,7 +12,6 @@ from typing import Any, Literal, NamedTuple
 
 import click
 
-from ioe_node.api import conductor_state
 from ioe_node.cli import client
 from ioe_node.cli.output import console, home_of, json_option, printable, show
 from ioe_node.conductor.check import check, http_address
@@ -177,6 +176,9 @@ def _listened(home: Home, config: Config) -> Iterator[Listened]:
     if api.conductor.enabled:
         admin_port, key = api.conductor.admin_port, "api.conductor.admin_port of the config"
         yield Listened(f"admin door at {LOOPBACK}:{admin_port}", LOOPBACK, admin_port, key)
+        # It takes long to import, for the few who enable it.
+        from ioe_node.api import conductor_state
+
         for door in conductor_state.read(home).doors:
             what = f"app door at {LOOPBACK}:{door.port}"
             yield Listened(what, LOOPBACK, door.port, "the program that attached it")

@@ -27,7 +27,9 @@ from ioe_node.errors import LocalError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.history.periods import STEPS, Step, moment
 from ioe_node.history.point import Point
-from ioe_node.store.history import KEYS_MAX
+
+KEYS_MAX = 32
+"""So many keys of one device are followed back."""
 
 
 @click.group()
