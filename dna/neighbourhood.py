@@ -15,12 +15,15 @@ import zomes.demand.coordinator
 import zomes.identity.coordinator
 import zomes.market.coordinator
 import zomes.metering.coordinator
+import zomes.origin.coordinator
 import zomes.reputation.coordinator
+from currency.value import Values
 from ioe_node.hdi import DIGEST_BYTES
 from ioe_node.hdk import AgentPubKey, DnaDef, Zome
 from zomes.demand.app import Demand
 
 SECOND_US = 1_000_000
+NEUTRAL = Values()
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class Properties:
     their digest (empty for none; `()` for none at all); `approvers` (the stewards, if none are
     named) approve devices, by `approval_quorum` of their voices; `interval_us` is the settlement
     period; `price_bp` is what a kWh costs, in basis points of a credit; `credit_limit_micro` is
-    how far below zero a member may go; `power_milli_w_max` is the largest connection's rating.
+    how far below zero a member may go; `power_milli_w_max` is the largest connection's rating;
+    `verifiers` may vouch for certificates of origin, and `values` (`currency.value`) is what makes
+    a kWh worth more or less, and what it weighs in CO2.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()
@@ -42,6 +47,8 @@ class Properties:
     price_bp: int = 10_000
     credit_limit_micro: int = 100_000_000
     power_milli_w_max: int = 100_000_000
+    verifiers: tuple[AgentPubKey, ...] = ()
+    values: Values = NEUTRAL
 
     def __post_init__(self) -> None:
         """Refuse what no community can run on; `ValueError` says what."""
@@ -70,6 +77,7 @@ DNA = DnaDef(
         _zome(zomes.metering.coordinator),
         _zome(currency.coordinator),
         _zome(zomes.market.coordinator),
+        _zome(zomes.origin.coordinator),
         _zome(zomes.claims.coordinator),
         _zome(zomes.reputation.coordinator),
         _zome(zomes.demand.coordinator),

@@ -47,7 +47,7 @@ NARROW = {
 KIT = ("ioe_node.hdi", "ioe_node.hdk")
 NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "ioe_node": (),
-    "zomes": KIT,
+    "zomes": ("currency.value", *KIT),
     "currency": KIT,
     "dna": ("zomes", "currency", *KIT),
     "discovery": ("ioe_node.model", "ioe_node.errors", "ioe_node.clock", "ioe_node.net.peer_id"),
@@ -75,9 +75,11 @@ PURE = (
     *("ioe_node/api/conductor_frames.py", "ioe_node/api/conductor_requests.py"),
     "ioe_node/api/conductor_signing.py",
     "currency/ledger.py",
+    "currency/value.py",
     "currency/market/",
     *("discovery/announcement.py", "discovery/hidden.py", "discovery/p", "discovery/rendezvous.py"),
     "sim/load_rules.py",
+    "zomes/origin/holdings.py",
 )
 PURE_ZOME_HALF = re.compile(r"(zomes/\w+|currency)/integrity\.py")
 IMPURE = {"trio", "sqlite3", "sqlite_utils", "socket", "time", "os", "secrets", "threading"}
