@@ -16,6 +16,7 @@ import zomes.identity.coordinator
 import zomes.market.coordinator
 import zomes.metering.coordinator
 import zomes.origin.coordinator
+import zomes.origin.views
 import zomes.reputation.coordinator
 from currency.value import Values
 from ioe_node.hdi import DIGEST_BYTES

@@ -74,12 +74,10 @@ PURE = (
     *("ioe_node/api/conductor_auth.py", "ioe_node/api/conductor_bundle.py"),
     *("ioe_node/api/conductor_frames.py", "ioe_node/api/conductor_requests.py"),
     "ioe_node/api/conductor_signing.py",
-    "currency/ledger.py",
-    "currency/value.py",
+    *("currency/ledger.py", "currency/value.py"),
     "currency/market/",
     *("discovery/announcement.py", "discovery/hidden.py", "discovery/p", "discovery/rendezvous.py"),
-    "sim/load_rules.py",
-    "zomes/origin/holdings.py",
+    *("sim/load_rules.py", "zomes/origin/holdings.py"),
 )
 PURE_ZOME_HALF = re.compile(r"(zomes/\w+|currency)/integrity\.py")
 IMPURE = {"trio", "sqlite3", "sqlite_utils", "socket", "time", "os", "secrets", "threading"}

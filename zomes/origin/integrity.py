@@ -191,13 +191,17 @@ def certificate_of(came: Found) -> ActionHash:
     return certificate
 
 
+def halves_of(gift: Found) -> tuple[ActionHash, ActionHash]:
+    """The giver's and the taker's action of a gift."""
+    assert isinstance(gift.action, Create), "what is given is created"
+    kind, entry = gift.action.entry_type, gift.action.entry_hash
+    giver, taker = gift.entry.parties
+    return half_of(giver, kind, entry)[0], half_of(taker, kind, entry)[0]
+
+
 def source_of(came: Found) -> ActionHash | None:
     """The action that has to be final before what it brought may be used: the giver's half."""
-    if not isinstance(came.entry, Give):
-        return None
-    assert isinstance(came.action, Create), "what is given is created"
-    giver = came.entry.parties[0]
-    return half_of(giver, came.action.entry_type, came.action.entry_hash)[0]
+    return halves_of(came)[0] if isinstance(came.entry, Give) else None
 
 
 def _before(previous: ActionHash | None, place: Party, host: ValidationHost) -> Holdings:
