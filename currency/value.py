@@ -161,7 +161,7 @@ def worth(energy_milli_wh: int, factors: Sequence[Factor]) -> tuple[int, int]:
     return divmod(product, whole)
 
 
-def grams(energy_milli_wh: int, g_co2_per_kwh: int) -> int:
+def milligrams(energy_milli_wh: int, g_co2_per_kwh: int) -> int:
     """Milligrams of CO2 of an energy; rounded up, so that no part of it weighs nothing."""
     return -(-energy_milli_wh * g_co2_per_kwh // 1_000)
 
