@@ -316,13 +316,17 @@ async def keep(host: Host) -> dict[str, int]:
 
 
 async def _give_for_sales(host: Host) -> int:
-    """Give each buyer its part of what was sold of a reading; how many gifts were taken."""
+    """Give each buyer its part of what was sold of a reading; how many gifts were taken.
+
+    Who does not take one is asked for the others in the next run.
+    """
     us = host.agent_info().agent
     _, ours = await standing(host, us)
     came = await brought(host, us, ours)
     if not any(isinstance(found.entry, Issue) for found in came.values()):
         return 0
     sales, given = await sales_of(host, us), 0
+    away: set[AgentPubKey] = set()
     for part in ours.parts:
         found, left = came[part.number], part.energy_milli_wh
         if not isinstance(found.entry, Issue):
@@ -330,12 +334,14 @@ async def _give_for_sales(host: Host) -> int:
         for sale in sales.get(found.entry.reading, ()):
             owed = sale.energy_milli_wh - await given_for(host, us, sale.settlement)
             energy = min(owed, left)
-            if energy <= 0 or given >= GIFTS_PER_CALL_MAX:
+            if energy <= 0 or sale.buyer in away or given >= GIFTS_PER_CALL_MAX:
                 continue
             terms = {"came": found.hash, "energy_milli_wh": energy, "sale": sale.settlement}
             if await _give_to(host, sale.buyer, terms):
                 given += 1
                 left -= energy
+            else:
+                away.add(sale.buyer)
     return given
 
 
