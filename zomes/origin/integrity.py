@@ -351,8 +351,8 @@ def from_hand_to_hand(entry: Give, op: CreateOp, host: ValidationHost) -> Verdic
         return Invalid("holdings that are not what they were with the gift")
     if entry.sale is not None:
         sale = host.must_get_record(entry.sale)
-        agents = {party.agent for party in getattr(sale.entry, "parties", ())}
-        if sale.action.author != giver.agent or agents != {giver.agent, taker.agent}:
+        agents = [party.agent for party in getattr(sale.entry, "parties", ())]
+        if sale.action.author != giver.agent or taker.agent not in agents:
             return Invalid("given for a settlement of others")
     return _rest_on(came, host)
 

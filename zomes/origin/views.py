@@ -37,7 +37,9 @@ async def holdings(
 
 
 def _held(issued: Found, state: str, energy: int) -> dict[str, Any]:
-    return {**_shown(issued), "state": state, "energy_milli_wh": energy}
+    g_co2 = issued.entry.g_co2_per_kwh
+    co2_mg = None if g_co2 is None else value.milligrams(energy, g_co2)
+    return {**_shown(issued), "state": state, "energy_milli_wh": energy, "co2_mg": co2_mg}
 
 
 def _shown(issued: Found) -> dict[str, Any]:
