@@ -348,6 +348,13 @@ zome = "currency"
 function = "sell"
 every_ms = 60000
 
+# Keep its certificates of origin: certify what it makes, once 'ioe certificate declare' has said of
+# what; give them with what is sold, and use up those of what it drew.
+[[schedule]]
+zome = "origin"
+function = "keep"
+every_ms = 60000
+
 # A smart energy app beside this device: switch it off while power is dear.  See: ioe app.
 # [[app]]
 # name = "demand"

@@ -106,6 +106,8 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
     clone = DNA.clone(Modifiers("our street", encode(properties)))
     assert clone.properties == properties
     assert DNA.clone(clone.modifiers).hash == clone.hash != DNA.hash
+    some = DNA.clone(Modifiers("x", encode({"values": {"grid_g_co2_per_kwh": 650}})))
+    assert some.properties.values == Values(grid_g_co2_per_kwh=650)
 
 
 @pytest.mark.parametrize(

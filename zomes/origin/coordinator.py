@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from currency import value
+from currency.value import Source
 from ioe_node.hdk import (
     ActionHash,
     AgentPubKey,
@@ -47,15 +48,14 @@ zome = CoordinatorZome(integrity)
 @zome.function
 async def declare(
     host: Host,
-    source: str | None,
+    source: Source | Literal["storage"] | None,
     zone: str = "",
     capacity_milli_w: int = 0,
     efficiency_bp: int = 10_000,
     decay_bp: int = 0,
 ) -> ActionHash:
     """Say what our machine is; certificates are issued by it from then on."""
-    known: Any = source
-    return await host.create(Plant(known, zone, capacity_milli_w, efficiency_bp, decay_bp))
+    return await host.create(Plant(source, zone, capacity_milli_w, efficiency_bp, decay_bp))
 
 
 @zome.function
@@ -200,8 +200,9 @@ class Ledger:
         """Certify all that a reading exported."""
         plant = self.plant
         assert plant is not None
-        assert plant.source not in (None, "storage"), "a machine that makes energy"
-        source: Any = plant.source
+        source = plant.source
+        assert source is not None, "a machine that makes energy"
+        assert source != "storage", "a machine that makes energy"
         energy = reading["export_milli_wh"]
         after = holdings.issued(self.after, reading["seq"], energy, energy, again=False)
         assert after is not None, "a reading after the last one"
