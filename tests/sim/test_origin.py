@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 
+from currency.value import Values
 from ioe_node.errors import CallError
 from ioe_node.hdi import Valid
 from ioe_node.workflows.call_zome import perform
@@ -285,5 +286,42 @@ def test_a_trace_says_what_it_could_not_read(play: Play) -> None:
         life = await origin(reader, "trace", certificate=certificate)
         assert life["sums"] == {"held": 300, "not read": 600}
         assert life["unread"] == ["the chain of one that held it"]
+
+    play(story, homes=6)
+
+
+def test_why_a_kwh_is_worth_what_it_is(play: Play) -> None:
+    """Neutral by default; the verifier's word, the buyer's place and the zone's need count."""
+
+    async def story(swarm: Swarm) -> None:
+        await trio.sleep(STAFFED_S)
+        verifier, roof, kettle, reader = swarm.homes[:4]
+        await origin(kettle, "declare", source=None, zone="vic/carlton")
+        await metered(kettle, (3_600, 0))
+        (certificate,) = await issued(roof, 900)
+        told = await origin(reader, "why", certificate=certificate)
+        assert (told["user"], told["worth_micro"]) == (None, 900)
+        space = reader.cell.space
+        values = Values(12_000, need_bp=14_000, local_bp=11_000, trust_bp=(1, 1, 1, 10_500))
+        space.rules.definition = replace(
+            space.rules.definition,
+            properties=replace(space.rules.definition.properties, values=values),
+        )
+        told = await origin(reader, "why", certificate=certificate, user=kettle.agent)
+        assert [each["bp"] for each in told["factors"]] == [12_000, 13_000, 11_000, 1, 10_000]
+        with pytest.raises(CallError, match="only a verifier"):
+            await origin(roof, "verify", certificate=certificate)
+        for home in swarm.homes:
+            known = home.cell.space.rules.definition
+            properties = replace(known.properties, verifiers=(verifier.agent,))
+            home.cell.space.rules.definition = replace(known, properties=properties)
+        await origin(verifier, "verify", certificate=certificate)
+        await trio.sleep(FINAL_S)
+        assert (await origin(reader, "show", certificate=certificate))["trust"] == "verified"
+        told = await origin(reader, "why", certificate=certificate, user=kettle.agent)
+        assert [each["bp"] for each in told["factors"]] == [12_000, 13_000, 11_000, 10_500, 10_000]
+        assert told["worth_micro"] == 1_621
+        life = await origin(reader, "trace", certificate=certificate)
+        assert "verified" in [each["what"] for each in life["events"]]
 
     play(story, homes=6)

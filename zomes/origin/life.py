@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ioe_node.hdk import ActionHash, AgentPubKey, Found, Host
+from zomes.origin.holdings import Holdings
 from zomes.origin.integrity import (
     VERIFIED,
     Give,
@@ -13,9 +14,10 @@ from zomes.origin.integrity import (
     Store,
     Verification,
     halves_of,
+    holdings_of,
     number_of,
 )
-from zomes.origin.ledger import standing, steps_since
+from zomes.origin.ledger import steps_since
 
 EVENTS_MAX = 512
 
@@ -135,7 +137,7 @@ async def _follow(host: Host, came: Found, energy: int, life: Life) -> list[tupl
         else:
             await _issued(host, found, life)
             onward.append((found, entry.energy_milli_wh))
-    await _rest(host, came, agent, left, life)
+    _rest(came, holdings_of(steps[-1]), left, life)
     return onward
 
 
@@ -158,9 +160,8 @@ async def _given(host: Host, gift: Found, life: Life) -> list[tuple[Found, int]]
     return [(taken, entry.energy_milli_wh)]
 
 
-async def _rest(host: Host, came: Found, agent: AgentPubKey, left: int, life: Life) -> None:
+def _rest(came: Found, held: Holdings, left: int, life: Life) -> None:
     """Say what became of energy that no step takes: it is held, or lapsed, or decayed."""
-    _, held = await standing(host, agent)
     here = held.energy_of(number_of(came))
     stored = isinstance(came.entry, Store)
     if here:

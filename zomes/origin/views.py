@@ -105,7 +105,7 @@ async def why(
 ) -> dict[str, Any]:
     """What a certificate's energy is worth to the community, factor by factor.
 
-    To `user`; by default to whoever is known to have consumed the most recent part of it.
+    Rounded down to a micro-credit.  To `user`; by default to whoever is known to have consumed the most recent part of it.
     """
     issued = await _certificate(host, certificate)
     entry: Issue = issued.entry
@@ -125,13 +125,12 @@ async def why(
         None if user is None else len(await host.call("demand", "claims", {"device": user})),
     )
     factors = value.explain(kwh, host.properties.values)
-    worth_micro, remainder = value.worth(entry.energy_milli_wh, factors)
+    worth_micro, _ = value.worth(entry.energy_milli_wh, factors)
     return {
         "user": user,
         "energy_milli_wh": entry.energy_milli_wh,
         "factors": [vars(each) for each in factors],
         "worth_micro": worth_micro,
-        "remainder": remainder,
     }
 
 
