@@ -70,7 +70,7 @@ PURE = (
     *(f"ioe_node/drivers/{name}" for name in ("dsmr_", "feed.py", "ocpp_", "openadr_", "sunspec_")),
     *(f"ioe_node/net/{name}.py" for name in ("messages", "foreign_peers", "framing")),
     *(f"ioe_node/net/{name}.py" for name in ("kad_messages", "peer_id")),
-    "ioe_node/api/http_household.py",
+    *("ioe_node/api/http_carbon.py", "ioe_node/api/http_household.py"),
     *("ioe_node/api/conductor_auth.py", "ioe_node/api/conductor_bundle.py"),
     *("ioe_node/api/conductor_frames.py", "ioe_node/api/conductor_requests.py"),
     "ioe_node/api/conductor_signing.py",

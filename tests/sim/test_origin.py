@@ -87,6 +87,10 @@ def test_from_panel_to_socket(play: Play) -> None:
         assert await origin(reader, "holdings", agent=kettle.agent) == []
         (used,) = await origin(reader, "holdings", agent=kettle.agent, retired=8)
         assert (used["state"], used["energy_milli_wh"]) == ("consumed", 700)
+        span = {"from_us": 0, "to_us": EPOCH_US + INTERVAL_US, "agent": kettle.agent}
+        (summed,) = await origin(reader, "used", **span)
+        assert (summed["issuer"], summed["energy_milli_wh"]) == (roof.agent, 700)
+        assert await origin(reader, "used", **{**span, "to_us": EPOCH_US}) == []
         assert await swarm.settle()
         assert faults(swarm) == []
 
@@ -195,24 +199,25 @@ async def forge(home: Home, entry: Any) -> None:
     await perform(space, home.cell._settlements, lambda host: host.create(entry))
 
 
-Forged = Callable[[Issue, Any], Any]
+Forged = Callable[[Issue, Any, Any], Any]
 
 
-def again(last: Issue, issue: Any) -> Any:
+def again(last: Issue, issue: Any, roof: Any) -> Any:
     """The same reading once more."""
     return replace(last, previous=issue, after=holdings.gained(last.after, last.energy_milli_wh))
 
 
-def of_wind(last: Issue, issue: Any) -> Any:
+def of_wind(last: Issue, issue: Any, roof: Any) -> Any:
     """The rest of it is of another source."""
-    return replace(again(last, issue), source="wind", g_co2_per_kwh=11)
+    return replace(again(last, issue, roof), source="wind", g_co2_per_kwh=11)
 
 
-def used_up(last: Issue, issue: Any) -> Any:
+def used_up(last: Issue, issue: Any, roof: Any) -> Any:
     """What no meter of ours drew."""
     left = holdings.spent(last.after, 1, last.energy_milli_wh)
     assert left is not None
-    return Retire(issue, left, issue, issue, last.energy_milli_wh, "consumed", last.reading, "")
+    said = (issue, roof, last.start, last.source, last.g_co2_per_kwh, issue)
+    return Retire(issue, left, *said, last.energy_milli_wh, "consumed", last.reading, "")
 
 
 @pytest.mark.parametrize("lie", [again, of_wind, used_up])
@@ -225,7 +230,7 @@ def test_who_counts_energy_twice_is_warranted(play: Play, lie: Forged) -> None:
         record = roof.store.record(certificate)
         assert record is not None
         last = roof.cell.space.rules.found(record).entry
-        await forge(roof, lie(last, certificate))
+        await forge(roof, lie(last, certificate, roof.agent))
         await trio.sleep(FINAL_S)
         assert all(roof.agent in home.cell.space.blocked for home in swarm.honest())
 

@@ -147,9 +147,28 @@ class Street:
         seq, metered = reading.action.action_seq, self.found(reading)
         drawn = holdings.drawn(held, seq, energy, metered.import_milli_wh) or held
         left = holdings.spent(drawn, self.number(author, came), energy) or drawn
-        certificate = getattr(self.found(came), "certificate", came.hash)
-        entry = Retire(previous, left, certificate, came.hash, energy, "consumed", reading.hash, "")
-        return replace(entry, **changed)
+        return replace(self.used(previous, left, came, energy, reading), **changed)
+
+    def used(
+        self, previous: Any, left: Holdings, came: Record, energy: int, reading: Record | None
+    ) -> Retire:
+        """The energy of a certificate leaves the ledger; by `reading`, or nobody knows why."""
+        certificate = self.world.record(getattr(self.found(came), "certificate", came.hash))
+        issued = self.found(certificate)
+        return Retire(
+            previous,
+            left,
+            certificate.hash,
+            certificate.action.author,
+            issued.start,
+            issued.source,
+            issued.g_co2_per_kwh,
+            came.hash,
+            energy,
+            "consumed",
+            None if reading is None else reading.hash,
+            "",
+        )
 
     def store(self, came: Record, energy: int, reading: Record, **changed: Any) -> Store:
         """The battery took it up."""
@@ -265,13 +284,16 @@ def test_what_is_drawn_is_retired_once(street: Street) -> None:
     street.refused(street.kettle, street.retire(street.kettle, came, 701, drew), "meter drew")
     street.refused(street.kettle, street.retire(street.kettle, came, 5, later), "another interval")
     street.refused(street.kettle, street.retire(street.kettle, came, 5, reading), "no reading")
+    for lie in ({"source": "wind"}, {"g_co2_per_kwh": 0}, {"issuer": street.kettle.agent}):
+        wrong = street.retire(street.kettle, came, 650, drew, **lie)
+        street.refused(street.kettle, wrong, "another issuer, time, source or weight")
     street.write(street.kettle, street.retire(street.kettle, came, 650, drew))
     street.refused(street.kettle, street.retire(street.kettle, came, 51, drew), "meter drew")
     street.write(street.kettle, street.retire(street.kettle, came, 50, drew))
     previous, held = street.before(street.kettle)
     left = holdings.spent(held, street.number(street.kettle, came), 200)
     assert left is not None
-    last = Retire(previous, left, issued.hash, came.hash, 200, "burned", None, "")
+    last = replace(street.used(previous, left, came, 200, None), purpose="burned")
     street.refused(street.kettle, last, "a reason of at most")
     street.write(street.kettle, replace(last, reason="nobody used it"))
     assert street.held[street.kettle.agent].parts == ()
@@ -341,9 +363,8 @@ def test_a_lot_is_written_off_with_a_reason(street: Street) -> None:
     previous, held = street.before(street.battery)
     left = holdings.written_off(held, held.lots[0].number, 100)
     assert left is not None
-    entry = Retire(
-        previous, left, issued.hash, lot.hash, 100, "set aside", None, "its charge fell short"
-    )
+    entry = street.used(previous, left, lot, 100, None)
+    entry = replace(entry, purpose="set aside", reason="its charge fell short")
     consumed = replace(entry, purpose="consumed", reading=took.hash, reason="")
     street.refused(street.battery, consumed, "out of no battery")
     street.refused(street.battery, replace(entry, energy_milli_wh=901), "more than the author")

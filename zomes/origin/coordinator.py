@@ -58,13 +58,6 @@ async def declare(
     return await host.create(Plant(source, zone, capacity_milli_w, efficiency_bp, decay_bp))
 
 
-@zome.function
-async def plant(host: Host, agent: AgentPubKey | None = None) -> dict[str, Any] | None:
-    """What an agent (ourselves by default) says that its machine is."""
-    found = await host.query(Plant, author=agent, limit=1)
-    return {**vars(found[0].entry)} if found else None
-
-
 @zome.draft
 async def give(
     host: Host,
@@ -262,9 +255,22 @@ class Ledger:
         less = holdings.written_off if isinstance(came.entry, Store) else holdings.spent
         left = less(before, number_of(came), energy)
         assert left is not None, "energy that is held"
-        by = None if reading is None else reading["hash"]
-        certificate = certificate_of(came)
-        entry = Retire(self.previous, left, certificate, came.hash, energy, purpose, by, reason)
+        issued = await must_get(self.host, certificate_of(came))
+        certificate: Issue = issued.entry
+        entry = Retire(
+            self.previous,
+            left,
+            issued.hash,
+            issued.action.author,
+            certificate.start,
+            certificate.source,
+            certificate.g_co2_per_kwh,
+            came.hash,
+            energy,
+            purpose,
+            None if reading is None else reading["hash"],
+            reason,
+        )
         return await self._add(purpose, entry)
 
     async def store(self, came: Found, energy: int, reading: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from currency import value
 from currency.value import Source, Trust
 from ioe_node.hdi import (
     ActionHash,
+    AgentPubKey,
     Create,
     CreateOp,
     Found,
@@ -115,12 +116,17 @@ class Retire:
 
     "consumed": the author's meter drew it, as `reading` says.  "set aside": nobody shall count on
     it, as what a battery seems to have lost; "burned": it is lost, or nobody shall use its origin;
-    both with a `reason`.  `came` brought it, or stored it.
+    both with a `reason`.  `came` brought it, or stored it.  `issuer`, `start`, `source` and weight
+    are the certificate's, so that whoever reads a chain knows what its author has used.
     """
 
     previous: ActionHash | None
     after: Holdings
     certificate: ActionHash
+    issuer: AgentPubKey
+    start: Timestamp
+    source: Source
+    g_co2_per_kwh: int | None
     came: ActionHash
     energy_milli_wh: int
     purpose: Literal["consumed", "set aside", "burned"]
@@ -362,6 +368,8 @@ def used_once(entry: Retire, op: CreateOp, host: ValidationHost) -> Verdict:
     place = place_of(op.action)
     before = _before(entry.previous, place, host)
     came = _came(entry, place, host)
+    if not _as_issued(entry, host.must_get_record(entry.certificate)):
+        return Invalid("another issuer, time, source or weight than the certificate's")
     number, energy = number_of(came), entry.energy_milli_wh
     if entry.purpose != "consumed":
         if entry.reading is not None or not 0 < len(entry.reason) <= REASON_CHARS_MAX:
@@ -375,6 +383,13 @@ def used_once(entry: Retire, op: CreateOp, host: ValidationHost) -> Verdict:
     if isinstance(drawn, Invalid):
         return drawn
     return _retired(entry, holdings.spent(drawn, number, energy), came, host)
+
+
+def _as_issued(entry: Retire, issued: Found) -> bool:
+    certificate: Issue = issued.entry
+    said = (entry.issuer, entry.start, entry.source, entry.g_co2_per_kwh)
+    known = (certificate.start, certificate.source, certificate.g_co2_per_kwh)
+    return said == (issued.action.author, *known)
 
 
 def _retired(entry: Retire, left: Holdings | None, came: Found, host: ValidationHost) -> Verdict:

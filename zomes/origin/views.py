@@ -87,9 +87,45 @@ async def show(host: Host, certificate: ActionHash) -> dict[str, Any]:
     }
 
 
+@zome.function
+async def plant(host: Host, agent: AgentPubKey | None = None) -> dict[str, Any] | None:
+    """What an agent (ourselves by default) says that its machine is, and what its kWh weigh."""
+    found = await _plant(host, agent or host.agent_info().agent)
+    if found is None:
+        return None
+    made = None if found.source in (None, "storage") else found.source
+    values = host.properties.values
+    weight = None if made is None else value.g_co2_of(made, values)
+    return {**vars(found), "g_co2_per_kwh": weight}
+
+
 async def _plant(host: Host, agent: AgentPubKey) -> Plant | None:
     found = await host.query(Plant, author=agent, limit=1)
     return found[0].entry if found else None
+
+
+@zome.function
+async def used(
+    host: Host, from_us: int, to_us: int, agent: AgentPubKey | None = None
+) -> list[dict[str, Any]]:
+    """What an agent (ourselves by default) consumed of certificates of the intervals in a span.
+
+    Summed up by issuer and source.
+    """
+
+    def earlier(found: Found) -> bool:
+        return bool(found.action.timestamp_us < from_us)
+
+    sums: dict[tuple[Any, ...], int] = {}
+    for found in await host.query(Retire, author=agent, limit=RETIRED_READ, enough=earlier):
+        entry: Retire = found.entry
+        if entry.purpose == "consumed" and from_us <= entry.start < to_us:
+            key = (entry.issuer, entry.source, entry.g_co2_per_kwh)
+            sums[key] = sums.get(key, 0) + entry.energy_milli_wh
+    return [
+        {"issuer": issuer, "source": source, "g_co2_per_kwh": weight, "energy_milli_wh": energy}
+        for (issuer, source, weight), energy in sums.items()
+    ]
 
 
 @zome.function
@@ -105,7 +141,8 @@ async def why(
 ) -> dict[str, Any]:
     """What a certificate's energy is worth to the community, factor by factor.
 
-    Rounded down to a micro-credit.  To `user`; by default to whoever is known to have consumed the most recent part of it.
+    Rounded down to a micro-credit.  To `user`; by default to whoever is known to have consumed the
+    most recent part of it.
     """
     issued = await _certificate(host, certificate)
     entry: Issue = issued.entry
