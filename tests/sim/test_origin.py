@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
 
 from currency.value import Values
-from ioe_node.errors import CallError
+from ioe_node.errors import CallError, PeerError
 from ioe_node.hdi import Valid
 from ioe_node.workflows.call_zome import perform
 from sim.checkers import faults
@@ -268,6 +269,48 @@ def test_two_who_split_a_certificate_to_more_than_itself_are_warranted(
             assert {roof.agent, accomplice.agent} & home.cell.space.blocked
 
     play(story, homes=6)
+
+
+def test_nobody_takes_more_than_it_bought(play: Play) -> None:
+    """What a buyer is given for its purchase is of that reading, and no more than that."""
+
+    async def story(swarm: Swarm) -> None:
+        await trio.sleep(STAFFED_S)
+        roof, kettle = swarm.homes[1:3]
+        await origin(roof, "declare", source="pv_roof", zone="vic/carlton")
+        for home in swarm.homes:
+            flows = {roof: [(0, 900), (0, 900)], kettle: [(700, 0), (0, 0)]}
+            await metered(home, *flows.get(home, [(0, 0), (0, 0)]))
+        assert await kept(roof) == {"given": 0, "issued": 2}
+        first, second = (each["certificate"] for each in await origin(roof, "holdings"))
+        await roof.call("currency", "sell", {})
+        (sale,) = [each["hash"] for each in await roof.call("currency", "history", {})]
+
+        async def offer(came: Any, energy: int) -> None:
+            terms = {"came": came, "energy_milli_wh": energy, "sale": sale}
+            space, settlements = roof.cell.space, roof.cell._settlements
+            countersign = partial(_countersign, kettle.agent, terms)
+            await perform(space, settlements, countersign)
+            await trio.sleep(FINAL_S)
+
+        with pytest.raises(PeerError, match="more than we bought"):
+            await offer(first, 701)
+        with pytest.raises(PeerError, match="did not buy of that reading"):
+            await offer(second, 5)
+        await offer(first, 300)
+        assert await kept(roof) == {"given": 1}
+        assert await kept(roof) == {"given": 0}
+        with pytest.raises(PeerError, match="more than we bought"):
+            await offer(first, 1)
+        held = await origin(kettle, "holdings")
+        assert [each["energy_milli_wh"] for each in held] == [300, 400]
+        assert await kept(kettle) == {"given": 0, "consumed": 2}
+
+    play(story, homes=6)
+
+
+async def _countersign(taker: Any, terms: Any, host: Any) -> Any:
+    return await host.countersign(taker, "origin.give", terms)
 
 
 def test_a_trace_says_what_it_could_not_read(play: Play) -> None:

@@ -36,7 +36,7 @@ from zomes.origin.integrity import (
     weaker,
 )
 from zomes.origin.integrity import zome as integrity
-from zomes.origin.ledger import brought, given_for, must_get, sales_of, standing
+from zomes.origin.ledger import brought, given_since, must_get, sales_of, standing
 
 READINGS_READ = 96
 STEPS_PER_CALL_MAX = 32
@@ -95,12 +95,15 @@ async def _check_gift(
             raise CallError("no room for gifts that nobody has bought")
         return
     issued = await must_get(host, certificate)
-    sales = (await sales_of(host, giver)).get(issued.entry.reading, [])
-    us = host.agent_info().agent
+    if issued.action.author != giver:
+        raise CallError("given for a sale of what another has made")
+    reading, us = issued.entry.reading, host.agent_info().agent
+    sales = (await sales_of(host, giver, (reading,))).get(reading, [])
     bought = [each for each in sales if (each.settlement, each.buyer) == (sale, us)]
     if not bought:
         raise CallError("given for something that we did not buy of that reading")
-    if await given_for(host, giver, sale) + energy > bought[0].energy_milli_wh:
+    given = await given_since(host, giver, bought[0].seq)
+    if given.get(sale, 0) + energy > bought[0].energy_milli_wh:
         raise CallError("more than we bought of that reading")
 
 
@@ -132,7 +135,7 @@ async def _holding(host: Host, certificate: ActionHash, energy_milli_wh: int) ->
                 host.hasten([source])
                 raise Busy("what was given to us is not final yet; try again")
             return found
-    raise CallError("we do not hold so much of this certificate; see 'ioe certificate list'")
+    raise CallError("we do not hold so much of this in one piece; see 'ioe certificate list'")
 
 
 @zome.function
@@ -330,26 +333,29 @@ async def _give_for_sales(host: Host) -> int:
     us = host.agent_info().agent
     _, ours = await standing(host, us)
     came = await brought(host, us, ours)
-    if not any(isinstance(found.entry, Issue) for found in came.values()):
-        return 0
-    sales, given = await sales_of(host, us), 0
+    made = [
+        (came[part.number], part.energy_milli_wh)
+        for part in ours.parts
+        if isinstance(came[part.number].entry, Issue)
+    ]
+    sales = await sales_of(host, us, {found.entry.reading for found, _ in made}) if made else {}
+    oldest = min((sale.seq for each in sales.values() for sale in each), default=0)
+    given = await given_since(host, us, oldest) if sales else {}
     away: set[AgentPubKey] = set()
-    for part in ours.parts:
-        found, left = came[part.number], part.energy_milli_wh
-        if not isinstance(found.entry, Issue):
-            continue
+    taken = 0
+    for found, left in made:
         for sale in sales.get(found.entry.reading, ()):
-            owed = sale.energy_milli_wh - await given_for(host, us, sale.settlement)
-            energy = min(owed, left)
-            if energy <= 0 or sale.buyer in away or given >= GIFTS_PER_CALL_MAX:
+            energy = min(sale.energy_milli_wh - given.get(sale.settlement, 0), left)
+            if energy <= 0 or sale.buyer in away or taken >= GIFTS_PER_CALL_MAX:
                 continue
             terms = {"came": found.hash, "energy_milli_wh": energy, "sale": sale.settlement}
             if await _give_to(host, sale.buyer, terms):
-                given += 1
+                given[sale.settlement] = given.get(sale.settlement, 0) + energy
+                taken += 1
                 left -= energy
             else:
                 away.add(sale.buyer)
-    return given
+    return taken
 
 
 async def _give_to(host: Host, buyer: AgentPubKey, terms: dict[str, Any]) -> bool:

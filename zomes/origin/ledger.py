@@ -1,5 +1,6 @@
 """Reading ledgers of certificates from the chains that they stand on."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ioe_node.hdk import ActionHash, AgentPubKey, Busy, Found, Host
@@ -12,9 +13,10 @@ SALES_READ = 256
 
 @dataclass(frozen=True)
 class Sale:
-    """Energy of a reading that was sold: the seller's half of the settlement, who bought it."""
+    """Energy of a reading that was sold: the seller's half, its place there, who bought it."""
 
     settlement: ActionHash
+    seq: int
     buyer: AgentPubKey
     energy_milli_wh: int
 
@@ -68,26 +70,30 @@ async def brought(host: Host, agent: AgentPubKey, held: Holdings) -> dict[int, F
     return came
 
 
-async def sales_of(host: Host, seller: AgentPubKey) -> dict[ActionHash, list[Sale]]:
-    """What an agent sold of each of its readings, oldest first, of its newest `SALES_READ`."""
+async def sales_of(
+    host: Host, seller: AgentPubKey, readings: Collection[ActionHash]
+) -> dict[ActionHash, list[Sale]]:
+    """What an agent sold of its own `readings`, oldest first, of its newest `SALES_READ`."""
     sales: dict[ActionHash, list[Sale]] = {}
     asked = {"agent": seller, "limit": SALES_READ}
     for each in reversed(await host.call("currency", "history", asked)):
         settled = await host.get(each["hash"]) if each["energy_milli_wh"] else None
-        reading = None if settled is None else settled.entry.reading
-        metered = None if reading is None else await host.get(reading)
-        if metered is not None and metered.action.author == seller:
-            sale = Sale(each["hash"], each["with"], each["energy_milli_wh"])
-            sales.setdefault(metered.hash, []).append(sale)
+        if settled is not None and settled.entry.reading in readings:
+            place = settled.action.action_seq
+            sale = Sale(each["hash"], place, each["with"], each["energy_milli_wh"])
+            sales.setdefault(settled.entry.reading, []).append(sale)
     return sales
 
 
-async def given_for(host: Host, giver: AgentPubKey, sale: ActionHash) -> int:
-    """How much an agent has given for one of its sales, in milliwatt-hours."""
-    settled = (await must_get(host, sale)).action.action_seq
+async def given_since(host: Host, giver: AgentPubKey, seq: int) -> dict[ActionHash, int]:
+    """Milliwatt-hours that an agent gave for each of its sales, from a place on its chain on."""
 
-    def earlier(found: Found) -> bool:
-        return bool(found.action.action_seq < settled)
+    def before(found: Found) -> bool:
+        return bool(found.action.action_seq < seq)
 
-    gifts = await host.query(Give, author=giver, enough=earlier)
-    return sum(each.entry.energy_milli_wh for each in gifts if each.entry.sale == sale)
+    given: dict[ActionHash, int] = {}
+    for found in await host.query(Give, author=giver, limit=STEPS_READ, enough=before):
+        sale = found.entry.sale
+        if sale is not None:
+            given[sale] = given.get(sale, 0) + found.entry.energy_milli_wh
+    return given

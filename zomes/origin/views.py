@@ -93,9 +93,9 @@ async def plant(host: Host, agent: AgentPubKey | None = None) -> dict[str, Any] 
     found = await _plant(host, agent or host.agent_info().agent)
     if found is None:
         return None
-    made = None if found.source in (None, "storage") else found.source
-    values = host.properties.values
-    weight = None if made is None else value.g_co2_of(made, values)
+    weight = None
+    if found.source is not None and found.source != "storage":
+        weight = value.g_co2_of(found.source, host.properties.values)
     return {**vars(found), "g_co2_per_kwh": weight}
 
 
