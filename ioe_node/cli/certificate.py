@@ -320,17 +320,25 @@ def _plants(context: click.Context, community: str | None, held: Any) -> dict[by
     "--to", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A file."
 )
 @click.option("--agent", metavar="AGENT", help="Whose; this node's by default.")
+@limit_option(1_000, RETIRED_MAX)
 @community_option
 @click.pass_context
 def export(
-    context: click.Context, kind: str, to: Path, agent: str | None, community: str | None
+    context: click.Context,
+    kind: str,
+    to: Path,
+    agent: str | None,
+    limit: int,
+    community: str | None,
 ) -> None:
-    """Write what an agent holds and has retired to a new JSON file; a view, nothing changes.
+    """Write what an agent holds, and the newest that it retired, to a new JSON file.
+
+    It is a view: nothing comes to be by it, and nothing ends.
 
     \b
       ioe certificate export --as energytag --to certificates.json
     """
-    found = _held(context, community, agent, RETIRED_MAX)
+    found = _held(context, community, agent, limit)
     rows = recs(found) if kind == "rec" else granular(found, _plants(context, community, found))
     try:
         with to.open("x", encoding="utf-8") as file:

@@ -105,6 +105,14 @@ def test_a_device_is_claimed_meters_and_is_paid(
             lambda found: found["balance_micro"] >= balance + 500_000, "credit", "balance",
             home="roof",
         )  # fmt: skip
+        assert "declared pv_roof" in ioe("certificate", "declare", "pv_roof", home="roof").out
+        listed = ("certificate", "list", agents["load"], "--retired")
+        (used, *_) = street.until(lambda found: "consumed" in str(found), *listed)
+        assert (used["issuer"], used["source"]) == (agents["roof"], "pv_roof")
+        assert abs(used["energy_milli_wh"] - 5_000) <= 1
+        life = street.read("certificate", "trace", used["certificate"])
+        assert life["unread"] == []
+        assert sum(life["sums"].values()) == used["issued_milli_wh"]
 
     for name in ("owner", "roof", "load"):
         audit = street.until(lambda found: found["sum_micro"] == 0, "credit", "audit", home=name)
