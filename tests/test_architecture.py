@@ -77,7 +77,7 @@ PURE = (
     *("currency/ledger.py", "currency/value.py"),
     "currency/market/",
     *("discovery/announcement.py", "discovery/hidden.py", "discovery/p", "discovery/rendezvous.py"),
-    *("sim/load_rules.py", "zomes/origin/holdings.py"),
+    *("sim/load_rules.py", "zomes/origin/audit.py", "zomes/origin/holdings.py"),
 )
 PURE_ZOME_HALF = re.compile(r"(zomes/\w+|currency)/integrity\.py")
 IMPURE = {"trio", "sqlite3", "sqlite_utils", "socket", "time", "os", "secrets", "threading"}

@@ -302,6 +302,26 @@ def verify(context: click.Context, certificate: str, community: str | None) -> N
     console.print(f"verified: {plain(made)}")
 
 
+@certificate.command()
+@community_option
+@json_option
+@click.pass_context
+def audit(context: click.Context, community: str | None, as_json: bool) -> None:
+    """Whether any kWh is counted twice, by all the ledgers that this node can read."""
+    found = _call(context, community, "audit")
+
+    def people() -> None:
+        rows = [(what, kwh(energy)) for what, energy in found["sums"].items()]
+        table("", ("what", "kWh"), rows)
+        for each in found["unchecked"]:
+            console.print(f"not checked: {plain(each)} was taken, and who gave it is not read")
+        for each in found["doubled"]:
+            console.print(f"COUNTED TWICE: of {plain(each)} more is used than it brought")
+        console.print(f"{len(found['doubled'])} counted twice")
+
+    show(found, as_json, people)
+
+
 def _plants(context: click.Context, community: str | None, held: Any) -> dict[bytes, Any]:
     """What each issuer says that its machine is."""
     issuers = {each["issuer"] for each in held}

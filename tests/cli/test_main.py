@@ -36,6 +36,7 @@ READING = {
     "credit balance",
     "credit history",
     "credit audit",
+    "certificate audit",
     "certificate list",
     "certificate show",
     "certificate trace",

@@ -92,6 +92,9 @@ def test_from_panel_to_socket(play: Play) -> None:
         (summed,) = await origin(reader, "used", **span)
         assert (summed["issuer"], summed["energy_milli_wh"]) == (roof.agent, 700)
         assert await origin(reader, "used", **{**span, "to_us": EPOCH_US}) == []
+        audit = await origin(reader, "audit")
+        assert audit["sums"] == {"consumed": 700, "held": 200, "issued": 900}
+        assert (audit["doubled"], audit["unchecked"]) == ((), ())
         assert await swarm.settle()
         assert faults(swarm) == []
 
@@ -151,6 +154,16 @@ def test_a_battery_keeps_the_origin_and_loses_what_it_must(play: Play) -> None:
             "consumed": 700,
         }
         assert (life["unread"], whole["unread"]) == ([], [])
+        audit = await origin(reader, "audit")
+        assert (audit["doubled"], audit["unchecked"]) == ((), ())
+        assert audit["sums"] == {
+            "consumed": 700,
+            "discharged": 800,
+            "held": 100,
+            "in batteries": 100,
+            "issued": 1_000,
+            "stored": 900,
+        }
         assert await swarm.settle()
         assert faults(swarm) == []
 

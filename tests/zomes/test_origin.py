@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from ioe_node.hdi import Invalid, Missing, Timestamp, Valid
 from ioe_node.model.action import CreateLink
@@ -12,6 +13,7 @@ from ioe_node.model.record import Record
 from zomes.identity.integrity import Acknowledgement, Enrolment
 from zomes.metering.integrity import IntervalReading
 from zomes.origin import holdings
+from zomes.origin.audit import audited
 from zomes.origin.holdings import DAY_US, Holdings
 from zomes.origin.integrity import (
     VERIFIED,
@@ -396,3 +398,32 @@ def test_verifiers_vouch_for_what_others_issued(street: Street) -> None:
     assert isinstance(street.place.verdict_on(street.roof, CreateLink, **link), Invalid)
     elsewhere = {**link, "base": reading.hash}
     assert isinstance(street.place.verdict_on(street.verifier, CreateLink, **elsewhere), Invalid)
+
+
+def test_an_audit_finds_what_is_counted_twice_and_names_what_it_cannot_check(
+    street: Street,
+) -> None:
+    reading = street.meter(street.roof, 0, 0, 900)
+    issued = street.write(street.roof, street.issue(street.roof, reading, 900))
+    came = street.given(street.roof, street.kettle, issued, 900)
+    drew = street.meter(street.kettle, 0, 700, 0)
+    street.write(street.kettle, street.retire(street.kettle, came, 700, drew))
+    roof, kettle = (
+        [street.place.rules.found(each) for each in author.chain if each.entry is not None]
+        for author in (street.roof, street.kettle)
+    )
+    steps = (Issue, Give, Retire)
+    ledgers = {
+        street.roof.agent: [found for found in roof if isinstance(found.entry, steps)],
+        street.kettle.agent: [found for found in kettle if isinstance(found.entry, steps)],
+    }
+    good = audited(ledgers)
+    assert good.sums == {"consumed": 700, "held": 200, "issued": 900}
+    assert (good.doubled, good.unchecked) == ((), ())
+
+    forgetful = {**ledgers, street.roof.agent: ledgers[street.roof.agent][:1]}
+    assert audited(forgetful).unchecked == (came.hash,)
+
+    *before, last = ledgers[street.kettle.agent]
+    twice = structs.replace(last, entry=replace(last.entry, energy_milli_wh=701))
+    assert audited({**ledgers, street.kettle.agent: [*before, twice]}).doubled == (came.hash,)

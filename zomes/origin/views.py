@@ -6,9 +6,10 @@ from currency import value
 from currency.value import Kwh, Trust
 from ioe_node.hdk import ActionHash, AgentPubKey, CallError, Found, Host
 from zomes.origin import life
+from zomes.origin.audit import audited
 from zomes.origin.coordinator import zome
 from zomes.origin.integrity import Issue, Plant, Retire, certificate_of
-from zomes.origin.ledger import brought, must_get, standing
+from zomes.origin.ledger import brought, must_get, standing, steps_since
 
 RETIRED_READ = 10_000
 
@@ -179,3 +180,10 @@ async def _balance(host: Host, start: int) -> tuple[int, int]:
         sum(each["import_milli_wh"] for each in known),
         sum(each["export_milli_wh"] for each in known),
     )
+
+
+@zome.function
+async def audit(host: Host) -> dict[str, Any]:
+    """Whether any energy is counted twice, by every ledger that is known here; see `audit`."""
+    ledgers = {agent: await steps_since(host, agent, 0) for agent in await host.agents()}
+    return vars(audited(ledgers))
