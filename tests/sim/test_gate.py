@@ -1,19 +1,21 @@
 """Gates: everyone clears an interval alike, and nobody can change it afterwards or alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import trio
 
 from ioe_node.errors import IoeError
-from ioe_node.hdi import Valid
+from ioe_node.hdi import ActionHash, Timestamp, Valid
+from ioe_node.workflows.call_zome import CallHost, perform
 from sim.checkers import faults
 from sim.swarm import Home, Swarm
 from sim.virtual_clock import EPOCH_US
 from tests.sim.conftest import INTERVAL_US
 from tests.sim.test_market import order
-from zomes.market.integrity import TALLIES, Gate, Match, Tally, basis_of
+from zomes.market.integrity import GATES, TALLIES, Gate, Match, Tally, basis_of
 
 NEXT_US = (EPOCH_US // INTERVAL_US + 1) * INTERVAL_US
 ROUND_S = 30
@@ -198,6 +200,143 @@ def test_a_split_leaves_no_gate_and_all_settles_as_metered(
         await trio.sleep(TOLD_S)
         sold = await seller.call("currency", "sell", {})
         assert sold == {"sold": 1, "declined": 0, "energy_milli_wh": 400_000}
+        assert await swarm.settle()
         assert faults(swarm, []) == []
 
     play(story)
+
+
+async def written(home: Home, entry: Any, link_type: str) -> ActionHash:
+    """An entry that a home writes past its own functions, listed as its kind is."""
+
+    async def act(host: CallHost) -> ActionHash:
+        made = await host.create(entry)
+        await host.create_link(basis_of(entry.start), made, link_type)
+        return made
+
+    return (await perform(home.cell.space, home.cell._settlements, act))[0]
+
+
+def test_who_votes_twice_in_a_round_is_warranted(play: Callable[..., Any]) -> None:
+    """The vote that came first counts on; the gate is of those who are left."""
+
+    async def story(swarm: Swarm) -> None:
+        buyer, seller, liar, _ = swarm.homes
+        bid = await place(buyer, "bid", 250_000)
+        await place(seller, "ask", 100_000)
+        await until(swarm, NEXT_US + ROUND_S * 1_000_000)
+        lenient(liar)
+        await kept(swarm, KEEP_EVERY_S, [liar])
+        twice = await written(liar, Tally(Timestamp(NEXT_US), 1, (bid,)), TALLIES)
+        await kept(swarm, 3 * ROUND_S, [home for home in swarm.homes if home is not liar])
+        await trio.sleep(WARRANT_SPREADS_S)
+        assert not any(home.store.has(twice) for home in swarm.homes if home is not liar)
+        assert faults(swarm, [liar]) == []
+        found = [each for each in await gates(swarm) if each is not None]
+        assert len(found) >= 3
+        assert all(len(each["orders"]) == 2 for each in found)
+
+    play(story)
+
+
+async def voted(swarm: Swarm) -> tuple[ActionHash, ActionHash, list[ActionHash]]:
+    """A bid, an ask, and everyone's votes for both, sorted; nobody has written a gate."""
+    buyer, seller, *_ = swarm.homes
+    bid = await place(buyer, "bid", 250_000)
+    ask = await place(seller, "ask", 100_000)
+    await until(swarm, NEXT_US + ROUND_S * 1_000_000)
+    votes = [await home.call("market", "tally", {"start": NEXT_US}) for home in swarm.homes]
+    await trio.sleep(TOLD_S)
+    return bid, ask, sorted(votes)
+
+
+def wrong_price(gate: Gate) -> Gate:
+    (match,) = gate.matches
+    return replace(gate, matches=(replace(match, price_micro=249_999),))
+
+
+def wrong_energy(gate: Gate) -> Gate:
+    (match,) = gate.matches
+    return replace(gate, matches=(replace(match, energy_milli_wh=1),))
+
+
+def no_matches(gate: Gate) -> Gate:
+    return replace(gate, matches=())
+
+
+def other_buyer(gate: Gate) -> Gate:
+    (match,) = gate.matches
+    return replace(gate, matches=(replace(match, buyer=match.seller),))
+
+
+def fewer_orders(gate: Gate) -> Gate:
+    return replace(gate, orders=gate.orders[:1], matches=())
+
+
+def other_interval(gate: Gate) -> Gate:
+    return replace(gate, start=Timestamp(NEXT_US - INTERVAL_US))
+
+
+def orders_for_tallies(gate: Gate) -> Gate:
+    return replace(gate, tallies=gate.orders)
+
+
+def no_tallies(gate: Gate) -> Gate:
+    return replace(gate, tallies=())
+
+
+FORGERIES = [
+    (wrong_price, "clear to"),
+    (wrong_energy, "clear to"),
+    (no_matches, "clear to"),
+    (other_buyer, "clear to"),
+    (fewer_orders, "tallies list"),
+    (other_interval, "tallies list"),
+    (orders_for_tallies, "no tally"),
+    (no_tallies, "tallies"),
+]
+
+
+@pytest.mark.parametrize(("forged", "why"), FORGERIES)
+def test_a_forged_gate_is_refused_and_warranted(
+    play: Callable[..., Any], forged: Callable[[Gate], Gate], why: str
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        liar = swarm.homes[2]
+        bid, ask, votes = await voted(swarm)
+        match = Match(bid, ask, swarm.homes[0].agent, swarm.homes[1].agent, 500_000, 175_000)
+        true = Gate(Timestamp(NEXT_US), tuple(sorted((bid, ask))), (match,), tuple(votes))
+        with pytest.raises(IoeError, match=why):
+            await written(liar, forged(true), GATES)
+        lenient(liar)
+        posed = await written(liar, forged(true), GATES)
+        await trio.sleep(WARRANT_SPREADS_S)
+        assert not any(home.store.has(posed) for home in swarm.homes if home is not liar)
+        assert faults(swarm, [liar]) == []
+
+    play(story)
+
+
+def test_a_minority_s_gate_is_valid_and_binds_nobody(play: Callable[..., Any]) -> None:
+    """Two of five collude: they vote for one bid less, and write the gate of their own votes."""
+
+    async def story(swarm: Swarm) -> None:
+        buyer, seller, one, two, _ = swarm.homes
+        bid = await place(buyer, "bid", 250_000)
+        ask = await place(seller, "ask", 100_000)
+        own = await place(one, "bid", 240_000)
+        await until(swarm, NEXT_US + ROUND_S * 1_000_000)
+        named = tuple(sorted((ask, own)))
+        tally = Tally(Timestamp(NEXT_US), 1, named)
+        votes = tuple(sorted([await written(home, tally, TALLIES) for home in (one, two)]))
+        await trio.sleep(TOLD_S)
+        match = Match(own, ask, one.agent, seller.agent, 500_000, 170_000)
+        collusion = await written(one, Gate(Timestamp(NEXT_US), named, (match,), votes), GATES)
+        await kept(swarm, 5 * ROUND_S)
+        assert all(home.store.has(collusion) for home in swarm.homes)
+        found = await gates(swarm)
+        assert found[0]["orders"] == sorted([bid, ask, own])
+        assert all(each == found[0] for each in found)
+        assert faults(swarm, []) == []
+
+    play(story, homes=5)
