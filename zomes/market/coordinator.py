@@ -238,11 +238,17 @@ async def _gate_of(host: Host, start: int, authorities: Sequence[AgentPubKey]) -
     links.sort(key=lambda link: link.author not in authorities)
     counting = []
     for each in await _judged(host, (ActionHash(link.target) for link in links[:GATES_READ_MAX])):
-        votes = await _judged(host, each.entry.tallies)
-        signers = {vote.action.author for vote in votes}.intersection(authorities)
-        if 2 * len(signers) > len(authorities):
-            counting.append((votes[0].entry.round, each))
+        round_ = await _signed(host, each, authorities)
+        if round_:
+            counting.append((round_, each))
     return min(counting, key=lambda ranked: ranked[0], default=(0, None))[1]
+
+
+async def _signed(host: Host, found: Found, authorities: Sequence[AgentPubKey]) -> int:
+    """The round in which more than half of these have signed a gate; 0 where they have not."""
+    votes = await _judged(host, found.entry.tallies)
+    signers = {vote.action.author for vote in votes}.intersection(authorities)
+    return votes[0].entry.round if 2 * len(signers) > len(authorities) else 0
 
 
 @zome.function
@@ -281,13 +287,16 @@ def _shown(match: Match) -> dict[str, Any]:
 
 @zome.function
 async def announce(host: Host, gate: ActionHash) -> None:
-    """Tell local clients of a clearing by another's gate, if it is the one that counts here."""
+    """Tell local clients of a clearing by another's gate, if that counts here and is the first."""
     found = await host.get_judged(gate)
     if not isinstance(found.entry, Gate):
         raise CallError("no gate of that name")
     start = found.entry.start
-    counts = await _gate_of(host, start, await host.authorities(basis_of(start)))
-    if counts is not None and counts.hash == gate:
+    authorities = await host.authorities(basis_of(start))
+    if not await _signed(host, found, authorities):
+        return
+    first = await _gate_of(host, start, authorities)
+    if first is None or first.hash == gate:
         host.emit_signal(_told(start, found.entry.matches))
 
 
