@@ -71,6 +71,17 @@ async def cancel(host: Host, order: ActionHash) -> None:
 
 
 @zome.function
+async def terms(host: Host) -> dict[str, Any]:
+    """How this community trades: an interval's length, the next to begin, and what clears it."""
+    length_us: int = host.properties.interval_us
+    return {
+        "interval_us": length_us,
+        "next_us": host.now_us() // length_us * length_us + length_us,
+        "mechanism": host.properties.mechanism,
+    }
+
+
+@zome.function
 async def book(host: Host, start: int) -> list[dict[str, Any]]:
     """The orders of the interval that begins at `start`, valid now, in the order of their names.
 
