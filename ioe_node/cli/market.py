@@ -240,16 +240,13 @@ def matches(
     where the votes do not agree: its energy is then shared out as metered.
     """
     home = home_of(context)
-    terms = client.zome(home, community, "market", "terms")
-    length_us = int(terms["interval_us"])
-    starts = [int(terms["next_us"]) - length_us * back for back in range(1, intervals + 1)]
-    if at is not None:
-        starts = [moment_us(at, SystemClock().now_us()) // length_us * length_us]
-    found = [
-        {"start": start, **each}
-        for start in starts
-        for each in client.zome(home, community, "market", "matches", start=start)
-    ]
+    if at is None:
+        gates = client.zome(home, community, "market", "cleared", intervals=intervals)
+    else:
+        start = start_of(home, community, at, SystemClock().now_us())
+        one = client.zome(home, community, "market", "gate_of", start=start)
+        gates = [one] if one else []
+    found = [{"start": gate["start"], **each} for gate in gates for each in gate["matches"]]
 
     def people() -> None:
         rows = [

@@ -27,6 +27,7 @@ ROUND_US_MAX = 30_000_000
 """A round of votes is open for this long; the first begins so long after its interval, as what
 was placed at the last moment is on its way until then."""
 GATES_READ_MAX = 64
+CLEARED_MAX = 192
 
 zome = CoordinatorZome(integrity)
 
@@ -276,6 +277,15 @@ async def gate_of(host: Host, start: int) -> dict[str, Any] | None:
         "tallies": list(found.entry.tallies),
         "price_micro": _price_micro(found.entry.matches),
     }
+
+
+@zome.function
+async def cleared(host: Host, intervals: int = 16) -> list[dict[str, Any]]:
+    """The gates that count here of the last intervals, the one that runs too, newest first."""
+    length_us: int = host.properties.interval_us
+    runs_us = host.now_us() // length_us * length_us
+    starts = (runs_us - back * length_us for back in range(min(intervals, CLEARED_MAX)))
+    return [each for start in starts if (each := await gate_of(host, start)) is not None]
 
 
 @zome.function
