@@ -361,6 +361,7 @@ function = "keep"
 every_ms = 10000
 
 # A smart energy app beside this device: switch it off while power is dear.  See: ioe app.
+# feed = "market", without options: the prices of the community's own market.
 # [[app]]
 # name = "demand"
 # feed = "ioe_node.drivers.feed_csv:CsvFeed"

@@ -1,9 +1,10 @@
-"""Who is told when an interval is cleared: every node's own clients, once, whoever wrote it."""
+"""Who hears of a clearing: every node's own clients, once, whoever wrote it; and its feed."""
 
 from typing import Any
 
 import trio
 
+from ioe_node.conductor.market_feed import INTERVALS_KEPT, MarketFeed
 from ioe_node.config import OWNER_TEMPLATE
 from tests.conductor.test_life import joined
 
@@ -52,6 +53,20 @@ async def test_the_clients_of_every_node_hear_of_a_clearing_once(
     await trio.sleep(2 * INTERVAL_US / 1e6)
     cleared = {"cleared": start, "price_micro": 200_000, "energy_milli_wh": 1_000}
     assert heard == [[cleared], [cleared]]
+    (cell,) = other.conductor.cells.values()
+    feed = MarketFeed(cell)
+    told = {each.start_us: each.price_micro_per_kwh for each in await feed.periods()}
+    usual = cell.space.rules.definition.properties.price_bp * 100
+    assert len(told) == INTERVALS_KEPT
+    assert told.pop(start) == 200_000
+    newest = told.pop(max(told))
+    assert newest in (200_000, usual)  # while the interval is voted on, as the one before
+    assert set(told.values()) == {usual}
+    await trio.sleep(INTERVAL_US / 1e6)
+    again = await feed.periods()
+    assert len(again) == INTERVALS_KEPT
+    assert [each.price_micro_per_kwh for each in again if each.start_us == start] == [200_000]
+    assert again[-1].start_us == max(each.start_us for each in again) > max(told)
 
 
 async def tapped(node: Any, take: Any) -> None:

@@ -84,6 +84,16 @@ def test_an_interval_clears_alike_at_every_home(play: Callable[..., Any]) -> Non
         told = {"cleared": NEXT_US, "price_micro": 170_000, "energy_milli_wh": 500_000}
         assert [each for own in heard for each in own] == [told]
         assert await buyer.call("market", "matches", {"start": NEXT_US + INTERVAL_US}) == []
+        asked = {"intervals": 2}
+        before, cleared = await other.call("market", "prices", asked)
+        assert before == {"start": NEXT_US - INTERVAL_US, "price_micro": 1_000_000}
+        assert cleared == {"start": NEXT_US, "price_micro": 170_000}
+        await until(swarm, NEXT_US + INTERVAL_US)
+        voted_on = {"start": NEXT_US + INTERVAL_US, "price_micro": 170_000}
+        assert await other.call("market", "prices", asked) == [cleared, voted_on]
+        await trio.sleep(8 * ROUND_S)
+        usual = {**voted_on, "price_micro": 1_000_000}
+        assert await other.call("market", "prices", asked) == [cleared, usual]
         assert faults(swarm, []) == []
 
     play(story)

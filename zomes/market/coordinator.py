@@ -28,6 +28,7 @@ ROUND_US_MAX = 30_000_000
 was placed at the last moment is on its way until then."""
 GATES_READ_MAX = 64
 CLEARED_MAX = 192
+MICRO_PER_BP = 100
 
 zome = CoordinatorZome(integrity)
 
@@ -286,6 +287,27 @@ async def cleared(host: Host, intervals: int = 16) -> list[dict[str, Any]]:
     runs_us = host.now_us() // length_us * length_us
     starts = (runs_us - back * length_us for back in range(min(intervals, CLEARED_MAX)))
     return [each for start in starts if (each := await gate_of(host, start)) is not None]
+
+
+@zome.function
+async def prices(host: Host, intervals: int = 16) -> list[dict[str, int]]:
+    """What a kWh costs in each of the last intervals, oldest first, in micro-credits.
+
+    Its clearing's price; where nothing was traded, the community's own.  As long as the interval
+    that runs can still be voted on, the price of the one before it stands.
+    """
+    length_us, now_us = host.properties.interval_us, host.now_us()
+    gates = await cleared(host, intervals)
+    traded = {gate["start"]: gate["price_micro"] for gate in gates if gate["matches"]}
+    usual_micro = price_micro = host.properties.price_bp * MICRO_PER_BP
+    runs_us = now_us // length_us * length_us
+    found = []
+    for back in range(min(intervals, CLEARED_MAX) - 1, -1, -1):
+        start = runs_us - back * length_us
+        open_ = now_us < start + (ROUNDS_MAX + 2) * _round_us(host)
+        price_micro = traded.get(start, price_micro if open_ else usual_micro)
+        found.append({"start": start, "price_micro": price_micro})
+    return found
 
 
 @zome.function
