@@ -99,6 +99,30 @@ def test_an_interval_clears_alike_at_every_home(play: Callable[..., Any]) -> Non
     play(story)
 
 
+def test_who_holds_nothing_of_a_book_knows_its_gate_soon(play: Callable[..., Any]) -> None:
+    """Fourteen homes, of whom eight are the authorities of any basis."""
+
+    async def story(swarm: Swarm) -> None:
+        assert await swarm.settle()
+        buyer, seller, *_ = swarm.homes
+        bid = await place(buyer, "bid", 250_000)
+        ask = await place(seller, "ask", 100_000)
+        await until(swarm, NEXT_US)
+        await kept(swarm, 3 * ROUND_S)
+        asked = {"intervals": 1}
+        first = [await home.call("market", "cleared", asked) for home in swarm.homes]
+        assert [] in first
+        await trio.sleep(TOLD_S)
+        (found, *others) = await gates(swarm)
+        assert found["orders"] == sorted([bid, ask])
+        assert all(each == found for each in others)
+        votes = [newest_vote(home) for home in swarm.homes]
+        assert sum(vote is not None for vote in votes) == 8
+        assert faults(swarm, []) == []
+
+    play(story, homes=14)
+
+
 def lenient(home: Home) -> None:
     """From now on this home writes what it likes."""
     home.cell.space.rules.validate = lambda *_, **__: Valid  # type: ignore[method-assign]

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from currency.market.gate import ORDERS_PER_AGENT_MAX, counted
@@ -28,6 +29,7 @@ ROUND_US_MAX = 30_000_000
 was placed at the last moment is on its way until then."""
 GATES_READ_MAX = 64
 CLEARED_MAX = 192
+PATIENCE_INTERVALS = 4
 MICRO_PER_BP = 100
 
 zome = CoordinatorZome(integrity)
@@ -246,14 +248,22 @@ def _price_micro(matches: Sequence[Match]) -> int | None:
 
 
 async def _gate_of(host: Host, start: int, authorities: Sequence[AgentPubKey]) -> Found | None:
-    """The gate that counts here: of the lowest round that more than half of those have signed."""
+    """The gate that counts here: of the lowest round that more than half of those have signed.
+
+    Raises `Busy` while one is fetched and judged, for some intervals: what another shows may never
+    be judged valid.
+    """
     links = await host.get_links(basis_of(start), GATES)
     links.sort(key=lambda link: link.author not in authorities)
-    counting = []
-    for each in await _judged(host, (ActionHash(link.target) for link in links[:GATES_READ_MAX])):
+    names = [ActionHash(link.target) for link in links[:GATES_READ_MAX]]
+    gates, counting = await _judged(host, names), []
+    for each in gates:
         round_ = await _signed(host, each, authorities)
         if round_:
             counting.append((round_, each))
+    patient_until = start + PATIENCE_INTERVALS * host.properties.interval_us
+    if not counting and len(gates) < len(names) and host.now_us() < patient_until:
+        raise Busy("a gate of that interval is not judged here yet; try again")
     return min(counting, key=lambda ranked: ranked[0], default=(0, None))[1]
 
 
@@ -266,7 +276,7 @@ async def _signed(host: Host, found: Found, authorities: Sequence[AgentPubKey]) 
 
 @zome.function
 async def gate_of(host: Host, start: int) -> dict[str, Any] | None:
-    """The gate of an interval that counts here, as far as it is here; None without one."""
+    """The gate of an interval that counts here; None without one, `Busy` while one is judged."""
     found = await _gate_of(host, start, await host.authorities(basis_of(start)))
     if found is None:
         return None
@@ -282,11 +292,14 @@ async def gate_of(host: Host, start: int) -> dict[str, Any] | None:
 
 @zome.function
 async def cleared(host: Host, intervals: int = 16) -> list[dict[str, Any]]:
-    """The gates that count here of the last intervals, the one that runs too, newest first."""
+    """The gates that count here of the last intervals and the one that runs, newest first."""
     length_us: int = host.properties.interval_us
     runs_us = host.now_us() // length_us * length_us
-    starts = (runs_us - back * length_us for back in range(min(intervals, CLEARED_MAX)))
-    return [each for start in starts if (each := await gate_of(host, start)) is not None]
+    found = []
+    for back in range(min(intervals, CLEARED_MAX)):
+        with suppress(Busy):
+            found.append(await gate_of(host, runs_us - back * length_us))
+    return [each for each in found if each is not None]
 
 
 @zome.function
