@@ -240,6 +240,48 @@ def test_a_split_leaves_no_gate_and_all_settles_as_metered(
     play(story)
 
 
+def test_parted_halves_clear_apart_and_neither_gate_counts_for_the_whole(
+    play: Callable[..., Any],
+) -> None:
+    """Who does not answer is no authority: a community trades on while half of it sleeps."""
+
+    async def story(swarm: Swarm) -> None:
+        halves = [swarm.homes[:2], swarm.homes[2:]]
+        for buyer, seller in halves:
+            await place(buyer, "bid", 250_000)
+            await place(seller, "ask", 100_000)
+        await until(swarm, NEXT_US - 120_000_000)
+        swarm.network.partition([[home.agent for home in half] for half in halves])
+        await until(swarm, NEXT_US - 60_000_000)
+        for number, half in enumerate(halves):
+            await place(half[0], "bid", 260_000 + number)
+        await until(swarm, NEXT_US)
+        await kept(swarm, 4 * ROUND_S)
+        one, same, other, alike = await gates(swarm)
+        assert one == same != other == alike
+        swarm.network.heal()
+        await kept(swarm, 8 * ROUND_S)
+        assert await gates(swarm) == [None] * 4
+        assert faults(swarm, []) == []
+
+    play(story)
+
+
+def test_the_same_gate_by_two_hands_is_named_alike(play: Callable[..., Any]) -> None:
+    async def story(swarm: Swarm) -> None:
+        await voted(swarm)
+        async with trio.open_nursery() as nursery:
+            for home in swarm.homes[:2]:
+                nursery.start_soon(home.call, "market", "gate", {"start": NEXT_US})
+        await trio.sleep(TOLD_S)
+        assert all(home.store.newest_of_type(home.agent, "market.Gate") for home in swarm.homes[:2])
+        found = await gates(swarm)
+        assert all(each == found[0] for each in found)
+        assert await swarm.homes[3].call("market", "gate", {"start": NEXT_US}) == found[0]["hash"]
+
+    play(story)
+
+
 async def written(home: Home, entry: Any, link_type: str) -> ActionHash:
     """An entry that a home writes past its own functions, listed as its kind is."""
 

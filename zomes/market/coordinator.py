@@ -6,7 +6,16 @@ from contextlib import suppress
 from typing import Any
 
 from currency.market.gate import ORDERS_PER_AGENT_MAX, counted
-from ioe_node.hdk import ActionHash, AgentPubKey, Busy, CallError, CoordinatorZome, Found, Host
+from ioe_node.hdk import (
+    ActionHash,
+    AgentPubKey,
+    Busy,
+    CallError,
+    CoordinatorZome,
+    Found,
+    Host,
+    Timestamp,
+)
 from zomes.market.integrity import (
     BOOK,
     GATES,
@@ -147,7 +156,7 @@ async def tally(host: Host, start: int) -> ActionHash | None:
     names = tuple(ActionHash(each.id) for each in counted(standing(orders, start)))
     if not names:
         return None
-    voted = await host.create(Tally(start, round_, names))  # type: ignore[arg-type]
+    voted = await host.create(Tally(Timestamp(start), round_, names))
     await host.create_link(basis_of(start), voted, TALLIES)
     return voted
 
@@ -250,6 +259,7 @@ def _price_micro(matches: Sequence[Match]) -> int | None:
 async def _gate_of(host: Host, start: int, authorities: Sequence[AgentPubKey]) -> Found | None:
     """The gate that counts here: of the lowest round that more than half of those have signed.
 
+    Of several that say the same, the one of the lowest name, so that all come to name the same.
     Raises `Busy` while one is fetched and judged, for some intervals: what another shows may never
     be judged valid.
     """
@@ -260,11 +270,11 @@ async def _gate_of(host: Host, start: int, authorities: Sequence[AgentPubKey]) -
     for each in gates:
         round_ = await _signed(host, each, authorities)
         if round_:
-            counting.append((round_, each))
+            counting.append((round_, each.hash, each))
     patient_until = start + PATIENCE_INTERVALS * host.properties.interval_us
     if not counting and len(gates) < len(names) and host.now_us() < patient_until:
         raise Busy("a gate of that interval is not judged here yet; try again")
-    return min(counting, key=lambda ranked: ranked[0], default=(0, None))[1]
+    return min(counting, key=lambda ranked: ranked[:2])[2] if counting else None
 
 
 async def _signed(host: Host, found: Found, authorities: Sequence[AgentPubKey]) -> int:
@@ -343,7 +353,10 @@ def _shown(match: Match) -> dict[str, Any]:
 
 @zome.function
 async def announce(host: Host, gate: ActionHash) -> None:
-    """Tell local clients of a clearing by another's gate, if that counts here and is the first."""
+    """Tell local clients of a clearing by another's gate, if that is the one that counts here.
+
+    Where several wrote the same, it may be told again.
+    """
     found = await host.get_judged(gate)
     if not isinstance(found.entry, Gate):
         raise CallError("no gate of that name")
@@ -351,8 +364,8 @@ async def announce(host: Host, gate: ActionHash) -> None:
     authorities = await host.authorities(basis_of(start))
     if not await _signed(host, found, authorities):
         return
-    first = await _gate_of(host, start, authorities)
-    if first is None or first.hash == gate:
+    counts = await _gate_of(host, start, authorities)
+    if counts is None or counts.hash == gate:
         host.emit_signal(_told(start, found.entry.matches))
 
 
