@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -54,7 +56,9 @@ def test_two_neighbours_trade_by_hand(ioe: Any, daemon: Any, tmp_path: Path) -> 
     assert json.loads(ioe("market", "book", *ahead, "--json").out) == []
     assert "taken back already" in ioe("market", "cancel", placed, code=1).err
 
-    with watcher(tmp_path / "buyer") as watching:
+    told = tmp_path / "told"
+    with watcher(tmp_path / "buyer", told):
+        until(lambda: heard_of_an_order(ioe, told, ahead))
         until_early_in_an_interval()
         ioe("market", "offer", "0.25", "0.10", "--clean")
         ioe("market", "bid", "0.1", "0.30", "--clean", home="buyer")
@@ -63,20 +67,25 @@ def test_two_neighbours_trade_by_hand(ioe: Any, daemon: Any, tmp_path: Path) -> 
         assert found["price_micro"] == 100_000
         assert found["buyer"] == theirs["agent"]
         assert "0.100" in ioe("market", "matches", home="buyer").out
-        assert "placed" in watching.stdout.readline()
-        assert "0.100 kWh trade at 0.100 credits a kWh" in watching.stdout.readline()
+        until(lambda: "0.100 kWh trade at 0.100 credits a kWh" in told.read_text())
 
 
-def watcher(home: Path) -> Any:
-    """`ioe market watch` on a node; killed at the end."""
+@contextmanager
+def watcher(home: Path, told: Path) -> Iterator[None]:
+    """`ioe market watch` on a node, its output in a file."""
+    command = [sys.executable, "-u", "-W", "ignore", "-m", "ioe_node.cli.main", "--home", str(home)]
+    with told.open("w") as out, subprocess.Popen([*command, "market", "watch"], stdout=out) as made:
+        try:
+            yield
+        finally:
+            made.kill()
 
-    class Watching(subprocess.Popen[str]):
-        def __exit__(self, *error: Any) -> None:
-            self.kill()
-            super().__exit__(*error)
 
-    command = [sys.executable, "-W", "ignore", "-m", "ioe_node.cli.main", "--home", str(home)]
-    return Watching([*command, "market", "watch"], stdout=subprocess.PIPE, text=True)
+def heard_of_an_order(ioe: Any, told: Path, ahead: tuple[str, str]) -> bool:
+    """Whether the watcher hears by now what the buyer does."""
+    placed = ioe("market", "bid", "0.1", "0.05", *ahead, home="buyer").out.split()[-1]
+    ioe("market", "cancel", placed, home="buyer")
+    return "placed" in told.read_text()
 
 
 def until_early_in_an_interval() -> None:
