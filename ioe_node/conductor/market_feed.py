@@ -3,8 +3,12 @@
 Gates of intervals that are over do not change, so each is read once.
 """
 
-from ioe_node.conductor.cell import Cell
+from typing import TYPE_CHECKING
+
 from ioe_node.drivers.feed import Period
+
+if TYPE_CHECKING:
+    from ioe_node.conductor.cell import Cell
 
 MARKET = "market"
 INTERVALS_KEPT = 192
@@ -15,7 +19,7 @@ READ_AGAIN = 2
 class MarketFeed:
     """A `PriceFeed`: what each of the last intervals cleared at, the one that runs too."""
 
-    def __init__(self, cell: Cell) -> None:
+    def __init__(self, cell: "Cell") -> None:
         self._cell = cell
         self._known: dict[int, Period] = {}
 

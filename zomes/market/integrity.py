@@ -68,8 +68,8 @@ class Order:
     """The author would buy (`bid`) or sell (`ask`) energy in the interval that begins at `start`.
 
     `limit_micro` is the most that a bid pays and the least that an ask takes, in micro-credits a
-    kWh.  It stands until `valid_until`: at the gate only if that is `start`.  `clean` says what is sold; a bid may want `clean_only`.
-    `local_first` and `partner` put those first who wish the same.
+    kWh.  It stands until `valid_until`: at the gate only if that is `start`.  `clean` says what is
+    sold; a bid may want `clean_only`.  `local_first` and `partner` put who wish the same first.
     """
 
     side: Literal["bid", "ask"]
