@@ -49,7 +49,9 @@ def test_its_zomes_and_types() -> None:
         "identity.Offer",
         "identity.Release",
         "identity.Revocation",
+        "market.Gate",
         "market.Order",
+        "market.Tally",
         "metering.IntervalReading",
     ]
     assert DNA.entry_types["currency.Settlement"].countersigned
@@ -85,9 +87,11 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"price_bp": 1},
         {"credit_limit_micro": 1},
         {"power_milli_w_max": 1},
+        {"mechanism": "pay_as_bid"},
+        {"gate_quorum": 2},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 10
+    assert len(names) == 12
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
@@ -107,6 +111,9 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         encode({"price_bp": "dear"}),
         encode({"price_bp": -1}),
         encode({"interval_us": 0}),
+        encode({"mechanism": "lottery"}),
+        encode({"gate_quorum": 0}),
+        encode({"gate_quorum": 17}),
         encode({"interval_us": 1_500_000}),
         encode({"recovery": [bytes(32)]}),
         encode({"stewards": [STEWARD], "recovery": [bytes(31)]}),
