@@ -18,10 +18,12 @@ import zomes.metering.coordinator
 import zomes.origin.coordinator
 import zomes.origin.views
 import zomes.reputation.coordinator
+from currency.market.gate import MECHANISMS
 from currency.value import Values
 from ioe_node.hdi import DIGEST_BYTES
 from ioe_node.hdk import AgentPubKey, DnaDef, Zome
 from zomes.demand.app import Demand
+from zomes.market.integrity import TALLIES_PER_GATE_MAX
 
 SECOND_US = 1_000_000
 NEUTRAL = Values()
@@ -35,7 +37,8 @@ class Properties:
     their digest (empty for none; `()` for none at all); `approvers` (the stewards, if none are
     named) approve devices, by `approval_quorum` of their voices; `interval_us` is the settlement
     period; `price_bp` is what a kWh costs, in basis points of a credit; `credit_limit_micro` is
-    how far below zero a member may go; `power_milli_w_max` is the largest connection's rating;
+    how far below zero a member may go; `power_milli_w_max` is the largest connection's rating.
+    `mechanism` clears the market, at gates that `gate_quorum` members have signed, or more.
     `verifiers` may vouch for certificates of origin, and `values` (`currency.value`) is what makes
     a kWh worth more or less, and what it weighs in CO2.
     """
@@ -50,6 +53,8 @@ class Properties:
     power_milli_w_max: int = 100_000_000
     verifiers: tuple[AgentPubKey, ...] = ()
     values: Values = NEUTRAL
+    mechanism: str = "uniform"
+    gate_quorum: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what no community can run on; `ValueError` says what."""
@@ -63,6 +68,10 @@ class Properties:
             raise ValueError("price_bp, credit_limit_micro and power_milli_w_max are not negative")
         if not 1 <= self.approval_quorum <= max(1, len(set(self.approvers or self.stewards))):
             raise ValueError("approval_quorum is at least 1, and at most as many as may approve")
+        if self.mechanism not in MECHANISMS:
+            raise ValueError(f"mechanism is one of {', '.join(MECHANISMS)}")
+        if not 1 <= self.gate_quorum <= TALLIES_PER_GATE_MAX:
+            raise ValueError(f"gate_quorum is 1 to {TALLIES_PER_GATE_MAX}")
 
 
 def _zome(module: object) -> Zome:

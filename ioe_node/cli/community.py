@@ -1,6 +1,7 @@
 """`ioe community`: found, invite, join."""
 
 import json
+import re
 import sys
 from typing import Any
 
@@ -19,6 +20,8 @@ from ioe_node.cli.output import (
     table,
 )
 from ioe_node.errors import LocalError
+
+WORD = re.compile(r"[a-z][a-z_]{0,63}")
 
 
 @click.group()
@@ -39,6 +42,7 @@ def create(context: click.Context, name: str, dna: str, amend: tuple[str, ...]) 
     \b
       ioe community create street
       ioe community create street --set price_bp=8000 --set interval_us=900000000
+      ioe community create street --set mechanism=pay_as_bid
       ioe community create street --set approvers=uhCAk...,uhCAk... --set approval_quorum=2
       ioe community create street --set 'values={"clean_bp": 12000, "grid_g_co2_per_kwh": 650}'
     """
@@ -46,11 +50,13 @@ def create(context: click.Context, name: str, dna: str, amend: tuple[str, ...]) 
     for pair in amend:
         key, _, value = pair.partition("=")
         try:
-            agents = value.startswith("uhCAk")
-            values[key] = [*map(parse_agent, value.split(","))] if agents else json.loads(value)
+            if value.startswith("uhCAk"):
+                values[key] = [*map(parse_agent, value.split(","))]
+            else:
+                values[key] = value if WORD.fullmatch(value) else json.loads(value)
         except (ValueError, RecursionError):
             raise LocalError(
-                f"--set '{pair}': write PROPERTY=NUMBER, keys with commas, or JSON"
+                f"--set '{pair}': write PROPERTY=NUMBER, a word, keys with commas, or JSON"
             ) from None
     made = client.call(home_of(context), "community_create", name=name, amend=values, dna=dna)
     console.print(f"founded {made['community']}: {plain(made['dna'])}")

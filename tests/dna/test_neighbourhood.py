@@ -51,7 +51,9 @@ def test_its_zomes_and_types() -> None:
         "identity.Offer",
         "identity.Release",
         "identity.Revocation",
+        "market.Gate",
         "market.Order",
+        "market.Tally",
         "metering.IntervalReading",
         "origin.Give",
         "origin.Issue",
@@ -95,9 +97,11 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"power_milli_w_max": 1},
         {"verifiers": (STEWARD,)},
         {"values": Values(clean_bp=12_000)},
+        {"mechanism": "pay_as_bid"},
+        {"gate_quorum": 2},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 12
+    assert len(names) == 14
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
@@ -119,6 +123,9 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         encode({"price_bp": "dear"}),
         encode({"price_bp": -1}),
         encode({"interval_us": 0}),
+        encode({"mechanism": "lottery"}),
+        encode({"gate_quorum": 0}),
+        encode({"gate_quorum": 17}),
         encode({"interval_us": 1_500_000}),
         encode({"recovery": [bytes(32)]}),
         encode({"values": {"clean_bp": -1}}),
