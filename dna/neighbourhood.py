@@ -15,14 +15,18 @@ import zomes.demand.coordinator
 import zomes.identity.coordinator
 import zomes.market.coordinator
 import zomes.metering.coordinator
+import zomes.origin.coordinator
+import zomes.origin.views
 import zomes.reputation.coordinator
 from currency.market.gate import MECHANISMS
+from currency.value import Values
 from ioe_node.hdi import DIGEST_BYTES
 from ioe_node.hdk import AgentPubKey, DnaDef, Zome
 from zomes.demand.app import Demand
 from zomes.market.integrity import TALLIES_PER_GATE_MAX
 
 SECOND_US = 1_000_000
+NEUTRAL = Values()
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,8 @@ class Properties:
     period; `price_bp` is what a kWh costs, in basis points of a credit; `credit_limit_micro` is
     how far below zero a member may go; `power_milli_w_max` is the largest connection's rating.
     `mechanism` clears the market, at gates that `gate_quorum` members have signed, or more.
+    `verifiers` may vouch for certificates of origin, and `values` (`currency.value`) is what makes
+    a kWh worth more or less, and what it weighs in CO2.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()
@@ -45,6 +51,8 @@ class Properties:
     price_bp: int = 10_000
     credit_limit_micro: int = 100_000_000
     power_milli_w_max: int = 100_000_000
+    verifiers: tuple[AgentPubKey, ...] = ()
+    values: Values = NEUTRAL
     mechanism: str = "uniform"
     gate_quorum: int = 1
 
@@ -79,6 +87,7 @@ DNA = DnaDef(
         _zome(zomes.metering.coordinator),
         _zome(currency.coordinator),
         _zome(zomes.market.coordinator),
+        _zome(zomes.origin.coordinator),
         _zome(zomes.claims.coordinator),
         _zome(zomes.reputation.coordinator),
         _zome(zomes.demand.coordinator),

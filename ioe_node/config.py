@@ -354,6 +354,13 @@ zome = "currency"
 function = "sell"
 every_ms = 60000
 
+# Keep its certificates of origin: certify what it makes, once 'ioe certificate declare' has said of
+# what; give them with what is sold, and use up those of what it drew.
+[[schedule]]
+zome = "origin"
+function = "keep"
+every_ms = 60000
+
 # Vote on the market's interval that has begun, where this device holds its book.
 [[schedule]]
 zome = "market"

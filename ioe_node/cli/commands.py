@@ -10,6 +10,7 @@ from ioe_node.cli import (
     app,
     backup,
     bundle,
+    certificate,
     chain,
     claim,
     community,
@@ -78,6 +79,7 @@ cli.add_command(key.key)
 cli.add_command(policy.policy)
 cli.add_command(meter.meter)
 cli.add_command(credit.credit)
+cli.add_command(certificate.certificate)
 cli.add_command(market.market)
 cli.add_command(app.app)
 cli.add_command(demand.demand)

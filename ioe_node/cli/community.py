@@ -1,5 +1,6 @@
 """`ioe community`: found, invite, join."""
 
+import json
 import re
 import sys
 from typing import Any
@@ -43,6 +44,7 @@ def create(context: click.Context, name: str, dna: str, amend: tuple[str, ...]) 
       ioe community create street --set price_bp=8000 --set interval_us=900000000
       ioe community create street --set mechanism=pay_as_bid
       ioe community create street --set approvers=uhCAk...,uhCAk... --set approval_quorum=2
+      ioe community create street --set 'values={"clean_bp": 12000, "grid_g_co2_per_kwh": 650}'
     """
     values: dict[str, Any] = {}
     for pair in amend:
@@ -51,10 +53,10 @@ def create(context: click.Context, name: str, dna: str, amend: tuple[str, ...]) 
             if value.startswith("uhCAk"):
                 values[key] = [*map(parse_agent, value.split(","))]
             else:
-                values[key] = value if WORD.fullmatch(value) else int(value)
-        except ValueError:
+                values[key] = value if WORD.fullmatch(value) else json.loads(value)
+        except (ValueError, RecursionError):
             raise LocalError(
-                f"--set '{pair}': write PROPERTY=NUMBER, a word, or keys with commas"
+                f"--set '{pair}': write PROPERTY=NUMBER, a word, keys with commas, or JSON"
             ) from None
     made = client.call(home_of(context), "community_create", name=name, amend=values, dna=dna)
     console.print(f"founded {made['community']}: {plain(made['dna'])}")

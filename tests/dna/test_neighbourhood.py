@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from currency.value import Values
 from dna.neighbourhood import DNA, Properties
 from ioe_node.errors import LocalError
 from ioe_node.hdk import Modifiers, Zome
@@ -23,6 +24,7 @@ def test_its_zomes_and_types() -> None:
         "metering",
         "currency",
         "market",
+        "origin",
         "claims",
         "reputation",
         "demand",
@@ -53,6 +55,12 @@ def test_its_zomes_and_types() -> None:
         "market.Order",
         "market.Tally",
         "metering.IntervalReading",
+        "origin.Give",
+        "origin.Issue",
+        "origin.Plant",
+        "origin.Retire",
+        "origin.Store",
+        "origin.Verification",
     ]
     assert DNA.entry_types["currency.Settlement"].countersigned
     assert not DNA.entry_types["metering.IntervalReading"].by_hash
@@ -87,11 +95,13 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"price_bp": 1},
         {"credit_limit_micro": 1},
         {"power_milli_w_max": 1},
+        {"verifiers": (STEWARD,)},
+        {"values": Values(clean_bp=12_000)},
         {"mechanism": "pay_as_bid"},
         {"gate_quorum": 2},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 12
+    assert len(names) == 14
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
@@ -100,6 +110,8 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
     clone = DNA.clone(Modifiers("our street", encode(properties)))
     assert clone.properties == properties
     assert DNA.clone(clone.modifiers).hash == clone.hash != DNA.hash
+    some = DNA.clone(Modifiers("x", encode({"values": {"grid_g_co2_per_kwh": 650}})))
+    assert some.properties.values == Values(grid_g_co2_per_kwh=650)
 
 
 @pytest.mark.parametrize(
@@ -116,6 +128,9 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         encode({"gate_quorum": 17}),
         encode({"interval_us": 1_500_000}),
         encode({"recovery": [bytes(32)]}),
+        encode({"values": {"clean_bp": -1}}),
+        encode({"values": {"carbon": [{"source": "magic", "g_co2_per_kwh": 1}]}}),
+        encode({"values": {"grid_g_co2_per_kwh": 10_000}}),
         encode({"stewards": [STEWARD], "recovery": [bytes(31)]}),
     ],
 )
