@@ -31,6 +31,7 @@ from currency.traders.worth import GridPrice
 
 GRID = b"grid"
 DAY_HOURS = 24
+NEVER = 1 << 62
 BATTERY = Battery(6_400_000, 5_000_000, 948_683, 948_683)
 """The homes' own, as the data's schema has it: 6.4 kWh, 5 kW, and 0.9 there and back."""
 
@@ -46,9 +47,13 @@ class Street:
 
 @dataclass
 class Outcome:
-    """What a run came to; energy in milli-Wh, carbon in milligrams, money in the accounts."""
+    """What a run came to; energy in milli-Wh, carbon in milligrams, money in the accounts.
+
+    `cost_pico` is what the grid's energy costs before each bill is rounded down, as all bills are.
+    """
 
     accounts: dict[bytes, Account]
+    cost_pico: int = 0
     grid_import: int = 0
     grid_export: int = 0
     matched: int = 0
@@ -59,7 +64,7 @@ class Outcome:
     reasons: list[tuple[int, bytes, Reason]] = field(default_factory=list)
 
     @property
-    def cost_micro(self) -> int:
+    def paid_micro(self) -> int:
         """What the homes together paid to the grid."""
         return self.accounts[GRID].balance_micro
 
@@ -77,11 +82,12 @@ def play(
     battery: Battery | None = None,
     *,
     sharing: bool = True,
-    log: bool = False,
+    log_from: int = NEVER,
 ) -> Outcome:
-    """Every hour of the street; one policy a home (the default for all), all with one battery kind.
+    """Every hour of the street; one policy a home (the default for all), one kind of battery.
 
-    AssertionError if money or energy does not add up to the last unit in any hour.
+    Reasons are kept of the hours from `log_from` on.  AssertionError if money or energy does not
+    add up to the last unit in any hour.
     """
     policies = policies or [Policy()] * len(street.nets)
     names = [b"home-%02d" % number for number in range(1, len(street.nets) + 1)]
@@ -93,6 +99,7 @@ def play(
     outcome = Outcome({name: Account() for name in [*names, GRID]})
     for hour, price in enumerate(street.prices):
         tariff = street.prices[hour : hour + DAY_HOURS]
+        log = hour >= log_from
         traders = [foreseen(trader, tariff) for trader in traders]
         matches = _gate(traders, hour, price, outcome, log) if sharing else []
         nets = dict(zip(names, (home[hour] for home in street.nets), strict=True))
@@ -200,6 +207,7 @@ def _settled(
     given, taken = sum(imports.values()), sum(exports.values())
     assert given - taken == sum(meters.values()), hour
     outcome.grid_export += taken
+    outcome.cost_pico += given * price.import_micro - taken * price.export_micro
     return given
 
 

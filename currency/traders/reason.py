@@ -4,13 +4,14 @@ from typing import Literal, NamedTuple
 
 from currency.market.book import KWH_MILLI_WH
 
-Act = Literal["buy", "sell", "charge", "cover", "absorb", "hold"]
+Act = Literal["buy", "sell", "charge", "cover", "absorb", "hold", "full", "empty"]
 
 
 class Reason(NamedTuple):
-    """An act, its energy, the price that it meets and what it was weighed against.
+    """An act, its energy as expected, the price that it meets and what it was weighed against.
 
-    Micro-credits a kWh; `days` is how many past days the weighing knows.
+    Micro-credits a kWh at the meter, what the battery loses counted in; `days` is how many past
+    days the weighing knows.
     """
 
     act: Act
@@ -20,7 +21,7 @@ class Reason(NamedTuple):
     days: int
 
     def text(self) -> str:
-        """The one line: 'charge: the grid's 0.210 is below 0.430, a stored kWh's worth ...'."""
+        """The one line: 'charge: the grid's 0.210 is below 0.430, what a kWh kept ...'."""
         price, worth = _credits(self.price_micro), _credits(self.worth_micro)
         known = f"by the last {self.days} days" if self.days else "with no day to learn from yet"
         energy = f"{_thousandths(self.energy_milli_wh, KWH_MILLI_WH)} kWh"
@@ -28,12 +29,14 @@ class Reason(NamedTuple):
 
 
 _TEXTS: dict[Act, str] = {
-    "buy": "bid for {energy} at up to {price}: it is worth {worth} to us, {known}",
-    "sell": "offer {energy} from {price} on: it is worth {worth} to keep, {known}",
-    "charge": "charge: the grid's {price} is below {worth}, what a stored kWh saves, {known}",
-    "cover": "cover the home: the grid's {price} is above {worth}, a stored kWh's worth, {known}",
-    "absorb": "store the surplus: to export earns {price}, a stored kWh saves {worth}, {known}",
-    "hold": "hold: the grid's {price} is less than {worth}, what a stored kWh saves later, {known}",
+    "buy": "bid for {energy} at up to {price}: it saves us {worth}, {known}",
+    "sell": "offer {energy} from {price} on: to keep it is worth {worth}, {known}",
+    "charge": "charge: the grid's {price} is below {worth}, what a kWh kept will save, {known}",
+    "cover": "cover the home: the grid's {price} is above {worth}, what a kWh kept saves, {known}",
+    "hold": "hold: the grid's {price} is not above {worth}, what a kWh kept will save, {known}",
+    "absorb": "store the surplus: an exported kWh earns {price}, a kept one {worth}, {known}",
+    "full": "rest: there is no room for a surplus, whose kWh would earn {price}, {known}",
+    "empty": "rest: nothing is stored that may be used; the grid's price is {price}, {known}",
 }
 
 

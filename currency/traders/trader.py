@@ -20,11 +20,15 @@ from currency.traders.policy import BASIS_POINTS, Policy
 from currency.traders.reason import Act, Reason
 from currency.traders.worth import CELLS, NOTHING, GridPrice, Slopes, cell_of, worth_before
 
-DAYS = 7
-"""What is learned from: a week has each of its days once."""
+DAYS = 14
+"""What is learned from: two weeks have each day of the week twice, and lie in one season."""
+CARRY_BP = 5_000
+"""How much of the last interval's departure from its usual is expected of the next as well."""
 DAY_US = 24 * HOUR_US
-STEPS = 3
+STEPS = 4
 """Prices that a battery is bid or offered at in one interval: each is an order to be kept."""
+ORDER_MILLI_WH_MIN = 10_000
+"""A hundredth of a kWh: less is not worth the keeping of an order."""
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,17 @@ def foreseen(trader: Trader, tariff: Sequence[GridPrice]) -> Trader:
 
 
 def expected(trader: Trader) -> int:
-    """The home's net in the coming interval: the mean of the same one on past days."""
+    """The home's net in the coming interval: as on past days, and half as unusual as the last."""
     day = trader.intervals_a_day
-    same = trader.own[-day::-day]
-    return sum(same) // len(same) if same else 0
+    if trader.days == 0:
+        return 0
+    usual = _mean(trader.own[-day::-day])
+    before = trader.own[-day - 1 :: -day] if len(trader.own) > day else trader.own[-1:]
+    return usual + (trader.own[-1] - _mean(before)) * CARRY_BP // BASIS_POINTS
+
+
+def _mean(nets: Sequence[int]) -> int:
+    return sum(nets) // len(nets)
 
 
 def orders_of(trader: Trader, start_us: int, now_us: int, price: GridPrice) -> Decision:
@@ -202,7 +213,7 @@ def _orders(
     wants = Wants(buying and policy.clean_only, policy.local_first)
     for place, (worth, energy) in enumerate(steps):
         limit = min(worth, policy.buy_max_micro) if buying else max(worth, policy.sell_min_micro)
-        if not energy:
+        if energy < ORDER_MILLI_WH_MIN:
             continue
         order = Order(
             b"%b %b %d" % (trader.agent, side.encode(), place),
@@ -233,36 +244,43 @@ def set_points_of(
     if (battery := trader.battery) is None:
         return None
     if not trader.days:
-        plain = battery.reserve_milli_wh, battery.reserve_milli_wh, battery.capacity_milli_wh
-        return SetPoints(bought_milli_wh, *plain), _why(trader, "absorb", price)
+        reserve = battery.reserve_milli_wh
+        plain = SetPoints(bought_milli_wh, reserve, reserve, battery.capacity_milli_wh)
+        return plain, _why(trader, battery, plain, price)
     into, out, slopes = battery.charge_ppm, battery.discharge_ppm, trader.worths[1]
 
     def level(cells: int) -> int:
         full = battery.capacity_milli_wh
         return full if cells == CELLS else battery.reserve_milli_wh + cells * cell_of(battery)
 
+    # Falling slopes: as many of the first cells as pass are as high a level.
     charge = sum(slope * into > price.import_micro * PPM for slope in slopes)
     cover = sum(slope * PPM >= price.import_micro * out for slope in slopes)
     absorb = sum(slope * into >= price.export_micro * PPM for slope in slopes)
     if trader.policy.clean_only:
         charge = 0
     points = SetPoints(bought_milli_wh, *map(level, (charge, cover, absorb)))
+    return points, _why(trader, battery, points, price)
+
+
+def _why(trader: Trader, battery: Battery, points: SetPoints, price: GridPrice) -> Reason:
+    """What the set points make the battery do, if the home is as expected."""
+    stored, slopes = trader.stored_milli_wh, trader.worths[1]
+    level = stored - battery.reserve_milli_wh
+    to_add = _slope(battery, slopes, level) * battery.charge_ppm // PPM
+    to_take = _slope(battery, slopes, level - 1) * PPM // battery.discharge_ppm
+    gap = expected(trader) - points.meter_milli_wh
+    short, long = price
     act: Act
-    if trader.stored_milli_wh < points.charge_to:
-        act = "charge"
-    elif expected(trader) < bought_milli_wh:
-        act = "absorb"
+    if stored < points.charge_to:
+        act, paid, worth = "charge", short, to_add
+    elif gap < 0:
+        act, paid, worth = "absorb" if stored < points.absorb_to else "full", long, to_add
+    elif level <= 0:
+        act, paid, worth = "empty", short, to_take
     else:
-        act = "cover" if trader.stored_milli_wh > points.cover_to else "hold"
-    return points, _why(trader, act, price)
-
-
-def _why(trader: Trader, act: Act, price: GridPrice) -> Reason:
-    assert trader.battery is not None
-    level = trader.stored_milli_wh - trader.battery.reserve_milli_wh
-    worth = _slope(trader.battery, trader.worths[1], level)
-    paid = price.export_micro if act == "absorb" else price.import_micro
-    return Reason(act, 0, paid, worth, trader.days)
+        act, paid, worth = "cover" if stored > points.cover_to else "hold", short, to_take
+    return Reason(act, abs(gap), paid, worth, trader.days)
 
 
 # --- when it is over --------------------------------------------------------------------------
