@@ -108,7 +108,7 @@ def play(
         outcome.grid_import += bought
         outcome.carbon_mg += bought * street.carbon_mg[hour] // KWH_MILLI_WH
         outcome.hours += 1
-        whole = sum(nets.values()) if sharing and storage else 0
+        whole = sum(nets.values()) if sharing else None
         traders = [
             watched(each, nets[each.agent], _pooled(each, whole, storage), stored[each.agent])
             for each in traders
@@ -168,10 +168,10 @@ def _lived(
     return meters, stored
 
 
-def _pooled(trader: Trader, whole_milli_wh: int, storage_milli_wh: int) -> int:
-    """What of the street's net falls to a trader's battery."""
-    if trader.battery is None or not storage_milli_wh:
-        return 0
+def _pooled(trader: Trader, whole_milli_wh: int | None, storage_milli_wh: int) -> int | None:
+    """What of the street's net falls to a trader's battery, if they share."""
+    if trader.battery is None or whole_milli_wh is None:
+        return None
     return whole_milli_wh * trader.battery.capacity_milli_wh // storage_milli_wh
 
 

@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from currency.market.book import KWH_MILLI_WH
 
-Act = Literal["buy", "sell", "charge", "cover", "absorb", "hold", "full", "empty"]
+Act = Literal["buy", "sell", "charge", "cover", "absorb", "hold", "full", "empty", "refill"]
 
 
 class Reason(NamedTuple):
@@ -32,6 +32,7 @@ _TEXTS: dict[Act, str] = {
     "buy": "bid for {energy} at up to {price}: it saves us {worth}, {known}",
     "sell": "offer {energy} from {price} on: to keep it is worth {worth}, {known}",
     "charge": "charge: the grid's {price} is below {worth}, what a kWh kept will save, {known}",
+    "refill": "charge: less is stored than is to be kept; the grid's price is {price}, {known}",
     "cover": "cover the home: the grid's {price} is above {worth}, what a kWh kept saves, {known}",
     "hold": "hold: the grid's {price} is not above {worth}, what a kWh kept will save, {known}",
     "absorb": "store the surplus: an exported kWh earns {price}, a kept one {worth}, {known}",

@@ -103,7 +103,8 @@ def foreseen(trader: Trader, tariff: Sequence[GridPrice]) -> Trader:
     """
     if trader.battery is None or len(trader.worths) > 1:
         return trader
-    past, day = trader.pooled or trader.own, trader.intervals_a_day
+    day = trader.intervals_a_day
+    past = trader.pooled if len(trader.pooled) == len(trader.own) else trader.own
     worths = [trader.dawn]
     for ahead in reversed(range(min(day, len(tariff)))):
         nets = past[(len(past) + ahead) % day :: day] if trader.days else ()
@@ -245,7 +246,8 @@ def set_points_of(
         return None
     if not trader.days:
         reserve = battery.reserve_milli_wh
-        plain = SetPoints(bought_milli_wh, reserve, reserve, battery.capacity_milli_wh)
+        refill = 0 if trader.policy.clean_only else reserve
+        plain = SetPoints(bought_milli_wh, refill, reserve, battery.capacity_milli_wh)
         return plain, _why(trader, battery, plain, price)
     into, out, slopes = battery.charge_ppm, battery.discharge_ppm, trader.worths[1]
 
@@ -257,9 +259,9 @@ def set_points_of(
     charge = sum(slope * into > price.import_micro * PPM for slope in slopes)
     cover = sum(slope * PPM >= price.import_micro * out for slope in slopes)
     absorb = sum(slope * into >= price.export_micro * PPM for slope in slopes)
-    if trader.policy.clean_only:
-        charge = 0
     points = SetPoints(bought_milli_wh, *map(level, (charge, cover, absorb)))
+    if trader.policy.clean_only:
+        points = points._replace(charge_to=0)
     return points, _why(trader, battery, points, price)
 
 
@@ -273,7 +275,7 @@ def _why(trader: Trader, battery: Battery, points: SetPoints, price: GridPrice) 
     short, long = price
     act: Act
     if stored < points.charge_to:
-        act, paid, worth = "charge", short, to_add
+        act, paid, worth = "charge" if level >= 0 else "refill", short, to_add
     elif gap < 0:
         act, paid, worth = "absorb" if stored < points.absorb_to else "full", long, to_add
     elif level <= 0:
@@ -287,14 +289,15 @@ def _why(trader: Trader, battery: Battery, points: SetPoints, price: GridPrice) 
 
 
 def watched(
-    trader: Trader, net_milli_wh: int, pooled_milli_wh: int, stored_milli_wh: int
+    trader: Trader, net_milli_wh: int, pooled_milli_wh: int | None, stored_milli_wh: int
 ) -> Trader:
-    """The trader after an interval, of what was metered in it."""
+    """The trader after an interval, of what was metered in it; no market, nothing pooled (None)."""
     most = DAYS * trader.intervals_a_day
+    pooled = () if pooled_milli_wh is None else (*trader.pooled, pooled_milli_wh)[-most:]
     return replace(
         trader,
         stored_milli_wh=stored_milli_wh,
         own=(*trader.own, net_milli_wh)[-most:],
-        pooled=(*trader.pooled, pooled_milli_wh)[-most:],
+        pooled=pooled,
         worths=trader.worths[1:] or trader.worths,
     )

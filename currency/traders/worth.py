@@ -42,15 +42,12 @@ def worth_before(
     """The slopes before an interval, of those after it and of its `nets` on past days."""
     if not nets:
         return after
-    cell = cell_of(battery)
-    total = [0] * CELLS
+    cell, total = cell_of(battery), [0] * CELLS
+    below_empty = battery.stores(battery.energy_max(length_us))
+    kept = [(slope, cell) for slope in after]
     for net in nets:
-        pieces = sorted(
-            [*((slope, cell) for slope in after), *_chances(battery, length_us, price, net)],
-            reverse=True,
-        )
-        lost = battery.stores(battery.energy_max(length_us))
-        for place, slope in enumerate(_cut(pieces, lost, cell)):
+        pieces = sorted(kept + _chances(battery, length_us, price, net), reverse=True)
+        for place, slope in enumerate(_cut(pieces, below_empty, cell)):
             total[place] += slope
     return tuple(worth // len(nets) for worth in total)
 
@@ -68,10 +65,10 @@ def _chances(battery: Battery, length_us: int, price: GridPrice, net: int) -> li
     ]
 
 
-def _cut(pieces: Sequence[tuple[int, int]], lost: int, cell: int) -> list[int]:
-    """Mean slopes of `CELLS` cells, after the first `lost` milli-Wh, which are below empty."""
+def _cut(pieces: Sequence[tuple[int, int]], skip: int, cell: int) -> list[int]:
+    """Mean slopes of `CELLS` cells, after the first `skip` milli-Wh, which are below empty."""
     means: list[int] = []
-    left, worth, skip = cell, 0, lost
+    left, worth = cell, 0
     for slope, width in pieces:
         if skip >= width:
             skip -= width
