@@ -13,12 +13,16 @@ Source: stochastic dual programming of reservoirs (Pereira and Pinto, 1991), in 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from currency.traders.battery import PPM, Battery
 
 CELLS = 32
 """Parts of the store that are told apart: of a home battery, a fifth of a kWh each."""
+
+KEPT_MAX = 256
 
 Slopes = tuple[int, ...]
 NOTHING: Slopes = (0,) * CELLS
@@ -36,10 +40,14 @@ def cell_of(battery: Battery) -> int:
     return max(1, (battery.capacity_milli_wh - battery.reserve_milli_wh) // CELLS)
 
 
+@lru_cache(KEPT_MAX)
 def worth_before(
-    battery: Battery, length_us: int, after: Slopes, price: GridPrice, nets: Sequence[int]
+    battery: Battery, length_us: int, after: Slopes, price: GridPrice, nets: tuple[int, ...]
 ) -> Slopes:
-    """The slopes before an interval, of those after it and of its `nets` on past days."""
+    """The slopes before an interval, of those after it and of its `nets` on past days.
+
+    Kept for a day: the batteries of one kind in a neighbourhood ask for the same.
+    """
     if not nets:
         return after
     cell, total = cell_of(battery), [0] * CELLS
@@ -66,23 +74,16 @@ def _chances(battery: Battery, length_us: int, price: GridPrice, net: int) -> li
 
 
 def _cut(pieces: Sequence[tuple[int, int]], skip: int, cell: int) -> list[int]:
-    """Mean slopes of `CELLS` cells, after the first `skip` milli-Wh, which are below empty."""
-    means: list[int] = []
-    left, worth = cell, 0
+    """Mean slopes of `CELLS` cells, after the first `skip` milli-Wh, which are below empty.
+
+    The pieces are no shorter: what charging loses of them, discharging more than makes up.
+    """
+    values: list[int] = []
+    begin, worth, at = 0, 0, skip
     for slope, width in pieces:
-        if skip >= width:
-            skip -= width
-            continue
-        width -= skip
-        skip = 0
-        while width:
-            part = min(width, left)
-            worth += part * slope
-            width -= part
-            left -= part
-            if not left:
-                means.append(worth // cell)
-                if len(means) == CELLS:
-                    return means
-                left, worth = cell, 0
-    return means + [0] * (CELLS - len(means))
+        while at <= begin + width and len(values) <= CELLS:
+            values.append(worth + slope * (at - begin))
+            at += cell
+        begin += width
+        worth += slope * width
+    return [(after - before) // cell for before, after in pairwise(values)]
