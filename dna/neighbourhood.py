@@ -16,6 +16,7 @@ import zomes.identity.coordinator
 import zomes.market.coordinator
 import zomes.metering.coordinator
 import zomes.reputation.coordinator
+from currency.app import Trading
 from ioe_node.hdi import DIGEST_BYTES
 from ioe_node.hdk import AgentPubKey, DnaDef, Zome
 from zomes.demand.app import Demand
@@ -75,5 +76,5 @@ DNA = DnaDef(
         _zome(zomes.demand.coordinator),
     ),
     properties=Properties(),
-    apps=(Demand,),
+    apps=(Demand, Trading),
 )

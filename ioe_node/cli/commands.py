@@ -27,6 +27,7 @@ from ioe_node.cli import (
     policy,
     profile,
     reputation,
+    trader,
     warrant,
 )
 
@@ -78,6 +79,7 @@ cli.add_command(policy.policy)
 cli.add_command(meter.meter)
 cli.add_command(credit.credit)
 cli.add_command(app.app)
+cli.add_command(trader.trader)
 cli.add_command(demand.demand)
 cli.add_command(chain.chain)
 cli.add_command(community.community)
