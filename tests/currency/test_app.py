@@ -10,6 +10,8 @@ from currency.traders.past import remembering
 from currency.traders.policy import POLICIES
 from currency.traders.trader import trader_of
 from ioe_node.errors import LocalError
+from ioe_node.hdi import Timestamp, Valid
+from zomes.market.integrity import Order
 
 LENGTH_US = 900_000_000
 DAY = 96
@@ -137,6 +139,14 @@ async def test_it_says_once_why_it_leaves_the_market(
     assert roof.placed == []
     assert [each["what"] for each in roof.said] == ["left"]
     assert why in roof.said[0]["why"]
+
+
+async def test_the_market_takes_what_it_places(neighbourhood: Any, roof: Roof) -> None:
+    await Trading().look(roof)
+    (placed,) = roof.placed
+    next_us = (1_700_000_100_000_000 // LENGTH_US + 1) * LENGTH_US
+    order = Order(**{**placed, "start": Timestamp(next_us), "valid_until": Timestamp(next_us)})
+    assert neighbourhood.verdict(neighbourhood.member(2), order) is Valid
 
 
 async def test_without_a_price_nothing_is_placed(roof: Roof) -> None:
