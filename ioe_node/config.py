@@ -354,4 +354,10 @@ every_ms = 60000
 # feed = "ioe_node.drivers.feed_csv:CsvFeed"
 # [app.options]
 # path = "/home/pi/prices.csv"
+# Another bids and offers for it in the market, by the grid's prices in credits.  See: ioe trader.
+# [[app]]
+# name = "trader"
+# feed = "ioe_node.drivers.feed_csv:CsvFeed"
+# [app.options]
+# path = "/home/pi/prices.csv"
 """

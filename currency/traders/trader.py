@@ -38,7 +38,7 @@ class Trader:
     `own` is the home's net (load less generation, without the battery), `pooled` what of the
     neighbourhood's net falls to this battery; milli-Wh.  `worths` are a stored kWh's before
     each interval from the coming one to the end of what is foreseen, and after it; `dawn` what
-    they began with.
+    they began with.  `clean` says what the home generates.
     """
 
     agent: bytes
@@ -132,24 +132,24 @@ def orders_of(trader: Trader, start_us: int, now_us: int, price: GridPrice) -> D
     """What to place for the interval from `start_us`, by what is known at `now_us`.
 
     The curve: what the home would draw from its neighbours at each price, falling in the price.
-    Where it is negative it sells.  At the grid's own prices nobody needs a neighbour.
+    Where it is negative it sells.  Nobody buys as dear as the grid sells, nor sells as cheap as
+    it buys: such offers and bids are left out.
     """
     net = expected(trader)
     wanted = [Step(price.import_micro, net)] if net > 0 else []
     given = [Step(price.export_micro, -net)] if net < 0 else []
     if trader.battery is not None and trader.days:
-        charging, giving = _charging(trader, trader.battery), _giving(trader, trader.battery)
-        wanted += [step for step in charging if step.limit_micro > price.export_micro]
-        given += [step for step in giving if step.limit_micro < price.import_micro]
+        wanted += _charging(trader, trader.battery)
+        given += _giving(trader, trader.battery)
     selling = sum(step.energy_milli_wh for step in given)
     asks: list[Step] = []
     bids: list[Step] = []
     for limit, energy in sorted(wanted + given, reverse=True):
         sold = min(energy, selling)
         selling -= sold
-        if sold:
+        if sold and limit < price.import_micro:
             asks.append(Step(limit, sold))
-        if sold < energy:
+        if sold < energy and limit > price.export_micro:
             below = asks[-1].limit_micro - 1 if asks else limit
             bids.append(Step(min(limit, price.import_micro, below), energy - sold))
     made = [

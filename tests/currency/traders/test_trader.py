@@ -63,6 +63,10 @@ def test_no_order_is_beyond_the_owners_bounds_or_the_battery(
     usable = trader.battery.gives(stored - trader.battery.reserve_milli_wh)
     surplus = max(0, -expected(trader))
     assert sum(ask.energy_milli_wh for ask in asks) <= surplus + min(usable, 5_000_000)
+    price = TARIFF[hour]
+    assert all(bid.limit_micro <= price.import_micro for bid in bids)
+    if policy.sell_min_micro < price.import_micro:
+        assert all(ask.limit_micro < price.import_micro for ask in asks)
     if policy.clean_only:
         assert all(order.wants is not None and order.wants.clean_only for order in bids)
 
