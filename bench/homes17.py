@@ -4,9 +4,9 @@
 
 The oracle is a linear program over every hour at once (HiGHS).  Batteries of one kind whose homes
 share everything are one large battery, so one home's program serves for both.  Beside the
-whole year it asks for two parts.  The traders' constants (`DAYS`, `CARRY_BP`, `STEPS`) were tried out
-over the whole year; homes 1 to 8 in its first half alone choose the same ones, and homes 9 to 17 in
-its second half show what they are worth where they were not chosen.
+whole year it asks for two parts.  The traders' constants (`DAYS`, `CARRY_BP`, `STEPS`) were tried
+out over the whole year and compared on homes 1 to 8 in its first half; homes 9 to 17 in its
+second half show what they are worth elsewhere.
 """
 
 import argparse
