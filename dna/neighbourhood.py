@@ -18,6 +18,7 @@ import zomes.metering.coordinator
 import zomes.origin.coordinator
 import zomes.origin.views
 import zomes.reputation.coordinator
+from currency.app import Trading
 from currency.market.gate import MECHANISMS
 from currency.value import Values
 from ioe_node.hdi import DIGEST_BYTES
@@ -93,5 +94,5 @@ DNA = DnaDef(
         _zome(zomes.demand.coordinator),
     ),
     properties=Properties(),
-    apps=(Demand,),
+    apps=(Demand, Trading),
 )

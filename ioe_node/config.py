@@ -374,4 +374,10 @@ every_ms = 10000
 # feed = "ioe_node.drivers.feed_csv:CsvFeed"
 # [app.options]
 # path = "/home/pi/prices.csv"
+# Another bids and offers for it in the market, by the grid's prices in credits.  See: ioe trader.
+# [[app]]
+# name = "trader"
+# feed = "ioe_node.drivers.feed_csv:CsvFeed"
+# [app.options]
+# path = "/home/pi/prices.csv"
 """

@@ -1,4 +1,7 @@
-"""Builders that tests of the model, the rules, the store and the zomes share; npm's packages."""
+"""Builders that tests of the model, the rules, the store and the zomes share; npm's packages.
+
+Also the real homes, fetched once a session by pip from the package index.
+"""
 
 import hashlib
 import os
@@ -19,6 +22,7 @@ from hypothesis import HealthCheck, settings
 from dna.neighbourhood import DNA
 from ioe_node.core.chain import Draft, Head, head_after, seal
 from ioe_node.core.sys_validate import Rules
+from ioe_node.drivers import citylearn
 from ioe_node.hdi import ActionHash, AgentPubKey, Party, Timestamp, Valid, Verdict
 from ioe_node.model.action import (
     AGENT_ENTRY,
@@ -447,3 +451,8 @@ def js_packages() -> Callable[[Path], Path]:
         return home
 
     return install
+
+
+@pytest.fixture(scope="session")
+def citylearn_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return citylearn.fetch(tmp_path_factory.mktemp("citylearn"))

@@ -75,7 +75,7 @@ PURE = (
     *("ioe_node/api/conductor_frames.py", "ioe_node/api/conductor_requests.py"),
     "ioe_node/api/conductor_signing.py",
     *("currency/ledger.py", "currency/value.py"),
-    "currency/market/",
+    *("currency/market/", "currency/traders/"),
     *("discovery/announcement.py", "discovery/hidden.py", "discovery/p", "discovery/rendezvous.py"),
     *("sim/load_rules.py", "zomes/origin/audit.py", "zomes/origin/holdings.py"),
 )

@@ -29,6 +29,7 @@ from ioe_node.cli import (
     policy,
     profile,
     reputation,
+    trader,
     warrant,
 )
 
@@ -82,6 +83,7 @@ cli.add_command(credit.credit)
 cli.add_command(certificate.certificate)
 cli.add_command(market.market)
 cli.add_command(app.app)
+cli.add_command(trader.trader)
 cli.add_command(demand.demand)
 cli.add_command(chain.chain)
 cli.add_command(community.community)

@@ -17,6 +17,7 @@ from ioe_node.model.hashes import AgentPubKey, action_hash, from_text, to_text
 
 READING = {
     "app list",
+    "trader why",
     "demand offers",
     "demand claims",
     "bundle list",
