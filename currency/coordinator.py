@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from currency import ledger
+from currency import ledger, matches
 from currency.integrity import (
     Carried,
+    Matched,
     Settlement,
     Side,
     account_after,
@@ -31,7 +32,6 @@ from ioe_node.hdk import (
 
 HISTORY_MAX = 10_000
 SALES_PER_CALL_MAX = 64
-PATIENCE_INTERVALS = 16
 CLAIMED_EVERY = 16
 """So many receipts are left pending, while nobody needs them: each claim has others look."""
 GIVEN_UP_AFTER_US = 7 * 24 * 3_600 * 1_000_000
@@ -170,99 +170,188 @@ async def sale(
     amount_micro = ledger.price_of(energy_milli_wh, host.properties.price_bp)
     paying = await _paying(host, buyer, amount_micro)
     earning = await _earning(host, seller, amount_micro)
-    after = ledger.sold(earning.account, found.action.action_seq, energy_milli_wh)
+    sides = (paying, _selling(earning, found, energy_milli_wh))
+    return Settlement((buyer, seller), sides, amount_micro, energy_milli_wh, reading, "")
+
+
+def _selling(side: Side, reading: Found, energy_milli_wh: int) -> Side:
+    after = ledger.sold(side.account, reading.action.action_seq, energy_milli_wh)
     if after is None:
         raise CallError("readings are sold in the order of the chain; this one is past")
-    sides = (paying, replace(earning, account=after))
-    return Settlement((buyer, seller), sides, amount_micro, energy_milli_wh, reading, "")
+    return replace(side, account=after)
+
+
+@zome.draft
+async def match(
+    host: Host, parties: tuple[Party, Party], gate: ActionHash, place: int
+) -> Settlement:
+    """Either party settles a match of a gate, by what both meters counted of it."""
+    due = await matches.at(host, gate, place, min(party.timestamp_us for party in parties))
+    owed, sold = due.terms
+    names = [due.match.buyer, due.match.seller]
+    by_agent = {party.agent: party for party in parties}
+    if sorted(by_agent) != sorted(names):
+        raise CallError("a match is settled by its seller and its buyer")
+    if not owed and not sold:
+        raise CallError("that match comes to nothing: there is nothing to settle")
+    if due.match.seller == parties[1].agent == host.agent_info().agent:
+        await _check_order(host, due)
+    payer, payee = [by_agent[agent] for agent in (names if owed >= 0 else names[::-1])]
+    paying = await _paying(host, payer, abs(owed))
+    sides = [paying, await _earning(host, payee, abs(owed))]
+    seller = int(owed >= 0)
+    after = ledger.settled(sides[seller].account, due.gate.entry.start, place)
+    if after is None:
+        raise CallError("that match is settled already, or was passed over by its seller")
+    sides[seller] = replace(sides[seller], account=after)
+    if due.reading is not None and sold:
+        sides[seller] = _selling(sides[seller], due.reading, sold)
+    reading, taken = [None if each is None else each.hash for each in (due.reading, due.taken)]
+    matched = Matched(gate, place, taken, owed < 0)
+    return Settlement((payer, payee), tuple(sides), abs(owed), sold, reading, "", matched)
+
+
+async def _check_order(host: Host, due: matches.Due) -> None:
+    """The seller's own look: to settle this one passes none over that is to be settled before."""
+    us, start = due.match.seller, due.gate.entry.start
+    _, account = await _standing(host, us)
+    for earlier in await matches.starts(host, account):
+        gate = await matches.counting(host, earlier) if earlier <= start else None
+        if gate is None or not matches.patient(host, earlier):
+            continue
+        for each in await matches.to_settle(host, gate, us, account):
+            if each is None or (earlier, each.place) < (start, due.place):
+                raise Busy("an earlier match is to be settled first; try again")
+            break
 
 
 async def _check_offer(host: Host, reading: Found, buyer: AgentPubKey, energy: int) -> None:
     """The buyer's own look: the share-out of that interval gives it this energy, once."""
     seller = reading.action.author
-    matches = await _matches(host, reading.entry.start)
-    if matches is None:
+    shares = await matches.shares(host, reading.entry.start)
+    if shares is None:
         raise Busy("not every reading of that interval is here yet; try again")
-    if (seller, buyer, energy) not in matches:
+    if (seller, buyer, energy) not in shares:
         raise Busy("another share-out of that interval than ours; try again")
-    if buyer in await _served(host, seller, reading.hash):
+    if buyer in await _served(host, seller, reading.hash, reading.action.action_seq):
         raise CallError("this energy is bought already")
 
 
-async def _served(host: Host, seller: AgentPubKey, reading: ActionHash) -> set[AgentPubKey]:
-    """Who has bought from a reading, by the seller's chain.
+async def _served(
+    host: Host, seller: AgentPubKey, reading: ActionHash, seq: int
+) -> set[AgentPubKey]:
+    """Who has a share of a reading, by the seller's chain, on which it stands at `seq`.
 
-    Readings are sold in order, so the search ends at the seller's last sale from another one;
-    what the seller bought itself in between is passed over.
+    Readings are sold in order, so the search ends where the seller had not come to this one.
     """
-
-    def sold_from_another(each: Found) -> bool:
-        entry = each.entry
-        return entry.parties[1].agent == seller and entry.reading not in (reading, None)
-
-    settlements = await host.query(Settlement, author=seller, enough=sold_from_another)
-    return {each.entry.parties[0].agent for each in settlements if each.entry.reading == reading}
-
-
-async def _matches(host: Host, start: int) -> list[tuple[AgentPubKey, AgentPubKey, int]] | None:
-    """(seller, buyer, milli-Wh) of one interval; None while a trader's reading is still out.
-
-    Devices trade; a substation's meter only watches.
-    """
-    readings = await host.call("metering", "at", {"start": start})
-    if not all(each["present"] for each in readings):
-        return None
-    traders = [each for each in readings if each["method"] == "device"]
-    return [
-        (AgentPubKey(seller), AgentPubKey(buyer), energy)
-        for seller, buyer, energy in ledger.share_out(
-            {each["agent"]: each["export_milli_wh"] for each in traders},
-            {each["agent"]: each["import_milli_wh"] for each in traders},
-        )
-    ]
+    settlements = await host.query(
+        Settlement, author=seller, enough=lambda each: _account_of(each).reading_seq < seq
+    )
+    return {
+        each.entry.parties[0].agent
+        for each in settlements
+        if each.entry.reading == reading and each.entry.matched is None
+    }
 
 
 @zome.function
 async def sell(host: Host) -> dict[str, int]:
-    """Sell what our readings export and others import, oldest unsold reading first.
+    """Settle what our gates have matched and sell what else we export, oldest interval first.
 
-    Run it on a schedule.  Each sale is a settlement.  A reading is left for the next run while
-    a buyer is busy or away, for `PATIENCE_INTERVALS`; a buyer who declines is passed by.
+    Run it on a schedule.  Each is a settlement.  An interval is left for the next run while a
+    partner is busy or away, for `PATIENCE_INTERVALS`; one who declines is passed by.  As a buyer,
+    claim what a seller owes us that has not come to settle it.
     """
     us = host.agent_info().agent
     _, account = await _standing(host, us)
-    readings = await host.call("metering", "exports", {"from_seq": account.reading_seq})
+    exports = await host.call("metering", "exports", {"from_seq": account.reading_seq})
+    readings = {each["start"]: each for each in exports}
     done = {"sold": 0, "declined": 0, "energy_milli_wh": 0}
-    for reading in readings:
-        matches = await _matches(host, reading["start"])
-        if matches is None:
+    ordered = await matches.starts(host, account)
+    for start in sorted({*readings, *ordered}):
+        if start in ordered and not await _settle_matches(host, start, done):
             break
-        served = await _served(host, us, reading["hash"])
-        ours = [(buyer, energy) for seller, buyer, energy in matches if seller == us]
-        waiting = 0
-        for buyer, energy in ours:
-            if buyer not in served:
-                waiting += not await _sell_to(host, buyer, reading["hash"], energy, done)
-        patient = reading["age"] < PATIENCE_INTERVALS
-        if (waiting and patient) or done["sold"] >= SALES_PER_CALL_MAX:
+        if start in readings and not await _share_out(host, readings[start], done):
             break
+        if done["sold"] >= SALES_PER_CALL_MAX:
+            break
+    for start in ordered:
+        await _claim(host, start, done)
     return done
 
 
-async def _sell_to(
-    host: Host, buyer: AgentPubKey, reading: ActionHash, energy: int, done: dict[str, int]
+async def _settle_matches(host: Host, start: int, done: dict[str, int]) -> bool:
+    """Settle our own matches of an interval; False when one must be tried again."""
+    us = host.agent_info().agent
+    gate = await matches.counting(host, start)
+    if gate is None:
+        return True
+    _, account = await _standing(host, us)
+    for due in await matches.to_settle(host, gate, us, account):
+        settled = due is not None and await _settle_match(host, due.match.buyer, due, done)
+        if not settled and matches.patient(host, start):
+            return False
+    return True
+
+
+async def _settle_match(
+    host: Host, partner: AgentPubKey, due: matches.Due, done: dict[str, int]
 ) -> bool:
-    """One sale; False when the buyer must be tried again, and `done` says the rest."""
-    terms = {"reading": reading, "energy_milli_wh": energy}
+    terms = {"gate": due.gate.hash, "place": due.place}
+    return await _settle(host, partner, "currency.match", terms, due.terms.sold_milli_wh, done)
+
+
+async def _claim(host: Host, start: int, done: dict[str, int]) -> None:
+    """Settle as buyers what sellers owe us since longer than an interval; who is away, later."""
+    us = host.agent_info().agent
+    if host.now_us() < start + 2 * host.properties.interval_us + matches.REST_US:
+        return
+    gate = await matches.counting(host, start)
+    sellers = [] if gate is None else [m.seller for m in gate.entry.matches if m.buyer == us]
+    for seller in sorted(set(sellers)):
+        assert gate is not None, "it has a seller"
+        _, account = await _standing(host, seller)
+        for due in await matches.to_settle(host, gate, seller, account):
+            if due is None:
+                break
+            if due.match.buyer == us and due.terms.owed_micro < 0:
+                await _settle_match(host, seller, due, done)
+
+
+async def _share_out(host: Host, reading: dict[str, Any], done: dict[str, int]) -> bool:
+    """Sell what no match has sold of a reading of ours; False when it must be tried again."""
+    us = host.agent_info().agent
+    shares = await matches.shares(host, reading["start"])
+    if shares is None:
+        return False
+    served = await _served(host, us, reading["hash"], reading["seq"])
+    ours = [(buyer, energy) for seller, buyer, energy in shares if seller == us]
+    waiting = 0
+    for buyer, energy in ours:
+        if buyer not in served:
+            terms = {"reading": reading["hash"], "energy_milli_wh": energy}
+            waiting += not await _settle(host, buyer, "currency.sale", terms, energy, done)
+    return not waiting or reading["age"] >= matches.PATIENCE_INTERVALS
+
+
+async def _settle(
+    host: Host,
+    partner: AgentPubKey,
+    draft: str,
+    terms: dict[str, Any],
+    energy: int,
+    done: dict[str, int],
+) -> bool:
+    """One settlement; False when the partner must be tried again, and `done` says the rest."""
     try:
-        await host.countersign(buyer, "currency.sale", terms)
+        await host.countersign(partner, draft, terms)
     except TransportError:
         return False
     except (PeerError, LocalError) as error:
-        host.emit_signal({"declined_by": buyer, "why": str(error)})
+        host.emit_signal({"declined_by": partner, "why": str(error)})
         done["declined"] += 1
         return True
-    host.emit_signal({"sold_to": buyer, "energy_milli_wh": energy})
+    host.emit_signal({"sold_to": partner, "energy_milli_wh": energy})
     done["sold"] += 1
     done["energy_milli_wh"] += energy
     return True
@@ -358,6 +447,8 @@ async def history(
                 "balance_micro": _account_of(found).balance_micro,
                 "final": await host.is_final(source_of(found)),
                 "energy_milli_wh": entry.energy_milli_wh,
+                "seller": entry.seller,
+                "matched": entry.matched is not None,
                 "memo": entry.memo,
             }
         )

@@ -32,6 +32,8 @@ class Properties:
     named) approve devices, by `approval_quorum` of their voices; `interval_us` is the settlement
     period; `price_bp` is what a kWh costs, in basis points of a credit; `credit_limit_micro` is
     how far below zero a member may go; `power_milli_w_max` is the largest connection's rating.
+    `grid_import_micro` and `grid_export_micro` are what the grid takes and gives for a kWh, in
+    micro-credits: what was matched and not kept is settled against them.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()
@@ -42,6 +44,8 @@ class Properties:
     price_bp: int = 10_000
     credit_limit_micro: int = 100_000_000
     power_milli_w_max: int = 100_000_000
+    grid_import_micro: int = 1_500_000
+    grid_export_micro: int = 500_000
 
     def __post_init__(self) -> None:
         """Refuse what no community can run on; `ValueError` says what."""
@@ -53,6 +57,8 @@ class Properties:
             raise ValueError("interval_us is a whole number of seconds, in microseconds")
         if min(self.price_bp, self.credit_limit_micro, self.power_milli_w_max) < 0:
             raise ValueError("price_bp, credit_limit_micro and power_milli_w_max are not negative")
+        if self.grid_import_micro < max(0, self.grid_export_micro):
+            raise ValueError("grid_import_micro is not negative, nor less than grid_export_micro")
         if not 1 <= self.approval_quorum <= max(1, len(set(self.approvers or self.stewards))):
             raise ValueError("approval_quorum is at least 1, and at most as many as may approve")
 
