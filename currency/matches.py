@@ -124,7 +124,7 @@ async def to_settle(
 async def shares(host: Host, start: int) -> list[tuple[AgentPubKey, AgentPubKey, int]] | None:
     """(seller, buyer, milli-Wh) of one interval; None while a trader's reading is still out.
 
-    It shares out what no match has sold.  Devices trade; a substation's meter only watches.
+    It shares out what no match has sold, where a gate counts once the interval is over.  Devices trade; a substation's meter only watches.
     """
     readings: Sequence[dict[str, Any]] = await host.call("metering", "at", {"start": start})
     if not all(each["present"] for each in readings):
@@ -133,6 +133,8 @@ async def shares(host: Host, start: int) -> list[tuple[AgentPubKey, AgentPubKey,
     imports = {each["agent"]: each["import_milli_wh"] for each in readings}
     gate = await counting(host, start)
     if gate is not None:
+        if host.now_us() < start + host.properties.interval_us + REST_US:
+            return None
         grid = grid_of(host.properties)
         exports, imports = delivery.residual(gate.entry.matches, exports, imports, grid)
     traders = [each["agent"] for each in readings if each["method"] == "device"]
