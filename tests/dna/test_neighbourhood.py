@@ -85,9 +85,11 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"price_bp": 1},
         {"credit_limit_micro": 1},
         {"power_milli_w_max": 1},
+        {"grid_import_micro": 2_000_000},
+        {"grid_export_micro": -1},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 10
+    assert len(names) == 12
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
@@ -106,6 +108,8 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         b"\x80\x80",
         encode({"price_bp": "dear"}),
         encode({"price_bp": -1}),
+        encode({"grid_import_micro": 1, "grid_export_micro": 2}),
+        encode({"grid_import_micro": -1, "grid_export_micro": -2}),
         encode({"interval_us": 0}),
         encode({"interval_us": 1_500_000}),
         encode({"recovery": [bytes(32)]}),
