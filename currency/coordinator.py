@@ -213,16 +213,14 @@ async def match(
 
 async def _check_order(host: Host, due: matches.Due) -> None:
     """The seller's own look: to settle this one passes none over that is to be settled before."""
-    us, start = due.match.seller, due.gate.entry.start
+    us, place = due.match.seller, (due.gate.entry.start, due.place)
     _, account = await _standing(host, us)
-    for earlier in await matches.starts(host, account):
-        gate = await matches.counting(host, earlier) if earlier <= start else None
-        if gate is None or not matches.patient(host, earlier):
+    for start, gate in (await matches.gates(host, account)).items():
+        if not matches.patient(host, start):
             continue
-        for each in await matches.to_settle(host, gate, us, account):
-            if each is None or (earlier, each.place) < (start, due.place):
-                raise Busy("an earlier match is to be settled first; try again")
-            break
+        first = await matches.to_settle(host, gate, us, account)
+        if first and (start, first[0][0]) < place:
+            raise Busy("an earlier match is to be settled first; try again")
 
 
 async def _check_offer(host: Host, reading: Found, buyer: AgentPubKey, energy: int) -> None:
@@ -267,29 +265,26 @@ async def sell(host: Host) -> dict[str, int]:
     exports = await host.call("metering", "exports", {"from_seq": account.reading_seq})
     readings = {each["start"]: each for each in exports}
     done = {"sold": 0, "declined": 0, "energy_milli_wh": 0}
-    ordered = await matches.starts(host, account)
-    for start in sorted({*readings, *ordered}):
-        if start in ordered and not await _settle_matches(host, start, done):
+    gates = await matches.gates(host, account)
+    for start in sorted({*readings, *gates}):
+        if start in gates and not await _settle_matches(host, gates[start], done):
             break
         if start in readings and not await _share_out(host, readings[start], done):
             break
         if done["sold"] >= SALES_PER_CALL_MAX:
             break
-    for start in ordered:
-        await _claim(host, start, done)
+    for gate in gates.values():
+        await _claim(host, gate, done)
     return done
 
 
-async def _settle_matches(host: Host, start: int, done: dict[str, int]) -> bool:
-    """Settle our own matches of an interval; False when one must be tried again."""
+async def _settle_matches(host: Host, gate: Found, done: dict[str, int]) -> bool:
+    """Settle what a gate has matched of ours to sell; False when one must be tried again."""
     us = host.agent_info().agent
-    gate = await matches.counting(host, start)
-    if gate is None:
-        return True
     _, account = await _standing(host, us)
-    for due in await matches.to_settle(host, gate, us, account):
+    for _, due in await matches.to_settle(host, gate, us, account):
         settled = due is not None and await _settle_match(host, due.match.buyer, due, done)
-        if not settled and matches.patient(host, start):
+        if not settled and matches.patient(host, gate.entry.start):
             return False
     return True
 
@@ -301,17 +296,14 @@ async def _settle_match(
     return await _settle(host, partner, "currency.match", terms, due.terms.sold_milli_wh, done)
 
 
-async def _claim(host: Host, start: int, done: dict[str, int]) -> None:
-    """Settle as buyers what sellers owe us since longer than an interval; who is away, later."""
+async def _claim(host: Host, gate: Found, done: dict[str, int]) -> None:
+    """Settle as a buyer what sellers owe us since longer than an interval; who is away, later."""
     us = host.agent_info().agent
-    if host.now_us() < start + 2 * host.properties.interval_us + matches.REST_US:
+    if host.now_us() < gate.entry.start + 2 * host.properties.interval_us + matches.REST_US:
         return
-    gate = await matches.counting(host, start)
-    sellers = [] if gate is None else [m.seller for m in gate.entry.matches if m.buyer == us]
-    for seller in sorted(set(sellers)):
-        assert gate is not None, "it has a seller"
+    for seller in sorted({each.seller for each in gate.entry.matches if each.buyer == us}):
         _, account = await _standing(host, seller)
-        for due in await matches.to_settle(host, gate, seller, account):
+        for _, due in await matches.to_settle(host, gate, seller, account):
             if due is None:
                 break
             if due.match.buyer == us and due.terms.owed_micro < 0:

@@ -81,19 +81,20 @@ async def _reading(host: Host, agent: AgentPubKey, start: int) -> Found | None:
     return None if known is None else await host.get(known)
 
 
-async def starts(host: Host, account: Account) -> list[int]:
-    """The intervals that are over and for which we had orders, oldest first.
+async def gates(host: Host, account: Account) -> dict[int, Found]:
+    """The gates of intervals that are over and for which we had orders, oldest first.
 
     As far back as there may be something of ours to settle, or of others with us.
     """
     length_us = host.properties.interval_us
     over_us = host.now_us() - length_us - REST_US
-    known: list[int] = await host.call(
-        "market", "ordered", {"from_start": over_us - LOOK_BACK_INTERVALS * length_us}
-    )
-    recent_us = over_us - PATIENCE_INTERVALS * length_us
-    oldest_us = min(account.gate_start, recent_us) if account.gate_start >= 0 else 0
-    return [start for start in known if oldest_us <= start <= over_us]
+    oldest_us = over_us - LOOK_BACK_INTERVALS * length_us
+    if account.gate_start >= 0:
+        recent_us = over_us - PATIENCE_INTERVALS * length_us
+        oldest_us = max(oldest_us, min(account.gate_start, recent_us))
+    ordered = await host.call("market", "ordered", {"from_start": oldest_us})
+    found = [(start, await counting(host, start)) for start in ordered if start <= over_us]
+    return {start: gate for start, gate in found if gate is not None}
 
 
 def patient(host: Host, start: int) -> bool:
@@ -105,26 +106,27 @@ def patient(host: Host, start: int) -> bool:
 
 async def to_settle(
     host: Host, gate: Found, seller: AgentPubKey, account: Account
-) -> list[Due | None]:
-    """A seller's matches of a gate that come to something and are not settled, in their order.
+) -> list[tuple[int, Due | None]]:
+    """(place, what is due) of a seller's matches in a gate that are not settled, in their order.
 
-    None for one whose readings are still out.
+    None for one whose readings are still out.  What comes to nothing is left out.
     """
     mark = (account.gate_start, account.gate_place)
-    due: list[Due | None] = []
+    due: list[tuple[int, Due | None]] = []
     for place, match in enumerate(gate.entry.matches):
         if match.seller != seller or match.buyer == seller or (gate.entry.start, place) <= mark:
             continue
         each = await _due(host, gate, place, host.now_us())
         if each is None or each.terms != Terms(0, 0):
-            due.append(each)
+            due.append((place, each))
     return due
 
 
 async def shares(host: Host, start: int) -> list[tuple[AgentPubKey, AgentPubKey, int]] | None:
     """(seller, buyer, milli-Wh) of one interval; None while a trader's reading is still out.
 
-    It shares out what no match has sold, where a gate counts once the interval is over.  Devices trade; a substation's meter only watches.
+    It shares out what no match has sold; where a gate counts, once the interval is over.  Devices
+    trade; a substation's meter only watches.
     """
     readings: Sequence[dict[str, Any]] = await host.call("metering", "at", {"start": start})
     if not all(each["present"] for each in readings):
