@@ -216,8 +216,10 @@ async def _check_order(host: Host, due: matches.Due) -> None:
     us, place = due.match.seller, (due.gate.entry.start, due.place)
     _, account = await _standing(host, us)
     for start, gate in (await matches.gates(host, account)).items():
-        if not matches.patient(host, start):
+        if not matches.patient(host, start) or start > place[0]:
             continue
+        if gate is None:
+            raise Busy("an earlier gate is on its way; try again")
         first = await matches.to_settle(host, gate, us, account)
         if first and (start, first[0][0]) < place:
             raise Busy("an earlier match is to be settled first; try again")
@@ -274,12 +276,15 @@ async def sell(host: Host) -> dict[str, int]:
         if done["sold"] >= SALES_PER_CALL_MAX:
             break
     for gate in gates.values():
-        await _claim(host, gate, done)
+        if gate is not None:
+            await _claim(host, gate, done)
     return done
 
 
-async def _settle_matches(host: Host, gate: Found, done: dict[str, int]) -> bool:
+async def _settle_matches(host: Host, gate: Found | None, done: dict[str, int]) -> bool:
     """Settle what a gate has matched of ours to sell; False when one must be tried again."""
+    if gate is None:
+        return False
     us = host.agent_info().agent
     _, account = await _standing(host, us)
     for _, due in await matches.to_settle(host, gate, us, account):
@@ -313,7 +318,10 @@ async def _claim(host: Host, gate: Found, done: dict[str, int]) -> None:
 async def _share_out(host: Host, reading: dict[str, Any], done: dict[str, int]) -> bool:
     """Sell what no match has sold of a reading of ours; False when it must be tried again."""
     us = host.agent_info().agent
-    shares = await matches.shares(host, reading["start"])
+    try:
+        shares = await matches.shares(host, reading["start"])
+    except Busy:
+        shares = None
     if shares is None:
         return False
     served = await _served(host, us, reading["hash"], reading["seq"])

@@ -9,7 +9,7 @@ from currency.delivery import Terms
 from currency.integrity import grid_of, matches_of, silent_from, terms_of
 from currency.ledger import Account
 from currency.market.match import Match
-from ioe_node.hdk import ActionHash, AgentPubKey, Busy, CallError, Found, Host
+from ioe_node.hdk import ActionHash, AgentPubKey, Busy, CallError, Found, Host, TransportError
 
 REST_US = 2_000_000
 """So long after an interval its readings are on their way."""
@@ -31,7 +31,7 @@ class Due:
 
 
 async def counting(host: Host, start: int) -> Found | None:
-    """The gate of an interval that counts here; None without one."""
+    """The gate of an interval that counts here; None without one, `Busy` while it is on its way."""
     known = await host.call("market", "gate_of", {"start": start})
     if known is None:
         return None
@@ -81,10 +81,11 @@ async def _reading(host: Host, agent: AgentPubKey, start: int) -> Found | None:
     return None if known is None else await host.get(known)
 
 
-async def gates(host: Host, account: Account) -> dict[int, Found]:
+async def gates(host: Host, account: Account) -> dict[int, Found | None]:
     """The gates of intervals that are over and for which we had orders, oldest first.
 
-    As far back as there may be something of ours to settle, or of others with us.
+    As far back as there may be something of ours to settle, or of others with us.  None for one
+    that is on its way, which is waited for.
     """
     length_us = host.properties.interval_us
     over_us = host.now_us() - length_us - REST_US
@@ -93,8 +94,19 @@ async def gates(host: Host, account: Account) -> dict[int, Found]:
         recent_us = over_us - PATIENCE_INTERVALS * length_us
         oldest_us = max(oldest_us, min(account.gate_start, recent_us))
     ordered = await host.call("market", "ordered", {"from_start": oldest_us})
-    found = [(start, await counting(host, start)) for start in ordered if start <= over_us]
-    return {start: gate for start, gate in found if gate is not None}
+    known: dict[int, Found | None] = {}
+    for start in ordered:
+        if start > over_us:
+            break
+        try:
+            gate = await counting(host, start)
+        except TransportError:
+            if patient(host, start):
+                known[start] = None
+            continue
+        if gate is not None:
+            known[start] = gate
+    return known
 
 
 def patient(host: Host, start: int) -> bool:
