@@ -3,13 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-from currency import ledger, matches
+from currency import ledger, matches, selling
+from currency.accounts import account_of, standing
 from currency.integrity import (
     Carried,
     Matched,
     Settlement,
     Side,
-    account_after,
     previous_of,
     receipt_of,
     source_of,
@@ -24,39 +24,15 @@ from ioe_node.hdk import (
     CoordinatorZome,
     Found,
     Host,
-    LocalError,
     Party,
-    PeerError,
-    TransportError,
 )
 
 HISTORY_MAX = 10_000
-SALES_PER_CALL_MAX = 64
 CLAIMED_EVERY = 16
 """So many receipts are left pending, while nobody needs them: each claim has others look."""
 GIVEN_UP_AFTER_US = 7 * 24 * 3_600 * 1_000_000
 
 zome = CoordinatorZome(integrity)
-
-
-async def _standing(host: Host, agent: AgentPubKey) -> tuple[Found | None, Account]:
-    """(last settlement, or what the account began with; account) of an agent."""
-    for entry_type in (Settlement, Carried):
-        newest = await host.query(entry_type, author=agent, limit=1)
-        if newest:
-            return newest[0], _account_of(newest[0])
-    return None, Account()
-
-
-def _account_of(found: Found) -> Account:
-    """Where its author's account is after a settlement, or what it began with."""
-    if isinstance(found.entry, Carried):
-        carried: Account = found.entry.account
-        return carried
-    own = [each for each in found.entry.parties if each.agent == found.action.author]
-    if not own:
-        raise CallError("a settlement of other parties")
-    return account_after(found, own[0])
 
 
 async def _claiming(
@@ -133,7 +109,7 @@ async def transfer(
 
 
 async def _paying(host: Host, party: Party, amount_micro: int) -> Side:
-    last, account = await _standing(host, party.agent)
+    last, account = await standing(host, party.agent)
     limit_micro = host.properties.credit_limit_micro
     account, claims = await _claiming(host, last, account, amount_micro, party.timestamp_us)
     after = ledger.paid(account, amount_micro)
@@ -143,7 +119,7 @@ async def _paying(host: Host, party: Party, amount_micro: int) -> Side:
 
 
 async def _earning(host: Host, party: Party, amount_micro: int) -> Side:
-    last, account = await _standing(host, party.agent)
+    last, account = await standing(host, party.agent)
     account, claims = await _claiming(host, last, account, 0, party.timestamp_us)
     after = ledger.received(account, amount_micro)
     return Side(None if last is None else last.hash, after, claims)
@@ -166,7 +142,7 @@ async def sale(
     if found is None:
         raise Busy("the reading that is sold from is not here yet; try again")
     if buyer.agent == host.agent_info().agent:
-        await _check_offer(host, found, buyer.agent, energy_milli_wh)
+        await selling.check_offer(host, found, buyer.agent, energy_milli_wh)
     amount_micro = ledger.price_of(energy_milli_wh, host.properties.price_bp)
     paying = await _paying(host, buyer, amount_micro)
     earning = await _earning(host, seller, amount_micro)
@@ -195,7 +171,7 @@ async def match(
     if not owed and not sold:
         raise CallError("that match comes to nothing: there is nothing to settle")
     if due.match.seller == parties[1].agent == host.agent_info().agent:
-        await _check_order(host, due)
+        await selling.check_order(host, due)
     payer, payee = [by_agent[agent] for agent in (names if owed >= 0 else names[::-1])]
     paying = await _paying(host, payer, abs(owed))
     sides = [paying, await _earning(host, payee, abs(owed))]
@@ -211,150 +187,13 @@ async def match(
     return Settlement((payer, payee), tuple(sides), abs(owed), sold, reading, "", matched)
 
 
-async def _check_order(host: Host, due: matches.Due) -> None:
-    """The seller's own look: to settle this one passes none over that is to be settled before."""
-    us, place = due.match.seller, (due.gate.entry.start, due.place)
-    _, account = await _standing(host, us)
-    for start, gate in (await matches.gates(host, account)).items():
-        if not matches.patient(host, start) or start > place[0]:
-            continue
-        if gate is None:
-            raise Busy("an earlier gate is on its way; try again")
-        first = await matches.to_settle(host, gate, us, account)
-        if first and (start, first[0][0]) < place:
-            raise Busy("an earlier match is to be settled first; try again")
-
-
-async def _check_offer(host: Host, reading: Found, buyer: AgentPubKey, energy: int) -> None:
-    """The buyer's own look: the share-out of that interval gives it this energy, once."""
-    seller = reading.action.author
-    shares = await matches.shares(host, reading.entry.start)
-    if shares is None:
-        raise Busy("not every reading of that interval is here yet; try again")
-    if (seller, buyer, energy) not in shares:
-        raise Busy("another share-out of that interval than ours; try again")
-    if buyer in await _served(host, seller, reading.hash, reading.action.action_seq):
-        raise CallError("this energy is bought already")
-
-
-async def _served(
-    host: Host, seller: AgentPubKey, reading: ActionHash, seq: int
-) -> set[AgentPubKey]:
-    """Who has a share of a reading, by the seller's chain, on which it stands at `seq`.
-
-    Readings are sold in order, so the search ends where the seller had not come to this one.
-    """
-    settlements = await host.query(
-        Settlement, author=seller, enough=lambda each: _account_of(each).reading_seq < seq
-    )
-    return {
-        each.entry.parties[0].agent
-        for each in settlements
-        if each.entry.reading == reading and each.entry.matched is None
-    }
-
-
 @zome.function
 async def sell(host: Host) -> dict[str, int]:
     """Settle what our gates have matched and sell what else we export, oldest interval first.
 
-    Run it on a schedule.  Each is a settlement.  An interval is left for the next run while a
-    partner is busy or away, for `PATIENCE_INTERVALS`; one who declines is passed by.  As a buyer,
-    claim what a seller owes us that has not come to settle it.
+    Run it on a schedule; see `selling.sell`.
     """
-    us = host.agent_info().agent
-    _, account = await _standing(host, us)
-    exports = await host.call("metering", "exports", {"from_seq": account.reading_seq})
-    readings = {each["start"]: each for each in exports}
-    done = {"sold": 0, "declined": 0, "energy_milli_wh": 0}
-    gates = await matches.gates(host, account)
-    for start in sorted({*readings, *gates}):
-        if start in gates and not await _settle_matches(host, gates[start], done):
-            break
-        if start in readings and not await _share_out(host, readings[start], done):
-            break
-        if done["sold"] >= SALES_PER_CALL_MAX:
-            break
-    for gate in gates.values():
-        if gate is not None:
-            await _claim(host, gate, done)
-    return done
-
-
-async def _settle_matches(host: Host, gate: Found | None, done: dict[str, int]) -> bool:
-    """Settle what a gate has matched of ours to sell; False when one must be tried again."""
-    if gate is None:
-        return False
-    us = host.agent_info().agent
-    _, account = await _standing(host, us)
-    for _, due in await matches.to_settle(host, gate, us, account):
-        settled = due is not None and await _settle_match(host, due.match.buyer, due, done)
-        if not settled and matches.patient(host, gate.entry.start):
-            return False
-    return True
-
-
-async def _settle_match(
-    host: Host, partner: AgentPubKey, due: matches.Due, done: dict[str, int]
-) -> bool:
-    terms = {"gate": due.gate.hash, "place": due.place}
-    return await _settle(host, partner, "currency.match", terms, due.terms.sold_milli_wh, done)
-
-
-async def _claim(host: Host, gate: Found, done: dict[str, int]) -> None:
-    """Settle as a buyer what sellers owe us since longer than an interval; who is away, later."""
-    us = host.agent_info().agent
-    if host.now_us() < gate.entry.start + 2 * host.properties.interval_us + matches.REST_US:
-        return
-    for seller in sorted({each.seller for each in gate.entry.matches if each.buyer == us}):
-        _, account = await _standing(host, seller)
-        for _, due in await matches.to_settle(host, gate, seller, account):
-            if due is None:
-                break
-            if due.match.buyer == us and due.terms.owed_micro < 0:
-                await _settle_match(host, seller, due, done)
-
-
-async def _share_out(host: Host, reading: dict[str, Any], done: dict[str, int]) -> bool:
-    """Sell what no match has sold of a reading of ours; False when it must be tried again."""
-    us = host.agent_info().agent
-    try:
-        shares = await matches.shares(host, reading["start"])
-    except Busy:
-        shares = None
-    if shares is None:
-        return False
-    served = await _served(host, us, reading["hash"], reading["seq"])
-    ours = [(buyer, energy) for seller, buyer, energy in shares if seller == us]
-    waiting = 0
-    for buyer, energy in ours:
-        if buyer not in served:
-            terms = {"reading": reading["hash"], "energy_milli_wh": energy}
-            waiting += not await _settle(host, buyer, "currency.sale", terms, energy, done)
-    return not waiting or reading["age"] >= matches.PATIENCE_INTERVALS
-
-
-async def _settle(
-    host: Host,
-    partner: AgentPubKey,
-    draft: str,
-    terms: dict[str, Any],
-    energy: int,
-    done: dict[str, int],
-) -> bool:
-    """One settlement; False when the partner must be tried again, and `done` says the rest."""
-    try:
-        await host.countersign(partner, draft, terms)
-    except TransportError:
-        return False
-    except (PeerError, LocalError) as error:
-        host.emit_signal({"declined_by": partner, "why": str(error)})
-        done["declined"] += 1
-        return True
-    host.emit_signal({"sold_to": partner, "energy_milli_wh": energy})
-    done["sold"] += 1
-    done["energy_milli_wh"] += energy
-    return True
+    return await selling.sell(host)
 
 
 def _credits(micro: int) -> str:
@@ -371,7 +210,7 @@ async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "")
     if payee not in await host.agents():
         raise CallError("the payee is not a member known here; see 'ioe community list'")
     limit_micro = host.properties.credit_limit_micro
-    last, account = await _standing(host, us)
+    last, account = await standing(host, us)
     if amount_micro > account.balance_micro + limit_micro:
         spendable = ledger.spendable(account, limit_micro)
         raise CallError(f"only {_credits(spendable)} credits may be spent; pay that or less")
@@ -391,14 +230,14 @@ async def carry(host: Host, close: ActionHash) -> ActionHash | None:
     None where there is nothing to go on with: a device that was sold has settled its own.
     """
     us = host.agent_info().agent
-    if (await _standing(host, us))[0] is not None:
+    if (await standing(host, us))[0] is not None:
         return None
     closing = await host.get(close)
     if closing is None:
         raise Busy("the end of our last key's chain is not here yet; try again")
     if getattr(closing.action, "new_target", None) != us:
         return None
-    last, account = await _standing(host, closing.action.author)
+    last, account = await standing(host, closing.action.author)
     if last is None:
         return None
     credit_micro = max(0, account.free_micro)
@@ -412,7 +251,7 @@ async def balance(host: Host, agent: AgentPubKey | None = None) -> dict[str, int
 
     Pending is what is not known here to be final.
     """
-    last, account = await _standing(host, agent or host.agent_info().agent)
+    last, account = await standing(host, agent or host.agent_info().agent)
     limit = host.properties.credit_limit_micro
     everything = account.balance_micro + limit
     claimed, _ = await _claiming(host, last, account, everything, host.now_us())
@@ -444,7 +283,7 @@ async def history(
                 "timestamp_us": found.action.timestamp_us,
                 "with": payee if payer == who else payer,
                 "amount_micro": sign * entry.amount_micro,
-                "balance_micro": _account_of(found).balance_micro,
+                "balance_micro": account_of(found).balance_micro,
                 "final": await host.is_final(source_of(found)),
                 "energy_milli_wh": entry.energy_milli_wh,
                 "seller": entry.seller,
@@ -460,7 +299,7 @@ async def audit(host: Host) -> dict[str, Any]:
     """Every balance known here, those that went over to a next key once, and their sum: zero."""
     accounts, over = {}, set()
     for agent in await host.agents():
-        accounts[agent] = (await _standing(host, agent))[1]
+        accounts[agent] = (await standing(host, agent))[1]
         for carried in await host.query(Carried, author=agent, limit=1):
             closing = await host.get(carried.entry.close)
             over |= set() if closing is None else {closing.action.author}

@@ -31,9 +31,9 @@ class Properties:
     their digest (empty for none; `()` for none at all); `approvers` (the stewards, if none are
     named) approve devices, by `approval_quorum` of their voices; `interval_us` is the settlement
     period; `price_bp` is what a kWh costs, in basis points of a credit; `credit_limit_micro` is
-    how far below zero a member may go; `power_milli_w_max` is the largest connection's rating.
-    `grid_import_micro` and `grid_export_micro` are what the grid takes and gives for a kWh, in
-    micro-credits: what was matched and not kept is settled against them.
+    how far below zero a member may go; `grid_import_micro` and `grid_export_micro` are what the
+    grid takes and pays for a kWh, in micro-credits: what was matched and not kept is settled
+    against them; `power_milli_w_max` is the largest connection's rating.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()
@@ -43,9 +43,9 @@ class Properties:
     interval_us: int = 15 * 60 * 1_000_000
     price_bp: int = 10_000
     credit_limit_micro: int = 100_000_000
+    grid_import_micro: int = 1_300_000
+    grid_export_micro: int = 700_000
     power_milli_w_max: int = 100_000_000
-    grid_import_micro: int = 1_500_000
-    grid_export_micro: int = 500_000
 
     def __post_init__(self) -> None:
         """Refuse what no community can run on; `ValueError` says what."""

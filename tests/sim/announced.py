@@ -71,5 +71,7 @@ ANNOUNCED = replace(
         DNA.properties,
         interval_us=INTERVAL_US,
         power_milli_w_max=10 * DNA.properties.power_milli_w_max,
+        grid_import_micro=1_500_000,
+        grid_export_micro=500_000,
     ),
 )
