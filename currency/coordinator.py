@@ -10,6 +10,7 @@ from currency.integrity import (
     Matched,
     Settlement,
     Side,
+    fees_of,
     previous_of,
     receipt_of,
     source_of,
@@ -147,7 +148,36 @@ async def sale(
     paying = await _paying(host, buyer, amount_micro)
     earning = await _earning(host, seller, amount_micro)
     sides = (paying, _selling(earning, found, energy_milli_wh))
-    return Settlement((buyer, seller), sides, amount_micro, energy_milli_wh, reading, "")
+    entry = Settlement((buyer, seller), sides, amount_micro, energy_milli_wh, reading, "")
+    return _owing_fees(host, entry, "", "")
+
+
+def _owing_fees(host: Host, entry: Settlement, source: str, destination: str) -> Settlement:
+    """The same, with the fees that its seller owes by it."""
+    parts = fees_of(entry, source, destination, host.properties)
+    seller = [party.agent for party in entry.parties].index(entry.seller)  # type: ignore[arg-type]
+    sides = list(entry.sides)
+    sides[seller] = replace(sides[seller], account=ledger.accrued(sides[seller].account, parts))
+    return replace(entry, sides=tuple(sides))
+
+
+@zome.draft
+async def fee(host: Host, parties: tuple[Party, Party], place: int) -> Settlement:
+    """The proposer pays all that it owes of one of the community's fees."""
+    payer, payee = parties
+    last, account = await standing(host, payer.agent)
+    if not 0 <= place < len(account.fees_micro) or not account.fees_micro[place]:
+        raise CallError("nothing is owed of this fee")
+    owed_micro = account.fees_micro[place]
+    account, claims = await _claiming(host, last, account, owed_micro, payer.timestamp_us)
+    after = ledger.fee_paid(ledger.paid(account, owed_micro), place, owed_micro)
+    assert after is not None, "what is owed is paid"
+    if after.free_micro < -host.properties.credit_limit_micro:
+        raise Busy(_waits(account))
+    paying = Side(None if last is None else last.hash, after, claims)
+    sides = (paying, await _earning(host, payee, owed_micro))
+    memo = host.properties.fees[place].name
+    return Settlement(parties, sides, owed_micro, 0, None, memo, fee=place)
 
 
 def _selling(side: Side, reading: Found, energy_milli_wh: int) -> Side:
@@ -184,7 +214,8 @@ async def match(
         sides[seller] = _selling(sides[seller], due.reading, sold)
     reading, taken = [None if each is None else each.hash for each in (due.reading, due.taken)]
     matched = Matched(gate, place, taken, owed < 0)
-    return Settlement((payer, payee), tuple(sides), abs(owed), sold, reading, "", matched)
+    entry = Settlement((payer, payee), tuple(sides), abs(owed), sold, reading, "", matched)
+    return _owing_fees(host, entry, *await matches.zones(host, due.match))
 
 
 @zome.function

@@ -10,14 +10,14 @@ credit rests on that close.
 
 Energy is sold as a gate has matched it, or shared out afterwards at the community's price.  A
 match is settled by its gate and both readings (`delivery`), and never cleared again: that the
-gate is right is the gate's own rule.
+gate is right is the gate's own rule.  What a seller earns raises the fees that it owes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from currency import delivery, ledger
+from currency import delivery, fees, ledger
 from currency.delivery import Grid, Terms
 from currency.ledger import RUN_MAX, Account, Receipt
 from currency.market import match
@@ -42,7 +42,7 @@ from ioe_node.hdi import (
 
 MEMO_CHARS_MAX = 140
 
-zome = IntegrityZome("currency", pure_modules=[ledger, delivery, match])
+zome = IntegrityZome("currency", pure_modules=[ledger, delivery, fees, match])
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class Settlement:
 
     For a sale of metered energy, `reading` is the seller's interval reading (None where a match's
     seller has none) and `energy_milli_wh` what is sold of its export; otherwise None and 0.
-    `matched` is None where no gate has matched what is sold.
+    `matched` is None where no gate has matched what is sold.  `fee` is the place of the community's
+    fee that is paid.
     """
 
     parties: tuple[Party, ...]
@@ -88,6 +89,7 @@ class Settlement:
     reading: ActionHash | None
     memo: str
     matched: Matched | None = None
+    fee: int | None = None
 
     @property
     def seller(self) -> AgentPubKey | None:
@@ -252,6 +254,8 @@ def source_of(found: Found) -> ActionHash:
 
 def _of_energy(entry: Settlement, accounts: list[Account], host: ValidationHost) -> Invalid | None:
     """What is wrong with the energy sold; otherwise the seller's account is made to know of it."""
+    if entry.fee is not None:
+        return _of_fee(entry, entry.fee, accounts, host)
     if entry.matched is not None:
         return _of_match(entry, entry.matched, accounts, host)
     if entry.reading is None:
@@ -263,7 +267,28 @@ def _of_energy(entry: Settlement, accounts: list[Account], host: ValidationHost)
         return Invalid("a sale of no energy")
     if entry.amount_micro != ledger.price_of(entry.energy_milli_wh, host.properties.price_bp):
         return Invalid("a sale at another price than the community's")
+    accounts[1] = ledger.accrued(accounts[1], fees_of(entry, "", "", host.properties))
     return _sold(accounts, 1, found, entry.energy_milli_wh)
+
+
+def _of_fee(
+    entry: Settlement, fee: int, accounts: list[Account], host: ValidationHost
+) -> Invalid | None:
+    if (entry.reading, entry.matched, entry.energy_milli_wh) != (None, None, 0):
+        return Invalid("a fee that is paid by energy")
+    after = ledger.fee_paid(accounts[0], fee, entry.amount_micro)
+    if after is None or host.properties.fees[fee].payee != entry.parties[1].agent:
+        return Invalid("another fee than its payer owes, or to another payee")
+    accounts[0] = after
+    return None
+
+
+def fees_of(entry: Settlement, source: str, destination: str, properties: Any) -> tuple[int, ...]:
+    """What its seller owes in fees by a sale between two zones: parts of what it is paid."""
+    seller = entry.seller
+    assert seller is not None, "there is a sale"
+    earned_micro = entry.amount_micro if seller == entry.parties[1].agent else 0
+    return fees.parts(properties.fees, seller, earned_micro, source, destination)
 
 
 def _is_reading_of(found: Found, agent: AgentPubKey) -> bool:
@@ -310,8 +335,17 @@ def _of_match(
     after = ledger.settled(accounts[seller], gate.start, matched.place)
     if after is None:
         return Invalid("a match that its seller has settled already, or passed over")
-    accounts[seller] = after
+    zones = _zones_of(due, host)
+    accounts[seller] = ledger.accrued(after, fees_of(entry, *zones, host.properties))
     return _sold(accounts, seller, own, sold) if own is not None and sold else None
+
+
+def _zones_of(due: match.Match, host: ValidationHost) -> tuple[str, str]:
+    """From which zone to which a match's energy goes, by its orders; asked where it matters."""
+    if not any(fee.zone for fee in host.properties.fees):
+        return "", ""
+    source, destination = host.must_get_records([due.ask, due.bid])
+    return source.entry.zone, destination.entry.zone
 
 
 def matches_of(gate: Found) -> Sequence[match.Match] | None:

@@ -36,7 +36,8 @@ class Account:
     `pending_micro` of the balance is not claimed as final yet: all that was received, `receipts`
     times, since the settlement `through`, what is `skipped` of before, and what was given up.
     `gate_start` is the interval of the last match that it settled as a seller, and `gate_place` the
-    match's place in its gate, -1 before the first.
+    match's place in its gate, -1 before the first.  `fees_micro` is what it owes of what it sold,
+    in the order of the community's fees.
     """
 
     balance_micro: int = 0
@@ -48,11 +49,12 @@ class Account:
     skipped: tuple[Receipt, ...] = ()
     gate_start: int = -1
     gate_place: int = -1
+    fees_micro: tuple[int, ...] = ()
 
     @property
     def free_micro(self) -> int:
-        """The balance without what is pending; a debt counts in full."""
-        return self.balance_micro - self.pending_micro
+        """The balance without what is pending and what is owed in fees; a debt counts in full."""
+        return self.balance_micro - self.pending_micro - sum(self.fees_micro)
 
 
 def paid(account: Account, amount_micro: int) -> Account:
@@ -145,6 +147,23 @@ def settled(account: Account, gate_start: int, gate_place: int) -> Account | Non
     if (gate_start, gate_place) <= (account.gate_start, account.gate_place):
         return None
     return replace(account, gate_start=gate_start, gate_place=gate_place)
+
+
+def accrued(account: Account, parts_micro: Sequence[int]) -> Account:
+    """The account of a seller that owes more fees."""
+    if not parts_micro:
+        return account
+    before = account.fees_micro or (0,) * len(parts_micro)
+    fees_micro = tuple(owed + part for owed, part in zip(before, parts_micro, strict=True))
+    return replace(account, fees_micro=fees_micro)
+
+
+def fee_paid(account: Account, place: int, amount_micro: int) -> Account | None:
+    """The account once it has paid a fee, all that it owes of it; None for another amount."""
+    owed = account.fees_micro
+    if not 0 <= place < len(owed) or owed[place] != amount_micro:
+        return None
+    return replace(account, fees_micro=(*owed[:place], 0, *owed[place + 1 :]))
 
 
 def price_of(energy_milli_wh: int, price_bp: int) -> int:

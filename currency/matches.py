@@ -81,6 +81,16 @@ async def _reading(host: Host, agent: AgentPubKey, start: int) -> Found | None:
     return None if known is None else await host.get(known)
 
 
+async def zones(host: Host, match: Match) -> tuple[str, str]:
+    """From which zone to which a match's energy goes, by its orders; asked where it matters."""
+    if not any(fee.zone for fee in host.properties.fees):
+        return "", ""
+    source, destination = [await host.get(order) for order in (match.ask, match.bid)]
+    if source is None or destination is None:
+        raise Busy("the orders of that match are not here yet; try again")
+    return source.entry.zone, destination.entry.zone
+
+
 async def gates(host: Host, account: Account) -> dict[int, Found | None]:
     """The gates of intervals that are over and for which we had orders, oldest first.
 

@@ -18,6 +18,7 @@ from ioe_node.hdk import (
 )
 
 SALES_PER_CALL_MAX = 64
+FEE_EVERY_US = 24 * 3_600 * 1_000_000
 
 
 async def sell(host: Host) -> dict[str, int]:
@@ -43,6 +44,7 @@ async def sell(host: Host) -> dict[str, int]:
     for gate in gates.values():
         if gate is not None:
             await _claim(host, gate, done)
+    await _pay_fees(host)
     return done
 
 
@@ -108,18 +110,48 @@ async def _settle(
     done: dict[str, int],
 ) -> bool:
     """One settlement; False when the partner must be tried again, and `done` says the rest."""
+    signed = await _signed(host, partner, draft, terms)
+    if signed:
+        host.emit_signal({"sold_to": partner, "energy_milli_wh": energy})
+        done["sold"] += 1
+        done["energy_milli_wh"] += energy
+    elif signed is False:
+        done["declined"] += 1
+    return signed is not None
+
+
+async def _signed(
+    host: Host, partner: AgentPubKey, draft: str, terms: dict[str, Any]
+) -> bool | None:
+    """Whether a partner signs, or declines; None when it must be tried again."""
     try:
         await host.countersign(partner, draft, terms)
     except TransportError:
-        return False
+        return None
     except (PeerError, LocalError) as error:
         host.emit_signal({"declined_by": partner, "why": str(error)})
-        done["declined"] += 1
-        return True
-    host.emit_signal({"sold_to": partner, "energy_milli_wh": energy})
-    done["sold"] += 1
-    done["energy_milli_wh"] += energy
+        return False
     return True
+
+
+async def _pay_fees(host: Host) -> None:
+    """Pay what we owe of each fee, once a day."""
+    us, day_ago_us = host.agent_info().agent, host.now_us() - FEE_EVERY_US
+    _, account = await standing(host, us)
+    if not any(account.fees_micro):
+        return
+    lately = await host.query(
+        Settlement, enough=lambda each: each.action.timestamp_us <= day_ago_us
+    )
+    paid = {
+        each.entry.fee
+        for each in lately
+        if each.entry.parties[0].agent == us and each.action.timestamp_us > day_ago_us
+    }
+    for place, owed_micro in enumerate(account.fees_micro):
+        if owed_micro and place not in paid:
+            payee = host.properties.fees[place].payee
+            await _signed(host, payee, "currency.fee", {"place": place})
 
 
 async def check_order(host: Host, due: matches.Due) -> None:

@@ -16,6 +16,8 @@ import zomes.identity.coordinator
 import zomes.market.coordinator
 import zomes.metering.coordinator
 import zomes.reputation.coordinator
+from currency import fees
+from currency.fees import Fee
 from ioe_node.hdi import DIGEST_BYTES
 from ioe_node.hdk import AgentPubKey, DnaDef, Zome
 from zomes.demand.app import Demand
@@ -33,7 +35,8 @@ class Properties:
     period; `price_bp` is what a kWh costs, in basis points of a credit; `credit_limit_micro` is
     how far below zero a member may go; `grid_import_micro` and `grid_export_micro` are what the
     grid takes and pays for a kWh, in micro-credits: what was matched and not kept is settled
-    against them; `power_milli_w_max` is the largest connection's rating.
+    against them; `fees` are parts of what sellers earn; `power_milli_w_max` is the largest
+    connection's rating.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()
@@ -45,6 +48,7 @@ class Properties:
     credit_limit_micro: int = 100_000_000
     grid_import_micro: int = 1_300_000
     grid_export_micro: int = 700_000
+    fees: tuple[Fee, ...] = ()
     power_milli_w_max: int = 100_000_000
 
     def __post_init__(self) -> None:
@@ -59,6 +63,8 @@ class Properties:
             raise ValueError("price_bp, credit_limit_micro and power_milli_w_max are not negative")
         if self.grid_import_micro < max(0, self.grid_export_micro):
             raise ValueError("grid_import_micro is not negative, nor less than grid_export_micro")
+        if (fault := fees.fault(self.fees)) is not None:
+            raise ValueError(fault)
         if not 1 <= self.approval_quorum <= max(1, len(set(self.approvers or self.stewards))):
             raise ValueError("approval_quorum is at least 1, and at most as many as may approve")
 

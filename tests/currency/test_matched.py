@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from currency.delivery import SILENT_INTERVALS_MAX
+from currency.fees import Fee
 from currency.integrity import Matched, Settlement
 from currency.ledger import Account
 from currency.market.match import Match
@@ -215,3 +216,43 @@ def test_a_debtor_cannot_go_past_its_limit_by_a_match(
     taken = market.read(market.buyer, KWH, 0)
     reading = market.read(market.seller, 0, 0)
     refused(market, market.due(gate, reading, taken, -600_000), "credit limit")
+
+
+def test_a_seller_owes_its_fees_and_pays_each_whole_and_to_its_payee(
+    found_neighbourhood: Any, sign_together: Any, new_author: Any
+) -> None:
+    payee, other = (new_author(number).agent for number in (4, 5))
+    fees = (Fee("platform", payee, 1_000), Fee("matching", other, 100))
+    network = found_neighbourhood(ANNOUNCED, interval_us=LENGTH_US, price_bp=PRICE_BP, fees=fees)
+    market = Gated(network, sign_together)
+    seller, reading = market.seller, market.read(market.seller, 0, 4_000)
+    right = market.sale(reading, 2_000, sold=2_000)
+    refused(market, right, "not what it was")
+    after = replace(right.sides[1].account, fees_micro=(100, 10))
+    for wrong in ((100, 11), (0, 0), (100,), (100, 10, 0)):
+        sides = (right.sides[0], replace(right.sides[1], account=replace(after, fees_micro=wrong)))
+        refused(market, replace(right, sides=sides), "not what it was")
+    market.settle(replace(right, sides=(right.sides[0], replace(right.sides[1], account=after))))
+    refused(market, market.sale(reading, 2_000, sold=4_000), "not what it was")
+
+    market.buyer, market.seller = seller, network.member(4)
+    paid = market.payment(100, fee=0)
+    payer = replace(paid.sides[0], account=replace(paid.sides[0].account, fees_micro=(0, 10)))
+    paid = replace(paid, sides=(payer, paid.sides[1]))
+    for entry, why in (
+        (market.payment(100, fee=0), "not what it was"),
+        (replace(paid, fee=None), "not what it was"),
+        (replace(paid, fee=1), "another fee"),
+        (replace(paid, fee=2), "another fee"),
+        (replace(paid, fee=-1), "another fee"),
+        (replace(paid, amount_micro=99), "another fee"),
+        (replace(paid, energy_milli_wh=1), "paid by energy"),
+        (replace(paid, reading=reading.hash), "paid by energy"),
+    ):
+        refused(market, entry, why)
+    market.seller, stranger = network.member(5), market.seller
+    elsewhere = market.payment(100, fee=0)
+    refused(market, replace(elsewhere, sides=(payer, elsewhere.sides[1])), "another fee")
+    market.seller = stranger
+    market.settle(paid)
+    refused(market, market.payment(100, fee=0), "another fee")

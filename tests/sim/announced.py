@@ -23,6 +23,14 @@ class Gate:
     matches: tuple[Match, ...]
 
 
+@integrity.entry_type
+@dataclass(frozen=True)
+class Order:
+    """Where its author is."""
+
+    zone: str
+
+
 def _basis(start: int) -> ExternalHash:
     return external_hash(f"gate {start}".encode())
 
@@ -36,6 +44,11 @@ async def announce(host: Host, gate: Gate) -> ActionHash:
     written = await host.create(gate)
     await host.create_link(_basis(gate.start), written, GATES)
     return written
+
+
+@zome.function
+async def order(host: Host, zone: str) -> ActionHash:
+    return await host.create(Order(zone))
 
 
 @zome.function
@@ -60,6 +73,12 @@ async def ordered(host: Host, from_start: int) -> list[int]:
 async def propose(host: Host, partner: AgentPubKey, gate: ActionHash, place: int) -> ActionHash:
     """Settle a match, whether it is time for it or not."""
     return await host.countersign(partner, "currency.match", {"gate": gate, "place": place})
+
+
+@zome.function
+async def propose_fee(host: Host, partner: AgentPubKey, place: int) -> ActionHash:
+    """Pay a fee, whether it is owed or not."""
+    return await host.countersign(partner, "currency.fee", {"place": place})
 
 
 ANNOUNCED = replace(

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from hashlib import blake2b
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,12 +14,14 @@ import trio
 from currency import ledger
 from currency.coordinator import zome as currency_zome
 from currency.delivery import SILENT_INTERVALS_MAX
+from currency.fees import Fee
 from currency.integrity import Settlement
 from currency.market.match import Match
 from currency.matches import PATIENCE_INTERVALS
 from ioe_node.errors import Busy, IoeError
-from ioe_node.hdi import ActionHash, Valid
+from ioe_node.hdi import ActionHash, AgentPubKey, Valid
 from ioe_node.model.hashes import action_hash
+from ioe_node.model.signing import SEED_BYTES, Signer
 from sim.checkers import balance_of, faults
 from sim.swarm import Home, Swarm, open_swarm
 from sim.trace import Trace
@@ -39,9 +42,11 @@ Play = Callable[..., Any]
 def play(tmp_path: Path) -> Play:
     """`play(story, homes=n)` runs `await story(swarm)` where the steward announces gates."""
 
-    def run(story: Story, homes: int = 5) -> Any:
+    def run(story: Story, homes: int = 5, **properties: Any) -> Any:
+        definition = replace(ANNOUNCED, properties=replace(ANNOUNCED.properties, **properties))
+
         async def main() -> Any:
-            async with open_swarm(tmp_path, 1, homes, ANNOUNCED, trace=Trace()) as swarm:
+            async with open_swarm(tmp_path, 1, homes, definition, trace=Trace()) as swarm:
                 await swarm.settle()
                 return await story(swarm)
 
@@ -319,6 +324,62 @@ def test_a_match_is_settled_once_and_by_the_gate_that_counts(play: Play) -> None
         assert faults(swarm) == []
 
     play(story)
+
+
+def agent_of(number: int) -> AgentPubKey:
+    """The home of that number in a swarm of the seed 1."""
+    return Signer(blake2b(f"1 home {number}".encode(), digest_size=SEED_BYTES).digest()).agent
+
+
+def test_fees_accrue_by_what_a_seller_earns_and_are_paid_once_a_day(play: Play) -> None:
+    fees = (
+        Fee("platform", agent_of(3), 100),
+        Fee("wires of Vic", agent_of(4), 200, "vic"),
+        Fee("wires of Carlton", agent_of(4), 300, "vic/carlton"),
+        Fee("a seller's own", agent_of(1), 400),
+    )
+
+    async def story(swarm: Swarm) -> None:
+        steward, seller, buyer, platform, wires = swarm.homes
+        ask, bid = [
+            ActionHash(await home.call("market", "order", {"zone": zone}))
+            for home, zone in ((seller, "vic/carlton"), (buyer, "vic"))
+        ]
+        here = replace(matched(seller, buyer, KWH // 2), bid=bid, ask=ask)
+        for interval in range(2):
+            await announce(steward, here, interval=interval)
+            await meter(seller, 0, KWH // 2 + 100_000)
+            for home in (buyer, platform, wires):
+                await meter(home, KWH // 2 if home is buyer else 50_000 * (home is wires), 0)
+        await passed(1)
+        assert (await sell(seller))["sold"] == 2, "and the fees, which are no sales"
+        assert balance_of(seller) == 450_000 + 50_000 - 4_500 - 500 - 13_500
+        assert [balance_of(home) for home in (platform, wires)] == [5_000, -50_000 + 13_500]
+        await passed(2)
+        assert (await sell(seller))["sold"] == 2
+        assert [balance_of(home) for home in (platform, wires)] == [5_000, -100_000 + 13_500]
+        seen = await seller.call("currency", "balance", {})
+        owed = sum(account_of(seller).fees_micro)
+        assert owed == 5_000 + 13_500
+        limit = swarm.definition.properties.credit_limit_micro
+        assert seen["spendable_micro"] <= balance_of(seller) - owed + limit
+        await trio.sleep(24 * 3_600)
+        assert (await sell(seller))["sold"] == 0
+        assert [balance_of(home) for home in (platform, wires)] == [10_000, -100_000 + 27_000]
+        assert account_of(seller).fees_micro == (0, 0, 0, 0)
+        with pytest.raises(IoeError, match="nothing is owed"):
+            await seller.call("market", "propose_fee", {"partner": platform.agent, "place": 0})
+        assert await swarm.settle()
+        assert faults(swarm) == []
+
+    play(story, fees=fees)
+
+
+def account_of(home: Home) -> ledger.Account:
+    (newest, *_) = home.store.of_type(home.agent, "currency.Settlement")
+    entry = home.cell.space.rules.found(newest).entry
+    place = [party.agent for party in entry.parties].index(home.agent)
+    return entry.sides[place].account  # type: ignore[no-any-return]
 
 
 def _twice(account: ledger.Account, start: int, place: int) -> ledger.Account:
