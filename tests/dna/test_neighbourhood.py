@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from currency.fees import Fee
 from dna.neighbourhood import DNA, Properties
 from ioe_node.errors import LocalError
 from ioe_node.hdk import Modifiers, Zome
@@ -13,6 +14,7 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import agent_key
 
 STEWARD = agent_key(bytes(32))
+FEE = Fee("platform", STEWARD, 100)
 ROOT = Path(__file__).parents[2]
 
 
@@ -87,14 +89,16 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"power_milli_w_max": 1},
         {"grid_import_micro": 2_000_000},
         {"grid_export_micro": -1},
+        {"fees": (FEE,)},
+        {"fees": (replace(FEE, zone="vic"),)},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 12
+    assert len(names) == 14
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
 def test_a_clone_is_made_again_from_its_modifiers() -> None:
-    properties = replace(Properties(), stewards=(STEWARD,), price_bp=2_500)
+    properties = replace(Properties(), stewards=(STEWARD,), price_bp=2_500, fees=(FEE,))
     clone = DNA.clone(Modifiers("our street", encode(properties)))
     assert clone.properties == properties
     assert DNA.clone(clone.modifiers).hash == clone.hash != DNA.hash
@@ -110,6 +114,8 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         encode({"price_bp": -1}),
         encode({"grid_import_micro": 1, "grid_export_micro": 2}),
         encode({"grid_import_micro": -1, "grid_export_micro": -2}),
+        encode({"fees": [replace(FEE, part_bp=10_001)]}),
+        encode({"fees": [replace(FEE, part_bp=-1)]}),
         encode({"interval_us": 0}),
         encode({"interval_us": 1_500_000}),
         encode({"recovery": [bytes(32)]}),
