@@ -51,7 +51,9 @@ def test_its_zomes_and_types() -> None:
         "identity.Offer",
         "identity.Release",
         "identity.Revocation",
+        "market.Gate",
         "market.Order",
+        "market.Tally",
         "metering.IntervalReading",
     ]
     assert DNA.entry_types["currency.Settlement"].countersigned
@@ -91,9 +93,11 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"grid_export_micro": -1},
         {"fees": (FEE,)},
         {"fees": (replace(FEE, zone="vic"),)},
+        {"mechanism": "pay_as_bid"},
+        {"gate_quorum": 2},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 14
+    assert len(names) == 16
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
@@ -117,6 +121,9 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         encode({"fees": [replace(FEE, part_bp=10_001)]}),
         encode({"fees": [replace(FEE, part_bp=-1)]}),
         encode({"interval_us": 0}),
+        encode({"mechanism": "lottery"}),
+        encode({"gate_quorum": 0}),
+        encode({"gate_quorum": 17}),
         encode({"interval_us": 1_500_000}),
         encode({"recovery": [bytes(32)]}),
         encode({"stewards": [STEWARD], "recovery": [bytes(31)]}),
