@@ -85,15 +85,15 @@ def _match(start_us: int, each: dict[str, Any]) -> Match:
 
 
 async def _settled(cell: Cell) -> list[Match]:
+    """Our sales and purchases of what no gate had matched; that is shown as it was matched."""
     settled = await cell.call("currency", "history", {"limit": 4 * TRADES_SHOWN})
-    return [_sale(cell.space.agent, each) for each in settled if each["energy_milli_wh"]][
-        :TRADES_SHOWN
-    ]
+    shared = [each for each in settled if each["energy_milli_wh"] and not each["matched"]]
+    return [_sale(cell.space.agent, each) for each in shared[:TRADES_SHOWN]]
 
 
 def _sale(us: AgentPubKey, each: dict[str, Any]) -> Match:
     amount, energy = each["amount_micro"], each["energy_milli_wh"]
-    seller, buyer = (us, each["with"]) if amount > 0 else (each["with"], us)
+    seller, buyer = each["seller"], each["with"] if each["seller"] == us else us
     return Match(
         each["timestamp_us"],
         to_text(seller),

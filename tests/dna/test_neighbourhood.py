@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from currency.fees import Fee
 from currency.value import Values
 from dna.neighbourhood import DNA, Properties
 from ioe_node.errors import LocalError
@@ -14,6 +15,7 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import agent_key
 
 STEWARD = agent_key(bytes(32))
+FEE = Fee("platform", STEWARD, 100)
 ROOT = Path(__file__).parents[2]
 
 
@@ -97,16 +99,20 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"power_milli_w_max": 1},
         {"verifiers": (STEWARD,)},
         {"values": Values(clean_bp=12_000)},
+        {"grid_import_micro": 2_000_000},
+        {"grid_export_micro": -1},
+        {"fees": (FEE,)},
+        {"fees": (replace(FEE, zone="vic"),)},
         {"mechanism": "pay_as_bid"},
         {"gate_quorum": 2},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 14
+    assert len(names) == 18
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
 def test_a_clone_is_made_again_from_its_modifiers() -> None:
-    properties = replace(Properties(), stewards=(STEWARD,), price_bp=2_500)
+    properties = replace(Properties(), stewards=(STEWARD,), price_bp=2_500, fees=(FEE,))
     clone = DNA.clone(Modifiers("our street", encode(properties)))
     assert clone.properties == properties
     assert DNA.clone(clone.modifiers).hash == clone.hash != DNA.hash
@@ -122,6 +128,10 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         b"\x80\x80",
         encode({"price_bp": "dear"}),
         encode({"price_bp": -1}),
+        encode({"grid_import_micro": 1, "grid_export_micro": 2}),
+        encode({"grid_import_micro": -1, "grid_export_micro": -2}),
+        encode({"fees": [replace(FEE, part_bp=10_001)]}),
+        encode({"fees": [replace(FEE, part_bp=-1)]}),
         encode({"interval_us": 0}),
         encode({"mechanism": "lottery"}),
         encode({"gate_quorum": 0}),

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 
+from currency.market.match import Match
 from ioe_node.errors import IoeError
 from ioe_node.hdi import ActionHash, Timestamp, Valid
 from ioe_node.workflows.call_zome import CallHost, perform
@@ -15,7 +16,7 @@ from sim.swarm import Home, Swarm
 from sim.virtual_clock import EPOCH_US
 from tests.sim.conftest import INTERVAL_US
 from tests.sim.test_market import order
-from zomes.market.integrity import GATES, TALLIES, Gate, Match, Tally, basis_of
+from zomes.market.integrity import GATES, TALLIES, Gate, Tally, basis_of
 
 NEXT_US = (EPOCH_US // INTERVAL_US + 1) * INTERVAL_US
 ROUND_S = 30

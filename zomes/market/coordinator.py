@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from currency.market.gate import ORDERS_PER_AGENT_MAX, counted
+from currency.market.match import Match
 from ioe_node.hdk import (
     ActionHash,
     AgentPubKey,
@@ -23,7 +24,6 @@ from zomes.market.integrity import (
     TALLIES,
     TALLIES_PER_GATE_MAX,
     Gate,
-    Match,
     Order,
     Tally,
     basis_of,
@@ -38,6 +38,7 @@ ROUND_US_MAX = 30_000_000
 was placed at the last moment is on its way until then."""
 GATES_READ_MAX = 64
 CLEARED_MAX = 192
+OWN_ORDERS_MAX = 1_000
 PATIENCE_INTERVALS = 4
 MICRO_PER_BP = 100
 
@@ -394,3 +395,10 @@ async def keep(host: Host) -> dict[str, int]:
         if now_us >= start + votes[0].entry.round * round_us + turn_us:
             done["gated"] += await gate(host, start) is not None
     return done
+
+
+@zome.function
+async def ordered(host: Host, from_start: int) -> list[int]:
+    """The intervals from `from_start` on for which we placed orders, oldest first."""
+    placed = await host.query(Order, limit=OWN_ORDERS_MAX)
+    return sorted({each.entry.start for each in placed if each.entry.start >= from_start})

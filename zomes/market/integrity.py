@@ -18,11 +18,13 @@ from currency.market import (
     book,
     double_auction,
     gate,
+    match,
     merit,
     pay_as_bid,
     preferences,
     uniform,
 )
+from currency.market.match import Match
 from ioe_node.hdi import (
     ActionHash,
     AgentPubKey,
@@ -51,7 +53,7 @@ TALLIES_PER_GATE_MAX = 16
 
 zome = IntegrityZome(
     "market",
-    pure_modules=(book, merit, uniform, pay_as_bid, double_auction, preferences, gate),
+    pure_modules=(book, merit, match, uniform, pay_as_bid, double_auction, preferences, gate),
 )
 
 BOOK = zome.link_type("book")
@@ -96,18 +98,6 @@ class Tally:
     start: Timestamp
     round: int
     orders: tuple[ActionHash, ...]
-
-
-@dataclass(frozen=True)
-class Match:
-    """Energy that a bid takes of an ask, at a price in micro-credits a kWh."""
-
-    bid: ActionHash
-    ask: ActionHash
-    buyer: AgentPubKey
-    seller: AgentPubKey
-    energy_milli_wh: int
-    price_micro: int
 
 
 @zome.entry_type(by_hash=False)
