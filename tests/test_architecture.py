@@ -47,7 +47,7 @@ NARROW = {
 KIT = ("ioe_node.hdi", "ioe_node.hdk")
 NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "ioe_node": (),
-    "zomes": KIT,
+    "zomes": ("currency.market", "currency.value", *KIT),
     "currency": KIT,
     "dna": ("zomes", "currency", *KIT),
     "discovery": ("ioe_node.model", "ioe_node.errors", "ioe_node.clock", "ioe_node.net.peer_id"),
@@ -70,14 +70,14 @@ PURE = (
     *(f"ioe_node/drivers/{name}" for name in ("dsmr_", "feed.py", "ocpp_", "openadr_", "sunspec_")),
     *(f"ioe_node/net/{name}.py" for name in ("messages", "foreign_peers", "framing")),
     *(f"ioe_node/net/{name}.py" for name in ("kad_messages", "peer_id")),
-    "ioe_node/api/http_household.py",
+    *("ioe_node/api/http_carbon.py", "ioe_node/api/http_household.py"),
     *("ioe_node/api/conductor_auth.py", "ioe_node/api/conductor_bundle.py"),
     *("ioe_node/api/conductor_frames.py", "ioe_node/api/conductor_requests.py"),
     "ioe_node/api/conductor_signing.py",
-    "currency/ledger.py",
-    "currency/market/",
+    *("currency/delivery.py", "currency/fees.py", "currency/ledger.py", "currency/value.py"),
+    *("currency/market/", "currency/traders/"),
     *("discovery/announcement.py", "discovery/hidden.py", "discovery/p", "discovery/rendezvous.py"),
-    "sim/load_rules.py",
+    *("sim/load_rules.py", "zomes/origin/audit.py", "zomes/origin/holdings.py"),
 )
 PURE_ZOME_HALF = re.compile(r"(zomes/\w+|currency)/integrity\.py")
 IMPURE = {"trio", "sqlite3", "sqlite_utils", "socket", "time", "os", "secrets", "threading"}

@@ -1,11 +1,14 @@
 """Routes about energy: history, live flow, the day's balance, where it came from."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ioe_node.api.http_cells import agent_of
+from ioe_node.api.http_carbon import Certified, Weights, weigh
+from ioe_node.api.http_cells import agent_of, cells_of, name_of
 from ioe_node.api.http_errors import Unfit
 from ioe_node.api.http_history import day_span, history_points, iso
 from ioe_node.api.http_household import Counted, Meter, flow, sankey
+from ioe_node.api.http_live import Owned
 from ioe_node.api.http_routes import File, Nothing, route
 from ioe_node.api.http_types import (
     Carbon,
@@ -14,9 +17,9 @@ from ioe_node.api.http_types import (
     HistoryOf,
     OnDay,
     Sankey,
-    Source,
     Span,
 )
+from ioe_node.conductor.cell import Cell
 from ioe_node.history.periods import zone_of
 from ioe_node.model.hashes import to_text
 
@@ -65,21 +68,44 @@ async def sankey_of_day(api: "Api", asked: OnDay) -> Sankey:
 
 @route("GET", "/api/v1/carbon", "read")
 async def carbon(api: "Api", asked: Span) -> Carbon:
-    """Where the energy of a span came from.
-
-    What a kilowatt-hour of the grid weighs is none of a community's properties, so grams and the
-    clean share are null.
-    """
+    """Where the energy of a span came from, and what it weighs, as far as certificates say."""
     _check_span(asked.from_us, asked.to_us)
     given: dict[Meter, int] = {}
-    drawn = 0
     for each in await _counted(api, asked.from_us, asked.to_us):
         of_grid = each.meter.kind == "monitor"
-        drawn += each.import_milli_wh if of_grid else 0
         energy = each.import_milli_wh if of_grid else each.export_milli_wh
         given[each.meter] = given.get(each.meter, 0) + energy
-    sources = [Source(meter.name, meter.kind, energy, None) for meter, energy in given.items()]
-    return Carbon(drawn, None, None, [each for each in sources if each.milli_wh])
+    certified: list[Certified] = []
+    weights = Weights({}, None, 0)
+    for cell in cells_of(api.conductor, "origin"):
+        ours = [each for each in await api.live.ours() if each.community == name_of(cell)]
+        certified += await _certified(cell, ours, asked)
+        weights = await _weights(cell, ours, weights)
+    return weigh(given, certified, weights)
+
+
+async def _certified(cell: Cell, ours: Sequence[Owned], asked: Span) -> list[Certified]:
+    """What our meters drew of others' certificates; where there are monitors, theirs alone."""
+    meters = [each for each in ours if each.kind == "monitor"] or ours
+    own = [each.agent for each in ours]
+    found = []
+    for meter in meters:
+        span = {"from_us": asked.from_us, "to_us": asked.to_us, "agent": meter.agent}
+        for each in await cell.call("origin", "used", span):
+            if each["issuer"] not in own:
+                part = (each["source"], each["energy_milli_wh"], each["g_co2_per_kwh"])
+                found.append(Certified(*part))
+    return found
+
+
+async def _weights(cell: Cell, ours: Sequence[Owned], before: Weights) -> Weights:
+    """What our machines say that they make energy of, and what the community says of the grid."""
+    made = dict(before.made)
+    for each in ours:
+        plant = await cell.call("origin", "plant", {"agent": each.agent})
+        made[to_text(each.agent)] = None if plant is None else plant["g_co2_per_kwh"]
+    values = cell.space.rules.definition.properties.values
+    return Weights(made, values.grid_g_co2_per_kwh, values.clean_g_co2_max)
 
 
 def _check_span(from_us: int, to_us: int) -> None:

@@ -385,7 +385,7 @@ class Source(Struct, frozen=True):
 
 
 class Carbon(Struct, frozen=True):
-    """Where the energy came from; None where the community's properties do not say."""
+    """Where the energy came from; None where neither certificates nor the community say."""
 
     import_milli_wh: int
     g_co2: int | None

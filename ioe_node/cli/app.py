@@ -26,6 +26,7 @@ def app() -> None:
 
     \b
       demand     off while power costs more than so many percent over the average
+      trader     buys and sells for the device; see 'ioe trader'
 
     An app runs where the device's config names it ([[app]]); its owner's policy has its settings.
     """

@@ -10,6 +10,7 @@ from ioe_node.cli import (
     app,
     backup,
     bundle,
+    certificate,
     chain,
     claim,
     community,
@@ -21,12 +22,14 @@ from ioe_node.cli import (
     doctor,
     driver,
     key,
+    market,
     meter,
     node,
     peers,
     policy,
     profile,
     reputation,
+    trader,
     warrant,
 )
 
@@ -77,7 +80,10 @@ cli.add_command(key.key)
 cli.add_command(policy.policy)
 cli.add_command(meter.meter)
 cli.add_command(credit.credit)
+cli.add_command(certificate.certificate)
+cli.add_command(market.market)
 cli.add_command(app.app)
+cli.add_command(trader.trader)
 cli.add_command(demand.demand)
 cli.add_command(chain.chain)
 cli.add_command(community.community)

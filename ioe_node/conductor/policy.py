@@ -31,6 +31,8 @@ _DOMAIN = b"ioe policy 1\x00"
 
 SELL = "currency.sell"
 SALE = "currency.sale"
+MATCH = "currency.match"
+KEEP = "market.keep"
 
 Whom = Literal["nobody", "portfolio", "members"]
 Circle = Literal["owner", "portfolio", "members"]
@@ -111,7 +113,8 @@ share = "readings"
 # Sell what it exports, and buy what it imports, inside the community.
 sell = true
 buy = true
-# Hold its share of what others write (from the next start of its cells).
+# Hold its share of what others write (from the next start of its cells), and vote on the market
+# where its share says so.
 hold = true
 # Pass on messages for others that cannot reach each other.
 relay = true
@@ -267,7 +270,7 @@ def why_no_deal(rules: Rules, circle: Circle, other: AgentPubKey, draft: str, by
         return "this device deals with nobody"
     if rules.deals.whom == "portfolio" and circle == "members":
         return "this device deals only with its owner and the owner's devices"
-    if draft == SALE and rules.share == "nothing":
+    if draft in (SALE, MATCH) and rules.share == "nothing":
         return "this device shares no readings, which a sale rests on"
     if draft == SALE and not (rules.automatic.sell if by_us else rules.automatic.buy):
         return f"this device does not {'sell' if by_us else 'buy'} by itself"
@@ -275,7 +278,10 @@ def why_no_deal(rules: Rules, circle: Circle, other: AgentPubKey, draft: str, by
 
 
 def runs_by_itself(rules: Rules, zome: str, function: str) -> bool:
-    """Whether a device's schedule may call this function."""
-    if f"{zome}.{function}" == SELL:
-        return rules.automatic.sell and rules.share == "readings"
-    return rules.automatic.other
+    """Whether a device's schedule may call this function.
+
+    Who holds a share of what others write votes on the markets in it.
+    """
+    sells = rules.automatic.sell and rules.share == "readings"
+    asked = {SELL: sells, KEEP: rules.automatic.hold}
+    return asked.get(f"{zome}.{function}", rules.automatic.other)

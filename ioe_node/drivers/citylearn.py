@@ -5,12 +5,13 @@ hour, as shipped in the wheel `CityLearn==2.1.2` on PyPI (later releases ship no
 the wheel is under the MIT licence (its LICENSE file, copyright 2020 Jose Ramon Vazquez-Canteli,
 Intelligent Environments Laboratory); its data files name no other.  Nothing of it is in this
 repository: `fetch` downloads the wheel with pip, checks its pinned SHA-256, and keeps 70 kB of
-integers per home in the cache.
+integers per home in the cache, and as many of the grid's prices and carbon.
 
 Row 0 of the files is hour 24 of 31 July, so row r is hour r mod 24 of its day, in the homes' own
 time.  Load is the column "Equipment Electric Power [kWh]" (the homes' only non-zero load);
 generation is "Solar Generation [W/kW]" times the home's PV rating in kW.  Both are rounded to
 the nearest milli-Wh (half to even) once, here; everything after is exact.
+The grid's price is the column "Electricity Pricing [$/kWh]", its carbon "kg_CO2/kWh".
 Totals over 17 homes: load 169 644 kWh, generation 103 425 kWh.
 """
 
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -43,10 +44,12 @@ DOWNLOAD_DEADLINE_S = 900
 _MEMBERS = "citylearn/data/citylearn_challenge_2022_phase_all/"
 _LOAD_COLUMN = "Equipment Electric Power [kWh]"
 _PV_COLUMN = "Solar Generation [W/kW]"
+_PRICE_COLUMN = "Electricity Pricing [$/kWh]"
+_CARBON_COLUMN = "kg_CO2/kWh"
 
 _DIRECTORY = "citylearn-challenge-2022"
 _DIGEST_BYTES = 32
-_HOME = struct.Struct(f"<{2 * HOURS_PER_YEAR}I")  # a year of load, then a year of generation
+_YEARS = struct.Struct(f"<{2 * HOURS_PER_YEAR}I")  # of load, then of generation; of price, carbon
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,14 @@ class Home:
 
     load_milli_wh: tuple[int, ...]
     pv_milli_wh: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The grid's year, hourly: what a kWh costs there (millionths of a dollar) and emits (mg)."""
+
+    price_micro: tuple[int, ...]
+    carbon_mg: tuple[int, ...]
 
 
 def default_cache_dir() -> Path:
@@ -67,18 +78,31 @@ def load_home(cache_dir: Path, number: int) -> Home:
     """Home `number`, 1 to 17, from the cache; LocalError if it was not fetched or is damaged."""
     if not 1 <= number <= HOMES:
         raise LocalError(f"there is no home {number}: homes are numbered 1 to {HOMES}")
-    path = _home_path(cache_dir / _DIRECTORY, number)
+    return Home(*_load(_home_path(cache_dir / _DIRECTORY, number)))
+
+
+def load_grid(cache_dir: Path) -> Grid:
+    """The grid's year from the cache; LocalError as for a home."""
+    return Grid(*_load(_grid_path(cache_dir / _DIRECTORY)))
+
+
+def _load(path: Path) -> tuple[tuple[int, ...], tuple[int, ...]]:
     try:
         stored = path.read_bytes()
     except OSError as refusal:
         raise LocalError(
-            f"cannot read home {number} in {cache_dir} ({refusal.strerror}): run `ioe data fetch`"
+            f"cannot read {path} ({refusal.strerror}): run `ioe data fetch`"
         ) from refusal
     digest, packed = stored[:_DIGEST_BYTES], stored[_DIGEST_BYTES:]
     if hashlib.sha256(packed).digest() != digest:
         raise LocalError(f"{path} is damaged: run `ioe data fetch` to fetch it again")
-    hours = _HOME.unpack(packed)
-    return Home(hours[:HOURS_PER_YEAR], hours[HOURS_PER_YEAR:])
+    hours = _YEARS.unpack(packed)
+    return hours[:HOURS_PER_YEAR], hours[HOURS_PER_YEAR:]
+
+
+def _store(path: Path, first: Sequence[int], second: Sequence[int]) -> None:
+    packed = _YEARS.pack(*first, *second)
+    path.write_bytes(hashlib.sha256(packed).digest() + packed)
 
 
 def fetch(cache_dir: Path | None = None, say: Callable[[str], None] = lambda line: None) -> Path:
@@ -118,6 +142,7 @@ def _is_sound(cache_dir: Path) -> bool:
     try:
         for number in range(1, HOMES + 1):
             load_home(cache_dir, number)
+        load_grid(cache_dir)
     except LocalError:
         return False
     return True
@@ -125,6 +150,10 @@ def _is_sound(cache_dir: Path) -> bool:
 
 def _home_path(directory: Path, number: int) -> Path:
     return directory / f"home-{number:02}.bin"
+
+
+def _grid_path(directory: Path) -> Path:
+    return directory / "grid.bin"
 
 
 def _download(work: Path) -> Path:
@@ -172,19 +201,31 @@ def _convert(wheel: Path, fresh: Path, say: Callable[[str], None]) -> None:
         for number in range(1, HOMES + 1):
             say(f"unpacking home {number} of {HOMES}")
             home = _decode_home(archive, schema, number)
-            packed = _HOME.pack(*home.load_milli_wh, *home.pv_milli_wh)
-            _home_path(fresh, number).write_bytes(hashlib.sha256(packed).digest() + packed)
+            _store(_home_path(fresh, number), home.load_milli_wh, home.pv_milli_wh)
+        tables = schema["buildings"]["Building_1"]  # every home names the same two
+        _store(
+            _grid_path(fresh),
+            _column(archive, tables["pricing"], _PRICE_COLUMN),
+            _column(archive, tables["carbon_intensity"], _CARBON_COLUMN),
+        )
 
 
 def _decode_home(archive: zipfile.ZipFile, schema: dict[str, Any], number: int) -> Home:
     building = schema["buildings"][f"Building_{number}"]
     pv_rating_kw = Decimal(building["pv"]["attributes"]["nominal_power"])
-    with archive.open(_MEMBERS + building["energy_simulation"]) as raw:
-        rows = list(csv.DictReader(io.TextIOWrapper(raw, encoding="utf-8")))
+    table = building["energy_simulation"]
     return Home(
-        tuple(round(Decimal(row[_LOAD_COLUMN]) * 1_000_000) for row in rows),
-        tuple(round(Decimal(row[_PV_COLUMN]) * pv_rating_kw * 1_000) for row in rows),
+        _column(archive, table, _LOAD_COLUMN),
+        _column(archive, table, _PV_COLUMN, pv_rating_kw * 1_000),
     )
+
+
+def _column(
+    archive: zipfile.ZipFile, table: str, column: str, times: Decimal = Decimal(1_000_000)
+) -> tuple[int, ...]:
+    with archive.open(_MEMBERS + table) as raw:
+        rows = csv.DictReader(io.TextIOWrapper(raw, encoding="utf-8"))
+        return tuple(round(Decimal(row[column]) * times) for row in rows)
 
 
 def _put_in_place(fresh: Path, target: Path, cache_dir: Path) -> None:

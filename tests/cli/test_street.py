@@ -105,6 +105,7 @@ def test_a_device_is_claimed_meters_and_is_paid(
             lambda found: found["balance_micro"] >= balance + 500_000, "credit", "balance",
             home="roof",
         )  # fmt: skip
+        from_panel_to_socket(ioe, street, agents)
 
     for name in ("owner", "roof", "load"):
         audit = street.until(lambda found: found["sum_micro"] == 0, "credit", "audit", home=name)
@@ -116,6 +117,19 @@ def test_a_device_is_claimed_meters_and_is_paid(
         assert status["faults"] == []
         assert status["communities"][0]["records_refused"] == 0
         assert status["communities"][0]["blocked"] == []
+
+
+def from_panel_to_socket(ioe: Any, street: Street, agents: dict[str, str]) -> None:
+    """The roof certifies what it makes, and another node reads how the load used it up."""
+    assert "declared pv_roof" in ioe("certificate", "declare", "pv_roof", home="roof").out
+    listed = ("certificate", "list", agents["load"], "--retired")
+    (used, *_) = street.until(lambda found: "consumed" in str(found), *listed)
+    assert (used["issuer"], used["source"]) == (agents["roof"], "pv_roof")
+    assert abs(used["energy_milli_wh"] - 5_000) <= 1
+    life = street.read("certificate", "trace", used["certificate"])
+    assert life["unread"] == []
+    assert sum(life["sums"].values()) == used["issued_milli_wh"]
+    assert street.read("certificate", "audit")["doubled"] == []
 
 
 def test_a_flipped_bit_is_found_from_the_disk_and_said_by_the_node(

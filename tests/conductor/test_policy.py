@@ -194,8 +194,12 @@ def test_who_shares_no_readings_neither_sells_nor_buys() -> None:
     assert not runs_by_itself(rules, "currency", "sell")
     assert runs_by_itself(rules, "metering", "anything")
     for by_us in (True, False):
-        assert "no readings" in why_no_deal(rules, "owner", NEXT.agent, "currency.sale", by_us)
+        for draft in ("currency.sale", "currency.match"):
+            assert "no readings" in why_no_deal(rules, "owner", NEXT.agent, draft, by_us)
     assert not why_no_deal(rules, "owner", NEXT.agent, "currency.transfer", False)
+def test_who_holds_a_share_votes_on_the_markets_in_it() -> None:
+    assert runs_by_itself(Rules(automatic=Automatic(other=False)), "market", "keep")
+    assert not runs_by_itself(Rules(automatic=Automatic(hold=False)), "market", "keep")
 
 
 def test_the_factory_lets_nobody_in() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from currency.fees import Fee
+from currency.value import Values
 from dna.neighbourhood import DNA, Properties
 from ioe_node.errors import LocalError
 from ioe_node.hdk import Modifiers, Zome
@@ -13,6 +15,7 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import agent_key
 
 STEWARD = agent_key(bytes(32))
+FEE = Fee("platform", STEWARD, 100)
 ROOT = Path(__file__).parents[2]
 
 
@@ -23,6 +26,7 @@ def test_its_zomes_and_types() -> None:
         "metering",
         "currency",
         "market",
+        "origin",
         "claims",
         "reputation",
         "demand",
@@ -49,8 +53,16 @@ def test_its_zomes_and_types() -> None:
         "identity.Offer",
         "identity.Release",
         "identity.Revocation",
+        "market.Gate",
         "market.Order",
+        "market.Tally",
         "metering.IntervalReading",
+        "origin.Give",
+        "origin.Issue",
+        "origin.Plant",
+        "origin.Retire",
+        "origin.Store",
+        "origin.Verification",
     ]
     assert DNA.entry_types["currency.Settlement"].countersigned
     assert not DNA.entry_types["metering.IntervalReading"].by_hash
@@ -85,17 +97,27 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"price_bp": 1},
         {"credit_limit_micro": 1},
         {"power_milli_w_max": 1},
+        {"verifiers": (STEWARD,)},
+        {"values": Values(clean_bp=12_000)},
+        {"grid_import_micro": 2_000_000},
+        {"grid_export_micro": -1},
+        {"fees": (FEE,)},
+        {"fees": (replace(FEE, zone="vic"),)},
+        {"mechanism": "pay_as_bid"},
+        {"gate_quorum": 2},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 10
+    assert len(names) == 18
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
 def test_a_clone_is_made_again_from_its_modifiers() -> None:
-    properties = replace(Properties(), stewards=(STEWARD,), price_bp=2_500)
+    properties = replace(Properties(), stewards=(STEWARD,), price_bp=2_500, fees=(FEE,))
     clone = DNA.clone(Modifiers("our street", encode(properties)))
     assert clone.properties == properties
     assert DNA.clone(clone.modifiers).hash == clone.hash != DNA.hash
+    some = DNA.clone(Modifiers("x", encode({"values": {"grid_g_co2_per_kwh": 650}})))
+    assert some.properties.values == Values(grid_g_co2_per_kwh=650)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +128,19 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         b"\x80\x80",
         encode({"price_bp": "dear"}),
         encode({"price_bp": -1}),
+        encode({"grid_import_micro": 1, "grid_export_micro": 2}),
+        encode({"grid_import_micro": -1, "grid_export_micro": -2}),
+        encode({"fees": [replace(FEE, part_bp=10_001)]}),
+        encode({"fees": [replace(FEE, part_bp=-1)]}),
         encode({"interval_us": 0}),
+        encode({"mechanism": "lottery"}),
+        encode({"gate_quorum": 0}),
+        encode({"gate_quorum": 17}),
         encode({"interval_us": 1_500_000}),
         encode({"recovery": [bytes(32)]}),
+        encode({"values": {"clean_bp": -1}}),
+        encode({"values": {"carbon": [{"source": "magic", "g_co2_per_kwh": 1}]}}),
+        encode({"values": {"grid_g_co2_per_kwh": 10_000}}),
         encode({"stewards": [STEWARD], "recovery": [bytes(31)]}),
     ],
 )

@@ -31,6 +31,15 @@ def test_the_sun_shines_at_noon(citylearn_cache: Path) -> None:
     assert by_hour[0] == 0
 
 
+def test_the_grid_is_dear_in_the_evening(citylearn_cache: Path) -> None:
+    grid = citylearn.load_grid(citylearn_cache)
+    assert len(grid.price_micro) == len(grid.carbon_mg) == 8760
+    evening = {price for hour in range(16, 21) for price in grid.price_micro[hour::24]}
+    others = {price for hour in range(16) for price in grid.price_micro[hour::24]}
+    assert (min(evening), max(others)) == (400_000, 220_000)
+    assert (min(grid.carbon_mg), max(grid.carbon_mg)) == (70_383, 281_796)
+
+
 def test_a_second_fetch_downloads_nothing(
     citylearn_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,12 +24,12 @@ INTERRUPTED = 130
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Homes that use and make nothing for a year."""
+    """Homes that use and make nothing for a year, and a grid that costs nothing."""
     folder = tmp_path / "data" / "citylearn-challenge-2022"
     folder.mkdir(parents=True)
     year = bytes(2 * HOURS_PER_YEAR * 4)
-    for number in range(1, HOMES + 1):
-        (folder / f"home-{number:02}.bin").write_bytes(hashlib.sha256(year).digest() + year)
+    for name in ("grid", *(f"home-{number:02}" for number in range(1, HOMES + 1))):
+        (folder / f"{name}.bin").write_bytes(hashlib.sha256(year).digest() + year)
     return folder.parent
 
 

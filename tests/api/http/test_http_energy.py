@@ -55,6 +55,22 @@ async def test_flow_and_sources(owner: Any, claimed: Any) -> None:
     assert meter.agent != owner.agent
 
 
+async def test_what_a_machine_makes_weighs_what_the_community_says(
+    owner: Any, claimed: Any
+) -> None:
+    roof = await claimed("roof", "generator", -7_200_000)
+    await roof.conductor.cell().call("origin", "declare", {"source": "pv_roof"})
+
+    def weighed(carbon: Any) -> bool:
+        return [each["g_co2"] is not None for each in carbon["by_source"]] == [True]
+
+    span = {"from_us": 0, "to_us": 2 * 10**15}
+    carbon = await owner.until("/api/v1/carbon", weighed, **span)
+    (source,) = carbon["by_source"]
+    assert source["g_co2"] == -(-source["milli_wh"] * 41 // 1_000_000)
+    assert carbon["g_co2"] is None, "nothing came in"
+
+
 @pytest.mark.parametrize(
     ("path", "query"),
     [

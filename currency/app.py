@@ -1,0 +1,149 @@
+"""The trader app: bids and offers for its device in the market's next interval, and says why.
+
+Once an interval it reads its own readings, takes the grid's price from its feed, and places
+what the owner's policy makes of them.  Orders that the owner places by hand stand beside its
+own; it neither counts nor cancels them.  For which interval it traded last is kept over a restart,
+so that nothing is placed twice.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from currency.market.book import Order
+from currency.traders.past import remembering
+from currency.traders.policy import MICRO_MAX, POLICIES, Policy
+from currency.traders.trader import DAY_US, DAYS, Decision, orders_of, trader_of
+from currency.traders.worth import GridPrice
+from ioe_node.hdk import AppHost, IoeError, LocalError
+
+LOOK_EVERY_S = 30
+READINGS_MAX = 10_000
+TRADED = "traded_us"
+"""The start of the last interval that was traded for, as it is kept."""
+
+Micro = Annotated[int, Meta(ge=-MICRO_MAX, le=MICRO_MAX)]
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the owner chooses; prices in micro-credits a kWh."""
+
+    enabled: Annotated[bool, Meta(title="The app may trade")] = True
+    policy: Annotated[
+        Literal["lowest-cost", "clean-only", "local-first"], Meta(title="How to trade")
+    ] = "lowest-cost"
+    buy_max_micro: Annotated[Micro, Meta(title="Never bid above")] = MICRO_MAX
+    sell_min_micro: Annotated[Micro, Meta(title="Never sell below")] = -MICRO_MAX
+    export_micro: Annotated[
+        Micro, Meta(title="What the grid pays", description="For a kWh that nobody buys.")
+    ] = 0
+    clean: Annotated[bool, Meta(title="What the device generates is clean")] = False
+    zone: Annotated[str, Meta(max_length=200, title="The device's zone")] = ""
+
+
+class Trading:
+    """One device's orders."""
+
+    name = "trader"
+    settings_type: type[Any] = Settings
+
+    def __init__(self) -> None:
+        self._said = ""
+
+    async def run(self, host: AppHost) -> None:
+        """Trade for each next interval; for ever."""
+        while True:
+            try:
+                await self.look(host)
+            except IoeError as error:
+                self._leave(host, f"not now: {error}")
+            await host.sleep(LOOK_EVERY_S)
+
+    async def look(self, host: AppHost) -> None:
+        """Trade for the next interval, unless that is done or there is nothing to go by."""
+        settings = host.settings(Settings)
+        if not settings.enabled:
+            self._leave(host, "the owner's policy has it off")
+            return
+        newest = await host.call("metering", "history", {"limit": 1})
+        if not newest:
+            self._leave(host, "this device has no reading yet")
+            return
+        length_us = newest[0]["end"] - newest[0]["start"]
+        now_us = host.now_us()
+        start_us = (now_us // length_us + 1) * length_us
+        if host.recall().get(TRADED, 0) >= start_us:
+            return
+        price = GridPrice(price_at(await host.prices(), start_us), settings.export_micro)
+        readings = await host.call("metering", "history", {"limit": _limit(length_us)})
+        decision = decided(settings, readings, length_us, start_us, now_us, price)
+        host.remember({TRADED: start_us})
+        for order, reason in zip(decision.orders, decision.reasons, strict=True):
+            await host.call("market", "place", {"order": fields_of(order)})
+            host.decided(
+                {
+                    "what": reason.act,
+                    "why": reason.text(),
+                    "micro_per_kwh": reason.price_micro,
+                    "threshold_micro": reason.worth_micro,
+                }
+            )
+        if not decision.orders:
+            self._leave(host, "no need and no surplus is expected of the next interval")
+
+    def _leave(self, host: AppHost, why: str) -> None:
+        """Say each new reason for doing nothing, once."""
+        if why != self._said:
+            self._said = why
+            host.decided({"what": "left", "why": why})
+
+
+def _limit(length_us: int) -> int:
+    return min(READINGS_MAX, DAYS * DAY_US // length_us)
+
+
+def decided(
+    settings: Settings,
+    readings: Sequence[Mapping[str, Any]],
+    length_us: int,
+    start_us: int,
+    now_us: int,
+    price: GridPrice,
+) -> Decision:
+    """The orders of a device for the interval from `start_us`, by its readings."""
+    policy: Policy = replace(
+        POLICIES[settings.policy],
+        buy_max_micro=settings.buy_max_micro,
+        sell_min_micro=settings.sell_min_micro,
+    )
+    nets = {each["start"]: each["import_milli_wh"] - each["export_milli_wh"] for each in readings}
+    unknowing = trader_of(b"", length_us, policy, zone=settings.zone, clean=settings.clean)
+    return orders_of(remembering(unknowing, nets, start_us), start_us, now_us, price)
+
+
+def price_at(periods: Sequence[Mapping[str, Any]], at_us: int) -> int:
+    """The grid's price at a moment; raises `LocalError` where the feed has none."""
+    for each in periods:
+        if each["start_us"] <= at_us < each["end_us"] and each["micro_per_kwh"] is not None:
+            price: int = each["micro_per_kwh"]
+            return price
+    raise LocalError("the feed has no price for the next interval")
+
+
+def fields_of(order: Order) -> dict[str, Any]:
+    """An order as the market zome takes it."""
+    wants = order.wants
+    return {
+        "side": order.side,
+        "energy_milli_wh": order.energy_milli_wh,
+        "limit_micro": order.limit_micro,
+        "start": order.interval_us,
+        "valid_until": order.valid_until_us,
+        "zone": order.zone,
+        "clean": order.clean,
+        "clean_only": wants is not None and wants.clean_only,
+        "local_first": wants is not None and wants.local_first,
+        "partner": None,
+    }
