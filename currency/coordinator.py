@@ -296,15 +296,27 @@ async def balance(host: Host, agent: AgentPubKey | None = None) -> dict[str, int
 
 @zome.function
 async def history(
-    host: Host, agent: AgentPubKey | None = None, limit: int = 100
+    host: Host,
+    agent: AgentPubKey | None = None,
+    limit: int = 100,
+    after: ActionHash | None = None,
 ) -> list[dict[str, Any]]:
     """An agent's settlements, newest first; amounts are negative where it paid.
 
-    `final` says whether the payer's half is known here to be final.
+    With `after`, those that came after that one.  `final` says whether the payer's half is known
+    here to be final.
     """
     who = agent or host.agent_info().agent
     listed = []
-    for found in await host.query(Settlement, author=who, limit=min(limit, HISTORY_MAX)):
+    newest = await host.query(
+        Settlement,
+        author=who,
+        limit=min(limit, HISTORY_MAX),
+        enough=lambda found: found.hash == after,
+    )
+    for found in newest:
+        if found.hash == after:
+            break
         entry = found.entry
         payer, payee = (party.agent for party in entry.parties)
         sign = -1 if payer == who else 1

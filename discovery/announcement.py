@@ -148,6 +148,10 @@ class Nearby:
     def __len__(self) -> int:
         return len(self._cards)
 
+    def __contains__(self, agent: AgentPubKey) -> bool:
+        """Whether a card of `agent` is held, though it may have expired."""
+        return agent in self._cards
+
     def hear(self, card: Announcement, now_us: int) -> Heard:
         """Keep an opened `card` if it is the newest of its agent, and say what it was to us.
 

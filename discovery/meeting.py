@@ -47,7 +47,7 @@ from discovery.pairing import (
     PairingDevice,
     PairingOwner,
 )
-from discovery.presence import PROBE_TIMEOUT_US, SECOND_US, Presence
+from discovery.presence import PROBE_TIMEOUT_US, SECOND_US, Gone, Presence
 from discovery.rendezvous import (
     CARDS_PASSED_ON_MAX,
     Hearsay,
@@ -78,7 +78,6 @@ BOOTSTRAP_WAIT_MAX_S = 300.0
 MOVED_LOOK_S = 2.0
 NEWS_EVERY_S = 5.0
 OWNERS_TOLD_MAX = 32
-CLAIMED_MAX = 256
 WATCH_EVERY_S = 1.0
 MEET_TIMEOUT_S = 10.0
 CONFIRM_POLL_S = 1.0
@@ -152,12 +151,12 @@ class Meeting:
         self._owner = owner
         self._trusted = trusted
         self._claiming: set[AgentPubKey] = set()
-        self._claimed: dict[AgentPubKey, None] = {}
         self._moved = trio.Event()
         self._news: dict[AgentPubKey, Announcement] = {}
         self._telling = Telling()
         self._keys: tuple[bytes, ...] = ()
         self._presence = Presence(rng)
+        self._gone = Gone()
         self.nearby = Nearby()
         self.hearsay = Hearsay()
 
@@ -197,7 +196,8 @@ class Meeting:
 
     def _hear(self, card: Announcement) -> None:
         """Somebody told us its own card."""
-        if card.agent == self._me.signer.agent:
+        past = self._gone.is_past(card.agent, card.issued_us, by_itself=True)
+        if past or card.agent == self._me.signer.agent:
             return
         before = self.nearby.get(card.agent, self._clock.now_us())
         known = self.hearsay.forget(card.agent) is not None
@@ -228,8 +228,8 @@ class Meeting:
             except Malformed as error:
                 log.debug("passed on by %s: %s", to_text(namer)[:12], error)
                 continue
-            near = self.nearby.get(card.agent, self._clock.now_us())
-            if near is not None or card.agent in (self._me.signer.agent, *self._claimed):
+            past = self._gone.is_past(card.agent, card.issued_us, by_itself=False)
+            if past or card.agent in self.nearby or card.agent == self._me.signer.agent:
                 continue
             news = self.hearsay.hear(namer, card, self._clock.now_us())
             if news in ("new", "newer"):
@@ -242,6 +242,7 @@ class Meeting:
         self._presence.forget(agent)
         card = self.nearby.forget(agent)
         if card is not None:
+            self._gone.left(agent, card.issued_us, self._clock.now_us())
             self._notify(_event("left", card))
 
     async def run(self, task_status: Any = trio.TASK_STATUS_IGNORED) -> None:
@@ -456,10 +457,7 @@ class Meeting:
         self._presence.forget(device)
         self.nearby.forget(device)
         self.hearsay.forget(device)
-        # Others go on naming the key under which it waited, until its card expires.
-        self._claimed[device] = None
-        if len(self._claimed) > CLAIMED_MAX:
-            del self._claimed[next(iter(self._claimed))]
+        self._gone.claimed(device)
         return paired
 
     async def _pressed(self, owner: PairingOwner, device: AgentPubKey) -> Paired:

@@ -14,6 +14,7 @@ costs a probe each and no more.
 
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from ioe_node.model.hashes import AgentPubKey
 
@@ -25,6 +26,8 @@ DOUBT_EVERY_US = 5 * SECOND_US
 """Goodbyes bring a probe of the same agent forward no oftener than this."""
 MISSES_MAX = 3
 PROBES_AT_ONCE_MAX = 32
+CLAIMED_MAX = 256
+LEFT_MAX = 1_024
 
 
 @dataclass
@@ -111,3 +114,43 @@ class Presence:
     def _later(self, now_us: int) -> int:
         """Spread over the second half, so that a street's probes do not keep step."""
         return now_us + PROBE_EVERY_US // 2 + self._rng.randrange(PROBE_EVERY_US // 2)
+
+
+class Gone:
+    """Whose cards outlive them: keys that were claimed, and agents that we have missed.
+
+    A card is good for minutes, and others hold it and pass it on meanwhile, so it says nothing of
+    who has left since.  A claimed key never comes back, as its device lives on under another.
+    """
+
+    def __init__(self) -> None:
+        self._claimed: dict[AgentPubKey, None] = {}
+        self._left: dict[AgentPubKey, tuple[int, int]] = {}
+
+    def claimed(self, agent: AgentPubKey) -> None:
+        """The device that waited under this key has an owner."""
+        self._claimed[agent] = None
+        _bound(self._claimed, CLAIMED_MAX)
+
+    def left(self, agent: AgentPubKey, issued_us: int, now_us: int) -> None:
+        """`agent`, whose newest card was issued then, is here no more."""
+        self._left.pop(agent, None)
+        self._left[agent] = (issued_us, now_us)
+        _bound(self._left, LEFT_MAX)
+
+    def is_past(self, agent: AgentPubKey, issued_us: int, by_itself: bool) -> bool:
+        """Whether a card says nothing about now.
+
+        One that its agent told `by_itself` counts once it is newer than the last, whatever that
+        agent's clock says; others' word has to be of later than its leaving.
+        """
+        if agent in self._claimed:
+            return True
+        last_us, left_us = self._left.get(agent, (-1, -1))
+        return issued_us <= (last_us if by_itself else left_us)
+
+
+def _bound(kept: dict[AgentPubKey, Any], most: int) -> None:
+    """Let the oldest go where there are too many."""
+    if len(kept) > most:
+        del kept[next(iter(kept))]

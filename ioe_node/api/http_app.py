@@ -22,6 +22,7 @@ from ioe_node.api import (
     http_money,
     http_node,
 )
+from ioe_node.api.http_cells import cells_of
 from ioe_node.api.http_errors import NoToken, Problem, TooMany
 from ioe_node.api.http_guard import App, guarded
 from ioe_node.api.http_hub import Hub
@@ -31,6 +32,7 @@ from ioe_node.api.http_page import Page
 from ioe_node.api.http_routes import ROUTES, Route, answer, bearer, check_scope, problem
 from ioe_node.api.http_stream import STREAM_PATH, stream
 from ioe_node.api.http_tokens import Scope, Token, Tokens
+from ioe_node.conductor.payments import Payments
 from ioe_node.core.quota import BURST_S, Bucket
 
 if TYPE_CHECKING:
@@ -52,6 +54,7 @@ class Api:
     live: Live = field(init=False)
     hub: Hub = field(init=False)
     tokens: Tokens = field(init=False)
+    payments: Payments = field(init=False)
     document: bytes = field(init=False)
     _buckets: OrderedDict[str, Bucket] = field(default_factory=OrderedDict)
 
@@ -59,6 +62,7 @@ class Api:
         self.live = Live(self.conductor)
         self.hub = Hub(self.conductor, self.live)
         self.tokens = Tokens(self.conductor)
+        self.payments = Payments(lambda: cells_of(self.conductor, "currency"))
         self.document = msgspec.json.encode(document(ROUTES))
 
     def admit(self, request: Request, scope: Scope | None) -> None:

@@ -3,10 +3,13 @@
 A page of another site must not reach us through its visitor's browser: a `Host` that is a name
 which is not ours is refused, since such a name can be made to point here (DNS rebinding); an IP
 address cannot.  There are no CORS headers, so no other site's page reads what we answer.
+
+A request that says the length of its body in two ways ends its connection: a proxy before us may
+go by the other one, and take the rest for somebody else's request.
 """
 
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,7 +27,8 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
 )
-HEADERS: tuple[tuple[bytes, bytes], ...] = (
+Headers = Sequence[tuple[bytes, bytes]]
+HEADERS: Headers = (
     (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -34,6 +38,13 @@ HEADERS: tuple[tuple[bytes, bytes], ...] = (
 NO_STORE = (b"cache-control", b"no-store")
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/@\s]+)(?::\d{1,5})?")
 LOCAL = "localhost"
+FRAMINGS = {b"content-length", b"transfer-encoding"}
+FRAMED_TWICE = Problem(
+    "BadRequest", "send Content-Length or Transfer-Encoding, not both: they may say two things"
+)
+NO_SUCH_NAME = Problem(
+    "Forbidden", "this node has no such name; use its address, or add the name to [api] names"
+)
 
 
 def is_ours(host: str, names: tuple[str, ...]) -> bool:
@@ -63,12 +74,16 @@ def guarded(app: App, names: tuple[str, ...]) -> App:
         if scope["type"] not in ("http", "websocket"):
             return
         hosts = [value for name, value in scope["headers"] if name == b"host"]
-        if len(hosts) == 1 and is_ours(hosts[0].decode("latin1"), names):
+        ours = len(hosts) == 1 and is_ours(hosts[0].decode("latin1"), names)
+        framed_twice = {name for name, _ in scope["headers"]} >= FRAMINGS
+        if ours and not framed_twice:
             await app(scope, receive, _with_headers(send))
-        elif scope["type"] == "http":
-            await _refuse(_with_headers(send))
-        else:
+        elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
+        elif framed_twice:
+            await _refuse(_with_headers(send), 400, FRAMED_TWICE, [(b"connection", b"close")])
+        else:
+            await _refuse(_with_headers(send), 403, NO_SUCH_NAME)
 
     return guard
 
@@ -84,12 +99,12 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-async def _refuse(send: Send) -> None:
-    text = "this node has no such name; use its address, or add the name to [api] names"
-    body = msgspec.json.encode(Problem("Forbidden", text))
+async def _refuse(send: Send, status: int, why: Problem, more: Headers = ()) -> None:
+    body = msgspec.json.encode(why)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
+        *more,
     ]
-    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -118,11 +118,12 @@ class Live:
 def _machine(owned: Owned, looked: Looked | None, why: str) -> Machine:
     who = (to_text(owned.agent), owned.name, owned.kind, owned.community)
     if looked is None:
-        return Machine(*who, "away", None, None, None, None, None, [], None, None, why)
+        return Machine(*who, "away", None, None, None, None, None, None, [], None, None, why)
     return Machine(
         *who,
         looked.state,
         looked.visibility,
+        looked.share,
         looked.power_milli_w,
         looked.import_milli_wh,
         looked.export_milli_wh,

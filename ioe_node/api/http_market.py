@@ -5,7 +5,10 @@ one order in each interval of it, the energy shared out evenly.  The newest trad
 of the gates of the last intervals, and this node's own sales and purchases.
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import trio
 
 from ioe_node.api.http_cells import cell_for, hash_of
 from ioe_node.api.http_errors import Unfit
@@ -21,6 +24,7 @@ from ioe_node.api.http_types import (
     Placed,
 )
 from ioe_node.conductor.cell import Cell
+from ioe_node.errors import IoeError
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.hashes import ACTION, to_text
 
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 
 BOOKS_SHOWN = 64
 """The books of so many intervals to come are shown; each is a question to the DHT."""
+BOOKS_AT_ONCE_MAX = 16
 INTERVALS_PER_ORDER_MAX = 96
 GATES_SHOWN = 32
 TRADES_SHOWN = 50
@@ -47,10 +52,11 @@ async def market(api: "Api", asked: InCommunity) -> Market:
     properties = cell.space.rules.definition.properties
     length_us = properties.interval_us
     first_us = api.conductor.clock.now_us() // length_us * length_us + length_us
+    starts_us = range(first_us, first_us + BOOKS_SHOWN * length_us, length_us)
     orders = [
         _order(cell.space.agent, start_us, start_us + length_us, each)
-        for start_us in range(first_us, first_us + BOOKS_SHOWN * length_us, length_us)
-        for each in await cell.call("market", "book", {"start": start_us})
+        for start_us, book in zip(starts_us, await _books(cell, starts_us), strict=True)
+        for each in book
     ]
     gates = await cell.call("market", "cleared", {"intervals": GATES_SHOWN})
     prices = [each["price_micro"] for each in gates if each["price_micro"] is not None]
@@ -58,6 +64,27 @@ async def market(api: "Api", asked: InCommunity) -> Market:
     trades = [_match(gate["start"], each) for gate in gates for each in gate["matches"]]
     trades = sorted([*trades, *await _settled(cell)], key=lambda each: -each.at_us)
     return Market(orders, trades[:TRADES_SHOWN], price_micro)
+
+
+async def _books(cell: Cell, starts_us: Sequence[int]) -> list[list[dict[str, Any]]]:
+    """The books of these intervals, asked for together; raises as the first of them does."""
+    books: dict[int, list[dict[str, Any]]] = {}
+    faults: list[IoeError] = []
+    room = trio.CapacityLimiter(BOOKS_AT_ONCE_MAX)
+
+    async def read(start_us: int) -> None:
+        async with room:
+            try:
+                books[start_us] = await cell.call("market", "book", {"start": start_us})
+            except IoeError as error:
+                faults.append(error)
+
+    async with trio.open_nursery() as nursery:
+        for start_us in starts_us:
+            nursery.start_soon(read, start_us)
+    if faults:
+        raise faults[0]
+    return [books[start_us] for start_us in starts_us]
 
 
 def _order(us: AgentPubKey, start_us: int, end_us: int, each: dict[str, Any]) -> Order:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ioe_node.api.http_cells import agent_of, cell_for
+from ioe_node.api.http_errors import Unfit
 from ioe_node.api.http_routes import Nothing, route
 from ioe_node.api.http_types import (
     Paid,
@@ -12,6 +13,7 @@ from ioe_node.api.http_types import (
     Wallet,
 )
 from ioe_node.conductor.cell import Cell
+from ioe_node.conductor.payments import OtherTerms
 from ioe_node.hdi import ActionHash
 from ioe_node.model.hashes import to_text
 from ioe_node.workflows.finality import certificate_of
@@ -55,11 +57,18 @@ def _entry(cell: Cell, each: dict[str, Any]) -> StatementEntry:
 
 @route("POST", "/api/v1/payments", "pay", fails=(404, 409))
 async def pay(api: "Api", asked: Nothing, body: Payment) -> Paid:
-    """Pay another member; answered when both chains have it."""
+    """Pay another member; answered when both chains have it.
+
+    Within a day, the same `request` with the same body pays once and gets the first answer; with
+    another body it is refused with 422.  Whoever got no answer, or 503, asks again with it.
+    """
     cell = cell_for(api.conductor, body.community, "currency")
     payload = {
         "payee": agent_of(body.to),
         "amount_micro": body.micro_credits,
         "memo": body.memo,
     }
-    return Paid(to_text(await cell.call("currency", "pay", payload)))
+    try:
+        return Paid(to_text(await api.payments.pay(cell, body.request, payload)))
+    except OtherTerms as error:
+        raise Unfit(str(error)) from None

@@ -125,12 +125,13 @@ class ClaimOf(In, frozen=True):
 
 
 class Payment(In, frozen=True):
-    """Credits for another member."""
+    """Credits for another member; `request` is a name for this payment, never used for another."""
 
     to: AgentText
     micro_credits: Micro
     memo: Annotated[str, Meta(max_length=140)] = ""
     community: CommunityName | None = None
+    request: Annotated[str, Meta(max_length=64)] = ""
 
 
 class NewSettings(In, frozen=True):
@@ -196,6 +197,7 @@ class Machine(Struct, frozen=True):
     community: str
     state: str
     visibility: Literal["public", "private"] | None
+    share: Literal["readings", "nothing"] | None
     power_milli_w: int | None
     import_milli_wh: int | None
     export_milli_wh: int | None

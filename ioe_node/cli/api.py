@@ -1,7 +1,11 @@
 """`ioe page`, `ioe api`: the page in a browser, and tokens for programs."""
 
+import html
 import re
+import tempfile
+import time
 import webbrowser
+from pathlib import Path
 
 import click
 
@@ -10,6 +14,14 @@ from ioe_node.cli.output import console, home_of, json_option, show, table, when
 from ioe_node.errors import LocalError
 
 UNIT_US = {"h": 3_600_000_000, "d": 86_400_000_000, "w": 604_800_000_000}
+READ_WITHIN_S = 5.0
+"""How long a browser has to read the file that leads to the page."""
+LEADS_TO = """\
+<!doctype html>
+<meta charset="utf-8">
+<meta name="referrer" content="no-referrer">
+<meta http-equiv="refresh" content="0; url={}">
+"""
 SPAN = re.compile(r"([1-9][0-9]{0,5})([hdw])")
 
 
@@ -27,10 +39,30 @@ def page(context: click.Context, opens: bool, as_json: bool) -> None:
     Whoever has the address may use the node as you do, for half a day; 'ioe api token revoke' ends
     it at once.  From another machine: ssh -L, or a certificate in [api] in the config.
     """
-    found = client.call(home_of(context), "api_page")
+    home = home_of(context)
+    found = client.call(home, "api_page")
     show(found, as_json, lambda: console.print(found["url"]))
     if opens and not as_json:
-        webbrowser.open(found["url"])
+        _open(home, found["url"])
+
+
+def _open(home: Path, url: str) -> None:
+    """Have a browser open an address that other users of this machine must not see.
+
+    They see how each program was called: the browser is given a file that leads there, which only
+    we may read, and which is gone once it was read.
+    """
+    descriptor, name = tempfile.mkstemp(".html", "page-", home)
+    path = Path(name)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(LEADS_TO.format(html.escape(url)))
+        webbrowser.open(path.absolute().as_uri())
+        time.sleep(READ_WITHIN_S)
+    except OSError as error:
+        raise LocalError(f"cannot write {path}: {error.strerror}; try --no-open") from None
+    finally:
+        path.unlink(missing_ok=True)
 
 
 @click.group()

@@ -37,6 +37,10 @@ def demand() -> None:
 @click.argument("amount")
 @click.option("--budget", required=True, help="Credits to spend in all, at most.")
 @click.option(
+    "--device-day",
+    help="Credits that one device can earn in a day, at most; a tenth of the budget if not given.",
+)
+@click.option(
     "--hours",
     type=click.IntRange(1, 8_784),
     default=24,
@@ -46,7 +50,12 @@ def demand() -> None:
 @community_option
 @click.pass_context
 def offer(
-    context: click.Context, amount: str, budget: str, hours: int, community: str | None
+    context: click.Context,
+    amount: str,
+    budget: str,
+    device_day: str | None,
+    hours: int,
+    community: str | None,
 ) -> None:
     """Offer AMOUNT credits for each kWh that a member saves, from now on.
 
@@ -65,6 +74,7 @@ def offer(
         end_us=now_us + hours * HOUR_US,
         micro_per_kwh=parse_amount(amount),
         budget_micro=parse_amount(budget),
+        device_day_micro=None if device_day is None else parse_amount(device_day),
     )
     console.print(f"offered: {plain(made)}")
 
@@ -83,12 +93,13 @@ def offers(context: click.Context, community: str | None, as_json: bool) -> None
                 short(each["payer"]),
                 credits_text(each["micro_per_kwh"]),
                 credits_text(each["budget_micro"]),
+                credits_text(each["device_day_micro"]),
                 when(each["start_us"]),
                 when(each["end_us"]),
             )
             for each in found
         ]
-        table("", ("payer", "credits", "budget", "from", "to"), rows)
+        table("", ("payer", "credits", "budget", "a device a day", "from", "to"), rows)
 
     show(found, as_json, people)
 
@@ -108,7 +119,10 @@ def claims(
     )
 
     def people() -> None:
-        rows = [(when(each["at_us"]), kwh(each["saved_milli_wh"])) for each in found]
-        table("", ("claimed", "kWh"), rows)
+        rows = [
+            (when(each["at_us"]), kwh(each["saved_milli_wh"]), credits_text(each["earns_micro"]))
+            for each in found
+        ]
+        table("", ("claimed", "kWh", "credits"), rows)
 
     show(found, as_json, people)

@@ -14,12 +14,13 @@ import click
 
 from ioe_node.cli import client
 from ioe_node.cli.output import console, home_of, json_option, printable, show
-from ioe_node.conductor.check import check
+from ioe_node.conductor.check import check, http_address
 from ioe_node.conductor.home import Home
 from ioe_node.conductor.keystore import Keystore
 from ioe_node.config import Config, load_config
-from ioe_node.errors import IoeError, LocalError, TransportError
+from ioe_node.errors import IoeError, LocalError, StoreError, TransportError
 
+LOOPBACK = "127.0.0.1"
 MDNS_GROUP, MDNS_PORT = "224.0.0.251", 5353
 FREE_MB_MIN = 256
 COMMAND_TIMEOUT_S = 10
@@ -75,7 +76,10 @@ def _examine(home: Home) -> Iterator[Finding]:
     yield from _directory(home)
     yield _keys(home)
     status = _status(home)
-    yield from _ports(config, running=status is not None)
+    try:
+        yield from _ports(home, config, running=status is not None)
+    except StoreError as error:
+        yield Finding("apps", "bad", str(error), "ioe restore, or delete it and install them again")
     yield from map(_mdns, config.network.mdns)
     if status is None:
         yield Finding("node", "look", "it does not run", "start it: ioe run")
@@ -152,21 +156,48 @@ def _status(home: Home) -> dict[str, Any] | None:
     return found
 
 
-def _ports(config: Config, running: bool) -> Iterator[Finding]:
+class Listened(NamedTuple):
+    """Where the node listens, and what to change if another program does."""
+
+    what: str
+    host: str
+    port: int
+    key: str
+
+
+def _listened(home: Home, config: Config) -> Iterator[Listened]:
     for text in config.network.listen:
-        _, family, host, _, port, *_ = text.split("/")
-        kind = socket.AF_INET if family == "ip4" else socket.AF_INET6
-        what = f"port {port} of {host}"
+        _, _, host, _, port, *_ = text.split("/")
+        yield Listened(f"port {port} of {host}", host, int(port), "network.listen of the config")
+    api = config.api
+    if api.http:
+        host, http_port = http_address(api.http)
+        yield Listened(f"page at {api.http}", host, http_port, "api.http of the config")
+    if api.conductor.enabled:
+        admin_port, key = api.conductor.admin_port, "api.conductor.admin_port of the config"
+        yield Listened(f"admin door at {LOOPBACK}:{admin_port}", LOOPBACK, admin_port, key)
+        # It takes long to import, for the few who enable it.
+        from ioe_node.api import conductor_state
+
+        for door in conductor_state.read(home).doors:
+            what = f"app door at {LOOPBACK}:{door.port}"
+            yield Listened(what, LOOPBACK, door.port, "the program that attached it")
+
+
+def _ports(home: Home, config: Config, running: bool) -> Iterator[Finding]:
+    for what, host, port, key in _listened(home, config):
+        kind = socket.AF_INET6 if ":" in host else socket.AF_INET
         try:
-            _try_port(kind, host, int(port), running)
+            _try_port(kind, host, port, running)
         except OSError as error:
             if running:
                 do = "see what 'ioe run' says; a firewall of this machine may be in between"
             else:
-                do = "choose another in network.listen of the config, or stop whoever has it"
+                do = f"choose another in {key}, or stop whoever has it"
             yield Finding(what, "bad", error.strerror or str(error), do)
         else:
-            yield Finding(what, "good", "it answers" if running else "it is free")
+            answers = "it answers" if port else "it is any free one; 'ioe status' says which"
+            yield Finding(what, "good", answers if running else "it is free")
 
 
 def _try_port(kind: socket.AddressFamily, host: str, port: int, running: bool) -> None:

@@ -1,5 +1,6 @@
 """`ioe meter`: what was metered."""
 
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -23,8 +24,12 @@ from ioe_node.cli.output import (
     when,
 )
 from ioe_node.errors import LocalError
+from ioe_node.hdi import AgentPubKey
 from ioe_node.history.periods import STEPS, Step, moment
 from ioe_node.history.point import Point
+
+KEYS_MAX = 32
+"""So many keys of one device are followed back."""
 
 
 @click.group()
@@ -115,15 +120,27 @@ def history(
         return
     if since or until or source:
         raise LocalError("say by what to sum up, too: --by day")
-    readings = client.zome(
-        home,
-        community,
-        "metering",
-        "history",
-        device=parse_agent(agent) if agent else None,
-        limit=limit,
-    )
+    readings = _newest(home, community, parse_agent(agent) if agent else None, limit)
     show(readings, as_json, lambda: _readings(readings))
+
+
+def _newest(
+    home: Path, community: str | None, device: AgentPubKey | None, limit: int
+) -> list[dict[str, Any]]:
+    """A device's newest readings, those under the keys that it had before last."""
+
+    def asked(function: str, **payload: Any) -> Any:
+        return client.zome(home, community, "metering", function, **payload)
+
+    found: list[dict[str, Any]] = asked("history", device=device, limit=limit)
+    for _ in range(KEYS_MAX):
+        if len(found) >= limit:
+            break
+        device = asked("before", device=device)
+        if device is None:
+            break
+        found += asked("history", device=device, limit=limit - len(found))
+    return found
 
 
 def _sums(points: list[Point], by: Step, zone: ZoneInfo) -> None:

@@ -101,6 +101,7 @@ def fetch_points(
 @click.option("--from", "since", metavar="DATE", default="1970-01-01", help="All, if not said.")
 @click.option("--to", "until", metavar="DATE", help="The first moment left out; now by default.")
 @click.option("--source", metavar="NAME", help="What was imported under this name.")
+@click.option("--force", is_flag=True, help="Write over a FILE that is there.")
 @click.pass_context
 def export(
     context: click.Context,
@@ -111,6 +112,7 @@ def export(
     since: str,
     until: str | None,
     source: str | None,
+    force: bool,
 ) -> None:
     """Write a history to FILE: CSV, Green Button (ESPI 4.0, .xml) or Parquet.
 
@@ -119,6 +121,8 @@ def export(
       ioe meter export roof.xml --by hour
     """
     home = home_of(context)
+    if file.exists() and not force:
+        raise LocalError(f"{file} is there already; export to another place, or with --force")
     kind = kind or {".xml": "espi", ".parquet": "parquet"}.get(file.suffix, "csv")
     agent = our_device(home, device) if device else None
     points = fetch_points(home, agent, span(home, by, since, until), by, source)

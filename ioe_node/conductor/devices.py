@@ -12,11 +12,12 @@ from msgspec.structs import replace
 
 from ioe_node.conductor import communities, keytree, owner_calls, visibility
 from ioe_node.conductor.home import Pending
+from ioe_node.conductor.recording import Recorder
 from ioe_node.conductor.unowned import FAILED_TOLD
 from ioe_node.config import Device
 from ioe_node.drivers.driver import TurnsOver
 from ioe_node.drivers.poller import Poller
-from ioe_node.drivers.slicer import Interval, Slicer
+from ioe_node.drivers.slicer import Slicer
 from ioe_node.errors import CallError, IoeError, PairingRefused
 from ioe_node.hdi import AgentPubKey
 from ioe_node.plugins import load, load_driver
@@ -150,36 +151,10 @@ async def finish_claims(conductor: "Conductor") -> None:
 
 async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> Poller:
     """The poller of our machine, going on where its chain left off."""
-    newest = await cell.call("metering", "history", {"limit": 1})
-    resume = None
-    if newest:
-        last = newest[0]
-        resume = (
-            last["end"],
-            last["import_register_milli_wh"],
-            last["export_register_milli_wh"],
-        )
+    recorder = Recorder(conductor, cell, device.method)
     properties = cell.space.rules.definition.properties
     interval_us = properties.interval_us
     meter = load_driver(device.driver).from_options(device.options)
-
-    async def record(intervals: list[Interval]) -> None:
-        readings = [
-            {
-                "start": each.start_us,
-                "end": each.end_us,
-                "import_milli_wh": each.import_milli_wh,
-                "export_milli_wh": each.export_milli_wh,
-                "import_register_milli_wh": each.import_register_milli_wh,
-                "export_register_milli_wh": each.export_register_milli_wh,
-                "quality": each.quality,
-                "method": device.method,
-                "change": each.change
-                and {"reason": each.change.reason, "serial": each.change.serial},
-            }
-            for each in intervals
-        ]
-        await cell.call("metering", "record", {"readings": readings})
 
     def is_open() -> bool:
         head = cell.space.store.head(cell.space.agent)
@@ -190,7 +165,7 @@ async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> P
 
     slicer = Slicer(
         interval_us,
-        resume,
+        await recorder.resume(),
         properties.power_milli_w_max * (interval_us // SECOND_US) // SECONDS_PER_HOUR,
         meter.turns_over_milli_wh if isinstance(meter, TurnsOver) else None,
     )
@@ -199,7 +174,7 @@ async def make_poller(conductor: "Conductor", cell: "Cell", device: Device) -> P
         slicer,
         device.poll_ms / 1000,
         conductor.rng,
-        record,
+        recorder.record,
         is_open,
         conductor.history.hear,
         refused,

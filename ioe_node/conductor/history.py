@@ -2,6 +2,7 @@
 
 A node keeps the history of its own meter and of its owner's devices, as their chains say it, and
 reads on where it has left off: after a crash, and from the beginning where the file is missing.
+A device that took its next key is one meter still: its chain says which key it had before.
 `points` is the door for whoever draws or exports; the raw samples of our own meter go no further
 than this machine.
 """
@@ -130,7 +131,7 @@ async def catch_up(conductor: "Conductor", only: bytes | None = None) -> bool:
     for cell in conductor.cells_with("metering"):
         try:
             for device in await _meters(conductor, cell, only):
-                await _read_on(conductor, cell, device)
+                await _read_keys(conductor, cell, device)
         except DiskFull:
             raise
         except IoeError as error:  # a community that closes, or whose members are away
@@ -156,6 +157,17 @@ async def _is_begun(conductor: "Conductor", cell: Cell, device: bytes) -> bool:
     return await trio.to_thread.run_sync(next_seq, device, to_text(cell.space.dna)) > 0
 
 
+async def _read_keys(conductor: "Conductor", cell: Cell, device: AgentPubKey) -> None:
+    """Read on a device's chain, and those of the keys that it had before, as they say so."""
+    read = 0
+    while True:
+        keys = await trio.to_thread.run_sync(conductor.history.file.keys, device)
+        if read == len(keys):
+            return
+        await _read_on(conductor, cell, AgentPubKey(keys[read]))
+        read += 1
+
+
 async def _read_on(conductor: "Conductor", cell: Cell, device: AgentPubKey) -> None:
     file, chain = conductor.history.file, to_text(cell.space.dna)
     while True:
@@ -166,7 +178,7 @@ async def _read_on(conductor: "Conductor", cell: Cell, device: AgentPubKey) -> N
             return
         points = [_point(each) for each in found["readings"] if _is_kept(each)]
         added: bool = await trio.to_thread.run_sync(
-            file.add, device, chain, from_seq, next_seq, points
+            file.add, device, chain, from_seq, next_seq, points, found["before"]
         )
         if added:
             for each in found["readings"]:

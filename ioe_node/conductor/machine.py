@@ -56,6 +56,7 @@ async def look(conductor: "Conductor") -> Looked:
     latest = poller.latest
     return Looked(
         device.visibility,
+        conductor.policy.rules.share,
         poller.state[:STATE_CHARS_MAX],
         poller.why[:WHY_CHARS_MAX],
         abilities(poller.meter),
@@ -82,8 +83,6 @@ async def _stored_bp(meter: Meter) -> int | None:
 async def switch(conductor: "Conductor", on: bool) -> None:
     """Switch this node's own machine; raises `CallError`, or as its driver does."""
     poller = _poller(conductor)
-    if not isinstance(poller.meter, Switch):
-        raise CallError("this device has nothing to switch")
     await _obeyed(poller.set_on(on))
     if poller.latest is not None:
         poller.latest = replace(poller.latest, switched_on=on)

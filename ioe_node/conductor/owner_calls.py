@@ -136,12 +136,13 @@ class Shown(_Message, frozen=True, tag="shown"):
 class Looked(_Message, frozen=True, tag="looked"):
     """A machine as its node sees it.
 
-    `visibility` is who hears of it, `state` and `why` are its driver's, `can` what may be asked of
-    it; `at_us` is the time of the reading, None before the first one.  `power_milli_w` is import
-    positive, export negative.
+    `visibility` is who hears of it, `share` what its community sees of its meter; `state` and `why`
+    are its driver's, `can` what may be asked of it; `at_us` is the time of the reading, None before
+    the first one.  `power_milli_w` is import positive, export negative.
     """
 
     visibility: Literal["public", "private"]
+    share: Literal["readings", "nothing"]
     state: Annotated[str, Meta(max_length=STATE_CHARS_MAX)]
     why: Annotated[str, Meta(max_length=WHY_CHARS_MAX)]
     can: Annotated[tuple[Ability, ...], Meta(max_length=len(get_args(Ability)))]

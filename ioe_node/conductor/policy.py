@@ -31,6 +31,7 @@ _DOMAIN = b"ioe policy 1\x00"
 
 SELL = "currency.sell"
 SALE = "currency.sale"
+MATCH = "currency.match"
 KEEP = "market.keep"
 
 Whom = Literal["nobody", "portfolio", "members"]
@@ -74,6 +75,7 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True):
     """What one device lives by."""
 
     visibility: Literal["public", "private"] = "public"
+    share: Literal["readings", "nothing"] = "readings"
     automatic: Automatic = Automatic()
     deals: Deals = Deals()
     calls: Calls = Calls()
@@ -100,6 +102,11 @@ version = 1
 
 # "public": a device announces its name and kind; "private": nothing that a stranger can follow.
 visibility = "public"
+
+# What the community sees of its meter: "readings", which sales and rewards rest on; or "nothing":
+# what it counts stays on its own machine, and it neither sells nor buys.  What was shared before
+# stays where it is; if it shares again, its register tells what flowed meanwhile, as one sum.
+share = "readings"
 
 # What a device does without being asked.
 [automatic]
@@ -263,6 +270,8 @@ def why_no_deal(rules: Rules, circle: Circle, other: AgentPubKey, draft: str, by
         return "this device deals with nobody"
     if rules.deals.whom == "portfolio" and circle == "members":
         return "this device deals only with its owner and the owner's devices"
+    if draft in (SALE, MATCH) and rules.share == "nothing":
+        return "this device shares no readings, which a sale rests on"
     if draft == SALE and not (rules.automatic.sell if by_us else rules.automatic.buy):
         return f"this device does not {'sell' if by_us else 'buy'} by itself"
     return ""
@@ -273,5 +282,6 @@ def runs_by_itself(rules: Rules, zome: str, function: str) -> bool:
 
     Who holds a share of what others write votes on the markets in it.
     """
-    asked = {SELL: rules.automatic.sell, KEEP: rules.automatic.hold}
+    sells = rules.automatic.sell and rules.share == "readings"
+    asked = {SELL: sells, KEEP: rules.automatic.hold}
     return asked.get(f"{zome}.{function}", rules.automatic.other)

@@ -1,14 +1,19 @@
 """OCPP 1.6J charge points: we are the central system that one of them connects to.
 
 It is told `ws://this-machine:port/`, to which it adds its own name, and with `password_file` a
-password for HTTP basic authentication.  The listener runs for as long as the device is watched;
-of several connections under the right name the newest counts, since a charge point that lost its
-link comes back before the old one is known to be dead.
+password for HTTP basic authentication; with `tls_cert` and `tls_key` it is `wss://`.  Off this
+machine nobody is listened to without a password: who connects says what was metered.
+
+The listener runs for as long as the device is watched; of several connections under the right
+name the newest counts, since a charge point that lost its link comes back before the old one is
+known to be dead.
 """
 
 import base64
 import hmac
+import ssl
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import unquote
@@ -59,14 +64,16 @@ READ_DEADLINE_S = 15.0
 class OcppOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`name` is what the charge point calls itself.  `id_tags` may charge; everybody if not given.
 
-    `limit_unit` is the one that its charging profiles take; for A, `volts` and `phases` say what
-    an ampere is.
+    `listen` is an address of this machine ("0.0.0.0": all of them).  `limit_unit` is the one that
+    its charging profiles take; for A, `volts` and `phases` say what an ampere is.
     """
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=48)]
     port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8887
-    listen: str = "0.0.0.0"
+    listen: str = "127.0.0.1"
     password_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
     connector: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 1
     id_tags: list[str] | None = None
     limit_unit: Literal["W", "A"] = "A"
@@ -77,8 +84,15 @@ class OcppOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ChargePoint:
     """A `Meter`, a `Watch`, a `Switch` (it charges or not) and a `PowerLimit`."""
 
-    def __init__(self, options: OcppOptions, password: bytes | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        options: OcppOptions,
+        password: bytes | None,
+        clock: Clock,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._options, self._password, self._clock = options, password, clock
+        self._tls = tls
         tags = None if options.id_tags is None else frozenset(options.id_tags)
         self._station = Station(options.connector, tags, self._take)
         self._tell: Callable[[Reading], None] = _nothing
@@ -101,7 +115,13 @@ class ChargePoint:
                 password = Path(parsed.password_file).expanduser().read_bytes().rstrip(b"\r\n")
             except OSError as refusal:
                 raise ConfigError(f"driver ocpp: password_file: {refusal}") from None
-        return cls(parsed, password, clock or SystemClock())
+        if not password and not _is_here(parsed.listen):
+            raise ConfigError(
+                f"driver ocpp: listen: on '{parsed.listen}' anybody near could say what was "
+                'charged: write password_file = "FILE" beside it, a file with the charge point\'s '
+                'password, or listen = "127.0.0.1"'
+            )
+        return cls(parsed, password, clock or SystemClock(), _tls(parsed))
 
     async def watch(self, tell: Callable[[Reading], None]) -> None:
         """Listen, and tell each meter value."""
@@ -177,7 +197,7 @@ class ChargePoint:
         if self._link is None:
             raise TransportError(
                 f"{self._name}: it is not connected: its central system is "
-                f"ws://THIS-MACHINE:{self.port}/"
+                f"{'ws' if self._tls is None else 'wss'}://THIS-MACHINE:{self.port}/"
             )
         return self._link
 
@@ -189,12 +209,15 @@ class ChargePoint:
         self._changed.set()
         self._changed = trio.Event()
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
+    async def _serve(self, plain: trio.SocketStream) -> None:
         """One connection, from its handshake to its end; whatever comes ends no other."""
         try:
             self._connections.acquire_nowait()
         except trio.WouldBlock:
-            return await stream.aclose()
+            return await plain.aclose()
+        stream: trio.abc.Stream = plain
+        if self._tls is not None:
+            stream = trio.SSLStream(plain, self._tls, server_side=True, https_compatible=True)
         try:
             async with stream, trio.open_nursery() as nursery:
                 await self._greet(nursery, stream)
@@ -204,7 +227,7 @@ class ChargePoint:
         finally:
             self._connections.release()
 
-    async def _greet(self, nursery: trio.Nursery, stream: trio.SocketStream) -> None:
+    async def _greet(self, nursery: trio.Nursery, stream: trio.abc.Stream) -> None:
         with trio.move_on_after(HANDSHAKE_DEADLINE_S) as patience:
             request = await wrap_server_stream(
                 nursery, stream, message_queue_size=1, max_message_size=MESSAGE_BYTES_MAX
@@ -240,6 +263,31 @@ class ChargePoint:
             if not hmac.compare_digest(told, b"Basic " + expected):
                 return UNAUTHORISED
         return None
+
+
+def _is_here(listen: str) -> bool:
+    """Whether only programs of this machine reach an address; ConfigError if it is none."""
+    try:
+        return ip_address(listen).is_loopback
+    except ValueError:
+        raise ConfigError(
+            f"driver ocpp: listen: '{listen}' is no address like 127.0.0.1 or 0.0.0.0"
+        ) from None
+
+
+def _tls(options: OcppOptions) -> ssl.SSLContext | None:
+    """What `wss://` is spoken with, or None; ConfigError names the keys."""
+    if options.tls_cert is None and options.tls_key is None:
+        return None
+    if options.tls_cert is None or options.tls_key is None:
+        raise ConfigError("driver ocpp: tls_cert and tls_key go together: a certificate, its key")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    cert, key = Path(options.tls_cert).expanduser(), Path(options.tls_key).expanduser()
+    try:
+        context.load_cert_chain(cert, key)
+    except (OSError, ValueError) as refusal:
+        raise ConfigError(f"driver ocpp: tls_cert, tls_key: {refusal}") from None
+    return context
 
 
 _CHALLENGE = [(b"WWW-Authenticate", b'Basic realm="charge points"')]

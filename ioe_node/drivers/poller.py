@@ -17,7 +17,7 @@ import trio
 
 from ioe_node.drivers.driver import Meter, Reading, ReadingRefused, Switch, Watch
 from ioe_node.drivers.slicer import Interval, Slicer
-from ioe_node.errors import IoeError, LocalError, TransportError
+from ioe_node.errors import CallError, IoeError, LocalError, TransportError
 
 log = logging.getLogger("ioe.driver")
 
@@ -63,9 +63,12 @@ class Poller:
             nursery.cancel_scope.cancel()
 
     async def set_on(self, on: bool) -> None:
-        """Switch the load and look at once what came of it; raises as the driver does."""
+        """Switch the load and look at once what came of it.
+
+        Raises as the driver does, and `CallError` where there is nothing to switch.
+        """
         if not isinstance(self.meter, Switch):
-            raise LocalError("this device has nothing to switch")
+            raise CallError("this device has nothing to switch")
         await self.meter.set_on(on)
         self._wake.set()
 

@@ -4,6 +4,12 @@ Invariant: a series' quarter hours, its totals, and the place on the chain up to
 read change in one transaction.  So a crash between a chain and its history loses nothing and
 counts nothing twice: what is missing is read from the chain again, from that place on.
 
+A device that takes its next key goes on under another name, `before` says from which: a question
+about the one is answered with both.
+
+What our own meter counted and no chain says, as its owner shares nothing, is part of the same
+series, and kept on its own too, so that it outlasts a reading of the chains anew.
+
 Beside what chains say stand series that were imported, by the name of their source, and never
 mixed with these; and a ring of the raw samples of our own meter, which leave this file by nobody.
 """
@@ -11,6 +17,8 @@ mixed with these; and a ring of the raw samples of our own meter, which leave th
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from heapq import merge
+from itertools import groupby, islice
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
@@ -23,6 +31,8 @@ from ioe_node.history.point import QUARTER_US, Point
 from ioe_node.store.notes import REFUSAL, fault, guard
 
 BUSY_TIMEOUT_S = 5.0
+KEYS_MAX = 32
+"""So many keys of one device are followed back."""
 SUMMED: tuple[Step, ...] = ("hour", "day", "month")
 MADE_OF: dict[Step, Step] = {"week": "day", "year": "month"}
 _Row = tuple[int, int, int, int, int]
@@ -37,7 +47,8 @@ def m001_first(db: Database) -> None:
     db.executescript(
         """
         CREATE TABLE series (id INTEGER PRIMARY KEY, device BLOB NOT NULL, source TEXT NOT NULL,
-            chain INTEGER NOT NULL, next_seq INTEGER NOT NULL DEFAULT 0, UNIQUE (device, source));
+            chain INTEGER NOT NULL, next_seq INTEGER NOT NULL DEFAULT 0, before BLOB,
+            UNIQUE (device, source));
         CREATE TABLE reading (series INTEGER NOT NULL, start_us INTEGER NOT NULL,
             end_us INTEGER NOT NULL, imported INTEGER NOT NULL, exported INTEGER NOT NULL,
             estimated INTEGER NOT NULL, PRIMARY KEY (series, start_us)) WITHOUT ROWID;
@@ -47,6 +58,10 @@ def m001_first(db: Database) -> None:
             PRIMARY KEY (series, step, start_us)) WITHOUT ROWID;
         CREATE TABLE sample (id INTEGER PRIMARY KEY, at_us INTEGER NOT NULL,
             imported INTEGER NOT NULL, exported INTEGER NOT NULL, power INTEGER);
+        CREATE TABLE unshared (series INTEGER NOT NULL, start_us INTEGER NOT NULL,
+            end_us INTEGER NOT NULL, imported INTEGER NOT NULL, exported INTEGER NOT NULL,
+            estimated INTEGER NOT NULL, import_register INTEGER NOT NULL,
+            export_register INTEGER NOT NULL, PRIMARY KEY (series, start_us)) WITHOUT ROWID;
         CREATE TABLE zone (id INTEGER PRIMARY KEY CHECK (id = 0), name TEXT NOT NULL);
         """
     )
@@ -59,6 +74,14 @@ class Sample(NamedTuple):
     import_milli_wh: int
     export_milli_wh: int
     power_milli_w: int | None
+
+
+class Unshared(NamedTuple):
+    """An interval that its owner does not share, and the meter's registers at its end."""
+
+    point: Point
+    import_register: int
+    export_register: int
 
 
 class Series(NamedTuple):
@@ -126,10 +149,32 @@ class History:
             ).fetchone()
         return int(row[0]) if row else 0
 
+    def keys(self, device: bytes) -> list[bytes]:
+        """A device's key and those that it had before, newest first, as far as they are known."""
+        found = [device]
+        with self._one, guard("read a history"):
+            while len(found) < KEYS_MAX:
+                row = self._db.execute(
+                    "SELECT before FROM series WHERE device=? AND before IS NOT NULL", (found[-1],)
+                ).fetchone()
+                if row is None or row[0] in found:
+                    break
+                found.append(row[0])
+        return found
+
     def add(
-        self, device: bytes, chain: str, from_seq: int, next_seq: int, points: Sequence[Point]
+        self,
+        device: bytes,
+        chain: str,
+        from_seq: int,
+        next_seq: int,
+        points: Sequence[Point],
+        before: bytes | None = None,
     ) -> bool:
-        """Add what stands on a chain from one place to another; False if that was done before."""
+        """Add what stands on a chain from one place to another; False if that was done before.
+
+        `before` is the key that it says the device had before.
+        """
         with self._transaction("add to a history") as db:
             series = self._series(db, device, chain, of_chain=True)
             moved = db.execute(
@@ -138,14 +183,9 @@ class History:
             )
             if not moved.rowcount:
                 return False
-            rows = [(series, *each) for each in _quarters(points)]
-            db.executemany(
-                "INSERT INTO reading VALUES (?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
-                " imported=imported+excluded.imported, exported=exported+excluded.exported,"
-                " estimated=max(estimated, excluded.estimated)",
-                rows,
-            )
-            self._add_totals(db, series, points)
+            if before is not None:
+                db.execute("UPDATE series SET before=? WHERE id=?", (before, series))
+            self._add_points(db, series, points)
         return True
 
     def put(self, device: bytes, source: str, points: Sequence[Point]) -> None:
@@ -165,6 +205,30 @@ class History:
             )
             self._sum_up(db, series)
 
+    def keep_unshared(self, device: bytes, chain: str, counted: Sequence[Unshared]) -> None:
+        """Add what our meter counted, which never goes on that chain; what is here is left out."""
+        with self._transaction("keep what is not shared") as db:
+            series = self._series(db, device, chain, of_chain=True)
+            new = [
+                each.point
+                for each in counted
+                if db.execute(
+                    "INSERT OR IGNORE INTO unshared VALUES (?,?,?,?,?,?,?,?)",
+                    (series, *each.point, each.import_register, each.export_register),
+                ).rowcount
+            ]
+            self._add_points(db, series, new)
+
+    def unshared_until(self, device: bytes, chain: str) -> tuple[int, int, int] | None:
+        """The end of the newest of these, and the registers then."""
+        with self._one, guard("read what is not shared"):
+            row = self._db.execute(
+                "SELECT end_us, import_register, export_register FROM unshared JOIN series"
+                " ON series=id WHERE device=? AND source=? ORDER BY start_us DESC LIMIT 1",
+                (device, chain),
+            ).fetchone()
+        return tuple(row) if row else None
+
     def forget_chains(self) -> None:
         """Drop what was read from chains, so that it is read again."""
         with self._transaction("forget a history") as db:
@@ -173,6 +237,23 @@ class History:
                     f"DELETE FROM {table} WHERE series IN (SELECT id FROM series WHERE chain)"
                 )
             db.execute("UPDATE series SET next_seq=0 WHERE chain")
+            for (series,) in db.execute("SELECT DISTINCT series FROM unshared").fetchall():
+                rows = db.execute(
+                    "SELECT start_us, end_us, imported, exported, estimated FROM unshared"
+                    " WHERE series=? ORDER BY start_us",
+                    (series,),
+                )
+                points = [Point(a, b, c, d, bool(e)) for a, b, c, d, e in rows]
+                self._add_points(db, series, points)
+
+    def _add_points(self, db: sqlite3.Connection, series: int, points: Sequence[Point]) -> None:
+        db.executemany(
+            "INSERT INTO reading VALUES (?,?,?,?,?,?) ON CONFLICT DO UPDATE SET"
+            " imported=imported+excluded.imported, exported=exported+excluded.exported,"
+            " estimated=max(estimated, excluded.estimated)",
+            [(series, *each) for each in _quarters(points)],
+        )
+        self._add_totals(db, series, points)
 
     def _series(self, db: sqlite3.Connection, device: bytes, source: str, of_chain: bool) -> int:
         row = db.execute(
@@ -214,27 +295,33 @@ class History:
     def points(
         self, device: bytes, source: str | None, from_us: int, to_us: int, step: Step, limit: int
     ) -> list[Point]:
-        """The first `limit` periods that begin in a span; of a chain where no source is named.
+        """The first `limit` periods that begin in a span; of chains where no source is named.
 
         The period in which the span begins counts, whole.
         """
+        from_us = self._calendar.period(from_us, step)[0]
+        made_of = MADE_OF.get(step, step)
+        # A week is of seven rows, a year of twelve.
+        most = limit if made_of == step else 12 * limit
         with self._one, guard("read a history"):
-            series = self._find(device, source)
-            if series is None:
-                return []
-            from_us = self._calendar.period(from_us, step)[0]
-            made_of = MADE_OF.get(step, step)
-            place = _PLACES.get(made_of)
-            table = "reading WHERE" if place is None else f"total WHERE step={place} AND"
-            # A week is of seven rows, a year of twelve.
-            rows: Iterable[_Row] = self._db.execute(
-                f"SELECT start_us, end_us, imported, exported, estimated FROM {table} series=?"
-                " AND start_us >= ? AND start_us < ? ORDER BY start_us LIMIT ?",
-                (series, from_us, to_us, limit if made_of == step else 12 * limit),
+            found = (self._find(key, source) for key in self.keys(device))
+            rows = _one_by_one(
+                [self._rows(each, made_of, from_us, to_us, most) for each in found if each]
             )
             if made_of == step:
-                return [Point(a, b, c, d, bool(e)) for a, b, c, d, e in rows]
+                return [Point(a, b, c, d, bool(e)) for a, b, c, d, e in islice(rows, limit)]
             return self._grouped(rows, step)[:limit]
+
+    def _rows(
+        self, series: int, step: Step, from_us: int, to_us: int, limit: int
+    ) -> Iterator[_Row]:
+        place = _PLACES.get(step)
+        table = "reading WHERE" if place is None else f"total WHERE step={place} AND"
+        return self._db.execute(
+            f"SELECT start_us, end_us, imported, exported, estimated FROM {table} series=?"
+            " AND start_us >= ? AND start_us < ? ORDER BY start_us LIMIT ?",
+            (series, from_us, to_us, limit),
+        )
 
     def _grouped(self, rows: Iterable[_Row], step: Step) -> list[Point]:
         found: list[Point] = []
@@ -293,6 +380,16 @@ class History:
                 (limit,),
             ).fetchall()
         return [Sample(*row) for row in rows]
+
+
+def _one_by_one(series: list[Iterator[_Row]]) -> Iterator[_Row]:
+    """The rows of several series in order; those of one period are one."""
+    if len(series) == 1:
+        yield from series[0]
+        return
+    for (start_us, end_us), rows in groupby(merge(*series), key=lambda row: row[:2]):
+        _, _, imported, exported, estimated = zip(*rows, strict=True)
+        yield start_us, end_us, sum(imported), sum(exported), max(estimated)
 
 
 def _quarters(points: Sequence[Point]) -> list[Point]:

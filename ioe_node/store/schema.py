@@ -174,6 +174,18 @@ def m005_places(db: Database) -> None:
     )
 
 
+@migrations()  # type: ignore[untyped-decorator]
+def m006_requests(db: Database) -> None:
+    """Payments that a program asked for under a name of its own, and what came of them."""
+    db.executescript(
+        """
+        CREATE TABLE request (name TEXT PRIMARY KEY, terms BLOB NOT NULL, begun_us INTEGER NOT NULL,
+            author BLOB NOT NULL, seq INTEGER NOT NULL, answer BLOB) WITHOUT ROWID;
+        CREATE INDEX request_begun ON request (begun_us);
+        """
+    )
+
+
 def _held_alone(db: Database) -> Iterator[tuple[bytes, int, int, int]]:
     """(author, place, row, bytes) of each record held alone; one that is damaged is passed over."""
     for row, data, size_bytes in db.conn.execute(

@@ -91,6 +91,22 @@ async def test_apps_live_on_after_a_rebirth(apps: Apps) -> None:
     assert apps.cell(keys[0], "ours").space.agent == owner
 
 
+async def test_what_an_app_says_is_heard_by_its_own_clients_only(apps: Apps) -> None:
+    """The node's own signals are what its page, its API and `ioe signals` tell."""
+    owner = apps.conductor.signer().agent
+    await install(apps, "theirs", owner)
+    (cell,) = apps.hosting.cells.values()
+    of_node: list[Any] = []
+    of_app: list[Any] = []
+    with (
+        apps.conductor.signals.tapped(of_node.append),
+        apps.signals("theirs").tapped(of_app.append),
+    ):
+        cell.space.signal({"kind": "app", "dna": cell.space.dna, "zome": "load", "value": 1})
+    assert [each["kind"] for each in of_app] == ["app"]
+    assert of_node == []
+
+
 async def test_two_agents_of_a_node_know_each_other(apps: Apps) -> None:
     first, second = [await apps.hosting.make_agent(secrets.token_bytes) for _ in range(2)]
     planned = unpack_app(pack_app("app", [("load", DNA)], 1, False))

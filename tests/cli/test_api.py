@@ -4,6 +4,8 @@ import json
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import httpx
 import pytest
@@ -12,14 +14,24 @@ from ioe_node.cli import api, client
 
 
 def test_the_page_and_tokens_of_a_running_node(
-    ioe: Any, daemon: Any, monkeypatch: pytest.MonkeyPatch
+    ioe: Any, daemon: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ioe("init", "--address", "127.0.0.1")
     running = daemon("owner").wait_ready()
-    opened: list[str] = []
-    monkeypatch.setattr(api.webbrowser, "open", opened.append)
+    opened: list[tuple[str, str]] = []
+
+    def browser(address: str) -> None:
+        file = Path(url2pathname(urlsplit(address).path))
+        assert file.stat().st_mode & 0o777 == 0o600
+        opened.append((address, file.read_text()))
+
+    monkeypatch.setattr(api.webbrowser, "open", browser)
+    monkeypatch.setattr(api, "READ_WITHIN_S", 0.0)
     url = ioe("page").out.strip()
-    assert opened == [url]
+    ((address, text),) = opened
+    assert address.startswith("file:///")
+    assert f'content="0; url={url}"' in text
+    assert not list((tmp_path / "owner").glob("page-*"))
     base, _, token = url.partition("/#token=")
     assert base in ioe("status").out
     assert ioe("page", "--no-open").out.strip() != url

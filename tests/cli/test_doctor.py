@@ -85,6 +85,33 @@ def test_a_port_that_another_has(ioe: Any, tmp_path: Path) -> None:
         assert examined(ioe, code=1)[port]["found"] == "Address already in use"
 
 
+def test_the_ports_of_the_page_and_of_the_doors(ioe: Any, daemon: Any, tmp_path: Path) -> None:
+    ioe("init", "--address", "127.0.0.1")
+    (page,) = (what for what in examined(ioe) if what.startswith("page at 127.0.0.1:"))
+    with socket.socket() as other, socket.socket() as another:
+        for each, port in ((other, int(page.rpartition(":")[2])), (another, 0)):
+            each.bind(("127.0.0.1", port))
+            each.listen()
+        admin_port = another.getsockname()[1]
+        config = tmp_path / "owner" / "config.toml"
+        text = config.read_text().replace("enabled = false", "enabled = true")
+        config.write_text(text.replace("admin_port = 0", f"admin_port = {admin_port}"))
+        (tmp_path / "owner" / "apps.json").write_text("{")
+        assert "apps.json" in examined(ioe, code=1)["apps"]["found"]
+        (tmp_path / "owner" / "apps.json").unlink()
+        door = f"admin door at 127.0.0.1:{admin_port}"
+        found = examined(ioe, code=1)
+        for what, key in ((page, "api.http"), (door, "api.conductor.admin_port")):
+            assert (found[what]["result"], found[what]["found"]) == (
+                "bad",
+                "Address already in use",
+            )
+            assert key in found[what]["do"]
+    daemon("owner").wait_ready()
+    found = examined(ioe)
+    assert (found[page]["found"], found[door]["found"]) == ("it answers", "it answers")
+
+
 @pytest.mark.parametrize(
     ("said", "result"), [("yes", "good"), ("no", "look"), ("", "look"), (None, "look")]
 )

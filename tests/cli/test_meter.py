@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ioe_node.cli import meter
 from ioe_node.cli.meter_files import read_file
 from ioe_node.errors import LocalError
 from tests.cli.test_street import INTERVAL_US, Street, code_of, make, owned
@@ -39,6 +40,11 @@ def test_a_history_goes_out_and_comes_in(ioe: Any, daemon: Any, tmp_path: Path) 
             ioe("meter", "export", str(again), "--device", "roof", "--source", name)
             kind = "espi" if name.endswith("xml") else "csv"
             assert read_file(again, kind) == read_file(file, kind)
+    csv_file = str(tmp_path / "roof.csv")
+    before = (tmp_path / "roof.csv").read_bytes()
+    assert "--force" in ioe("meter", "export", csv_file, "--device", "roof", code=1).err
+    assert (tmp_path / "roof.csv").read_bytes() == before
+    ioe("meter", "export", csv_file, "--device", "roof", "--force")
     with (tmp_path / "roof.csv").open(newline="") as text:
         (row, *_) = csv.DictReader(text)
     assert row["import_kwh"] == "0"
@@ -82,3 +88,21 @@ def test_a_file_too_large_is_not_even_opened(
 def test_a_time_that_no_calendar_here_has_is_said(ioe: Any, at: tuple[str, str]) -> None:
     ioe("init", "--address", "127.0.0.1")
     assert "is no date of 1970 to 2099" in ioe("meter", "history", "--by", "month", *at, code=1).err
+
+
+def test_readings_go_on_under_the_keys_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {None: b"old", b"old": b"older", b"older": None}
+
+    def zome(_home: Any, _community: Any, _zome: str, function: str, **payload: Any) -> Any:
+        if function == "before":
+            return keys[payload["device"]]
+        return [{"of": payload["device"]}] * min(2, payload["limit"])
+
+    monkeypatch.setattr(meter.client, "zome", zome)
+
+    def newest(limit: int) -> list[Any]:
+        return [each["of"] for each in meter._newest(Path(), None, None, limit)]
+
+    assert newest(2) == [None, None]
+    assert newest(5) == [None, None, b"old", b"old", b"older"]
+    assert len(newest(9)) == 6

@@ -6,11 +6,13 @@ import msgspec
 import pytest
 import trio
 
-from ioe_node.conductor import history
+from ioe_node.conductor import history, machine
+from ioe_node.conductor.policy import seal_policy
 from ioe_node.errors import CallError, Malformed
 from ioe_node.history.periods import STEPS
 from ioe_node.history.point import POINTS_MAX, QUARTER_US, Point
 from ioe_node.model.codec import encode
+from ioe_node.model.hashes import to_text
 from tests.conductor.steps import hears, readings
 
 EVER_US = 4_000_000_000_000_000
@@ -203,3 +205,71 @@ async def test_who_asks_is_not_kept_waiting_for_a_chain(
         found = await history.points(owner.conductor, roof.agent, 0, EVER_US, "day")
     assert found.points
     assert not found.complete
+
+
+async def test_a_history_goes_on_under_the_next_key(claimed: Any, autojump: Any) -> None:
+    owner, roof = await claimed()
+    await grown(owner, roof.agent)
+    old = roof.agent
+    new = (await owner.call("device_rotate", device=old))["device"]
+    await roof.until(lambda found: found["agent"] == new)
+    await owner.until(lambda found: [e["device"] for e in found["owned"]] == [new], "device_list")
+    await grown(owner, new)
+
+    async def total(node: Any) -> int:
+        return sum(each.export_milli_wh for each in await kept(node, new))
+
+    before = sum(each["export_milli_wh"] for each in await readings(owner, old))
+    for node in (owner, roof):
+        both = before + sum(each["export_milli_wh"] for each in await readings(node, new))
+        assert await total(node) >= both > before
+    # The old chain is no device's any more, and is read again all the same.
+    await owner.call("meter_rebuild")
+    assert await total(owner) > before
+    asked = {"zome": "metering", "function": "before"}
+    assert await owner.call("zome_call", **asked, payload={"device": new}) == old
+    assert await owner.call("zome_call", **asked, payload={"device": old}) is None
+
+
+async def test_what_an_owner_does_not_share_stays_on_the_device(
+    claimed: Any, autojump: Any
+) -> None:
+    owner, roof = await claimed()
+    await grown(owner, roof.agent)
+
+    def share(version: int, what: str) -> None:
+        text = f'version = {version}\nshare = "{what}"'
+        roof.conductor.policy_received(seal_policy(owner.conductor.signer(), text))
+
+    async def counted() -> int:
+        return sum(each.export_milli_wh for each in await kept(roof, roof.agent))
+
+    def register() -> int:
+        chain = to_text(roof.conductor.cell().space.dna)
+        found = roof.conductor.history.file.unshared_until(roof.agent, chain)
+        return int(found[2])
+
+    share(1, "nothing")
+    await trio.sleep(10)
+    shared = await readings(owner, roof.agent)
+    first = shared[-1]
+    began = first["export_register_milli_wh"] - first["export_milli_wh"]
+    for _ in range(2):
+        await trio.sleep(60)
+        assert await readings(owner, roof.agent) == shared
+        await roof.stop()
+        await roof.start()
+        await roof.until(lambda found: found["communities"])
+    assert (await machine.look_at(owner.conductor, roof.agent)).share == "nothing"
+    assert register() > shared[0]["export_register_milli_wh"]
+    assert await counted() == register() - began
+    await roof.call("meter_rebuild")
+    assert await counted() == register() - began
+
+    share(2, "readings")
+    await grown(owner, roof.agent)
+    again = [each for each in await readings(owner, roof.agent) if each["change"]]
+    assert [each["change"]["reason"] for each in again] == ["unshared"]
+    newest = (await readings(roof, roof.agent))[0]["export_register_milli_wh"] - began
+    assert await counted() >= newest
+    assert again[0]["export_milli_wh"] < register() - shared[0]["export_register_milli_wh"]

@@ -63,7 +63,9 @@ REQUESTS = (
 )
 DECIDED = Decided(1, "off", "dear", 500_000, -1, None, AMOUNT_MAX)
 APP = AppShown("demand", '{"enabled":true}', (DECIDED,) * DECISIONS_MAX)
-LOOKED = Looked("private", "ok", "", ("switch", "limit", "battery"), 1, 2, 3, -4, True, 10_000)
+LOOKED = Looked(
+    "private", "readings", "ok", "", ("switch", "limit", "battery"), 1, 2, 3, -4, True, 10_000
+)
 ANSWERS = (
     *(Done(), Owes(HASH, 1), Shown((b"i",)), Succeeded(HASH), Consented((Consent(0, b"s"),))),
     *(Unable("no"), LOOKED, replace(LOOKED, at_us=None, stored_bp=None, can=())),

@@ -35,6 +35,7 @@ ROOF = Signer(b"d" * 32).agent
 FULL = f"""
 version = 4
 visibility = "private"
+share = "nothing"
 [automatic]
 sell = false
 [deals]
@@ -58,6 +59,7 @@ def test_a_file_is_read_table_by_table() -> None:
     assert policy.version == 4
     assert policy.rules == Rules(
         "private",
+        "nothing",
         Automatic(sell=False),
         Deals("portfolio", (to_text(OTHER.agent),)),
         Calls("owner", ("metering",)),
@@ -85,6 +87,7 @@ def test_the_file_to_begin_with_allows_what_a_device_does_without_one() -> None:
         ("version = 1.5", "int"),
         ("version = true", "int"),
         ("version = 1\nsell = true", "sell"),
+        ("version = 1\nshare = 'all'", "share"),
         ("version = 1\n[automatic]\nsel = true", "sel"),
         ("version = 1\n[automatic]\nsell = 'yes'", "$.automatic.sell"),
         ("version = 1\n[deals]\nwith = 'friends'", "friends"),
@@ -184,6 +187,16 @@ def test_what_is_automatic() -> None:
     assert not runs_by_itself(buys, "currency", "sell")
     assert runs_by_itself(buys, "metering", "anything")
     assert "does not sell" in why_no_deal(buys, "members", NEXT.agent, "currency.sale", True)
+
+
+def test_who_shares_no_readings_neither_sells_nor_buys() -> None:
+    rules = Rules(share="nothing")
+    assert not runs_by_itself(rules, "currency", "sell")
+    assert runs_by_itself(rules, "metering", "anything")
+    for by_us in (True, False):
+        for draft in ("currency.sale", "currency.match"):
+            assert "no readings" in why_no_deal(rules, "owner", NEXT.agent, draft, by_us)
+    assert not why_no_deal(rules, "owner", NEXT.agent, "currency.transfer", False)
 
 
 def test_who_holds_a_share_votes_on_the_markets_in_it() -> None:

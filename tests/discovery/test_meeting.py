@@ -429,6 +429,10 @@ async def test_a_claim_gives_the_seed_after_the_promise(pair: Pair, autojump_clo
     assert pair.kept == [GRANT]
     assert pair.promises == 1
     assert pair.owner.cards() == [], "its first key is of no more use"
+    # A card that was on its way, or is another's to pass on, does not bring its first key back.
+    pair.owner._hear(pair.device.card())
+    pair.owner._hear_of(THIRD.agent, (pair.device.card().encoded(),))
+    assert pair.owner.cards() == []
 
 
 async def test_a_wrong_code_is_refused_without_a_promise(pair: Pair, autojump_clock: Any) -> None:

@@ -36,9 +36,10 @@ class Air:
     def __init__(self) -> None:
         self.handlers: dict[AgentPubKey, Handler] = {}
         self.apart: set[frozenset[AgentPubKey]] = set()
+        self.slept_us = 0
 
     def now_us(self) -> int:
-        return NOW_US + round(trio.current_time() * 1_000_000)
+        return NOW_US + self.slept_us + round(trio.current_time() * 1_000_000)
 
 
 class Carrier:
@@ -213,6 +214,47 @@ async def test_a_device_that_can_be_dialled_elsewhere_says_so_at_once(
     device.carrier.places = tuple(f"/ip4/10.0.0.1/tcp/{each}" for each in range(1, 9))
     await trio.sleep(2 * NEWS_EVERY_S)
     assert len(owner.carrier.known[DEVICE.agent]) == ADDRESSES_MAX
+
+
+def told_of(owner: Any, agent: AgentPubKey) -> list[str]:
+    return [each["event"] for each in owner.events if each["agent"] == agent]
+
+
+async def test_who_has_left_does_not_appear_again_by_what_others_still_hold(
+    air: Air, start: Any, autojump_clock: Any
+) -> None:
+    owner = await start(OWNER, trusted=lambda peer: True)
+    device = await start(DEVICE, "unowned", bootstrap=[OWNER.agent])
+    await trio.sleep(30)
+    neighbour = Party(air, NEIGHBOUR, "owned").meeting.card().encoded()
+    newest = device.meeting.card().encoded()  # which it told the neighbour, just before the cut
+    air.apart.add(frozenset({OWNER.agent, DEVICE.agent}))
+    handler = air.handlers.pop(DEVICE.agent)
+    await trio.sleep(90)
+    assert told_of(owner, DEVICE.agent) == ["appeared", "left"]
+    await air.handlers[OWNER.agent](NEIGHBOUR.agent, Met(neighbour, (newest,)).encoded())
+    await air.handlers[OWNER.agent](DEVICE.agent, Met(card_of(DEVICE, NOW_US - 1)).encoded())
+    assert told_of(owner, DEVICE.agent) == ["appeared", "left"]
+    # By its own word it is back, though its clock is behind; and by others' newer one.
+    slow = card_of(DEVICE, air.now_us() - 60_000_000)
+    air.handlers[DEVICE.agent] = handler
+    air.apart.clear()
+    await air.handlers[OWNER.agent](DEVICE.agent, Met(slow).encoded())
+    assert told_of(owner, DEVICE.agent) == ["appeared", "left", "appeared"]
+
+
+async def test_one_whose_card_ran_out_while_it_is_asked_appears_once(
+    air: Air, start: Any, autojump_clock: Any
+) -> None:
+    owner = await start(OWNER, trusted=lambda peer: True)
+    await start(DEVICE, "unowned", bootstrap=[OWNER.agent])
+    await trio.sleep(30)
+    air.slept_us = 2 * LIFE_US
+    neighbour = Party(air, NEIGHBOUR, "owned").meeting.card().encoded()
+    said = Met(neighbour, (card_of(DEVICE, air.now_us()),)).encoded()
+    await air.handlers[OWNER.agent](NEIGHBOUR.agent, said)
+    await trio.sleep(120)
+    assert told_of(owner, DEVICE.agent) == ["appeared"]
 
 
 def test_few_cards_are_told_the_newest_of_devices_that_wait_and_not_often() -> None:

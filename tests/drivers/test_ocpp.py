@@ -1,4 +1,6 @@
 import json
+import ssl
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from decimal import Decimal
@@ -195,6 +197,12 @@ def test_times_survive(seconds: int) -> None:
         ({"name": "a", "port": 70_000}, "port"),
         ({"name": "a", "limit_unit": "kW"}, "limit_unit"),
         ({"name": "a", "password_file": "/nowhere"}, "password_file"),
+        ({"name": "a", "listen": "0.0.0.0"}, "password_file = "),
+        ({"name": "a", "listen": "::"}, "password_file = "),
+        ({"name": "a", "listen": "0.0.0.0", "password_file": "/dev/null"}, "password_file = "),
+        ({"name": "a", "listen": "here"}, "no address"),
+        ({"name": "a", "tls_cert": "/nowhere"}, "go together"),
+        ({"name": "a", "tls_cert": "/nowhere", "tls_key": "/nowhere"}, "tls_cert, tls_key"),
     ],
 )
 def test_options(options: dict[str, object], word: str) -> None:
@@ -205,8 +213,8 @@ def test_options(options: dict[str, object], word: str) -> None:
 # --- against charge points that misbehave ------------------------------------------------------
 
 
-async def listening(nursery: trio.Nursery, told: list[Reading]) -> ChargePoint:
-    options = {"name": "garage", "port": 0, "listen": "127.0.0.1"}
+async def listening(nursery: trio.Nursery, told: list[Reading], **more: object) -> ChargePoint:
+    options = {"name": "garage", "port": 0, **more}
     driver = ChargePoint.from_options(options, StoppedClock())
     nursery.start_soon(driver.watch, told.append)
     while not driver.port:
@@ -357,7 +365,45 @@ async def test_a_charge_point_that_falls_silent(
 def test_a_password_is_bytes(tmp_path: Path) -> None:
     secret = tmp_path / "password"
     secret.write_bytes(b"\xff\n")
-    ChargePoint.from_options({"name": "a", "password_file": str(secret)})
+    for listen in ("127.0.0.1", "0.0.0.0"):
+        options = {"name": "a", "listen": listen, "password_file": str(secret)}
+        ChargePoint.from_options(options)
+
+
+async def test_without_being_told_otherwise_only_this_machine_is_listened_to(
+    nursery: trio.Nursery,
+) -> None:
+    driver = ChargePoint.from_options({"name": "garage", "port": 0}, StoppedClock())
+    listeners: list[trio.SocketListener] = []
+    opened = trio.open_tcp_listeners
+
+    async def noted(port: int, *, host: str) -> list[trio.SocketListener]:
+        listeners.extend(await opened(port, host=host))
+        return listeners
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trio, "open_tcp_listeners", noted)
+        nursery.start_soon(driver.watch, [].append)
+        while not driver.port:
+            await trio.testing.wait_all_tasks_blocked()
+    assert [each.socket.getsockname()[0] for each in listeners] == ["127.0.0.1"]
+
+
+async def test_a_conversation_under_tls(nursery: trio.Nursery, tmp_path: Path) -> None:
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    named = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    await trio.run_process([*made, *named, "-keyout", key, "-out", cert], stderr=subprocess.DEVNULL)
+    driver = await listening(nursery, [], tls_cert=str(cert), tls_key=str(key))
+    trusted = ssl.create_default_context(cafile=str(cert))
+    plain = await trio.open_tcp_stream("127.0.0.1", driver.port)
+    stream = trio.SSLStream(plain, trusted, server_hostname="127.0.0.1")
+    async with plain, trio.open_nursery() as client:
+        where = ("127.0.0.1", "/garage")
+        socket = await wrap_client_stream(client, stream, *where, subprotocols=["ocpp1.6"])
+        await socket.send_message('[2,"c","Heartbeat",{}]')
+        assert json.loads(await socket.get_message())[:2] == [3, "c"]
+        client.cancel_scope.cancel()
 
 
 async def test_calls_and_the_end_in_one_breath(nursery: trio.Nursery) -> None:

@@ -360,7 +360,7 @@ async def test_a_switch_is_looked_at_once_it_is_switched(start: Any, autojump_cl
     await poller.set_on(False)
     await trio.sleep(0.01)
     assert poller.latest.switched_on is False
-    with pytest.raises(LocalError, match="nothing to switch"):
+    with pytest.raises(CallError, match="nothing to switch"):
         await start(FakeMeter()).set_on(True)
 
 

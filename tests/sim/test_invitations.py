@@ -143,6 +143,7 @@ def test_what_a_revoked_chain_says_counts_and_what_is_written_beside_it_not(
         holders = new_holders(1, 1)
         await hold_keys(stolen, holders.shown)
         early = await stolen.call("community", "invite", {"agent": signer(NUMBER).agent})
+        assert await swarm.settle()
         await revoked(swarm, stolen, heir, holders)
         genesis = stolen.store.record_at(stolen.agent, 2)
         assert genesis is not None

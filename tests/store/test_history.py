@@ -161,3 +161,32 @@ def test_a_file_that_is_none_is_said(tmp_path: Path) -> None:
     path.write_bytes(b"no database, but long enough to look like one" * 100)
     with pytest.raises(StoreError, match="cannot open"):
         History(path, BERLIN)
+
+
+def test_a_device_that_took_its_next_key_is_one_meter(history: History) -> None:
+    """Also in the very quarter hour in which it did, and over several keys."""
+    half = MIDNIGHT + 48 * QUARTER_US
+    history.add(ROOF, CHAIN, 0, 5, quarters(49))
+    history.add(CELLAR, CHAIN, 0, 5, quarters(40, half), before=ROOF)
+    newest = b"n" * 39
+    history.add(newest, CHAIN, 0, 5, quarters(4, half + 40 * QUARTER_US), before=CELLAR)
+    history.put(ROOF, "bill", quarters(3))
+    assert history.keys(newest) == [newest, CELLAR, ROOF]
+    by_quarter = found(history, "15m", newest)
+    assert [each.start_us for each in by_quarter] == [each.start_us for each in quarters(92)]
+    assert by_quarter[48] == Point(half, half + QUARTER_US, 20, 2, False)
+    for step in STEPS:
+        assert sum(each.import_milli_wh for each in found(history, step, newest)) == 930
+    assert len(found(history, "15m", newest, limit=50)) == 50
+    assert sum(each.import_milli_wh for each in found(history, "day", ROOF)) == 490
+    assert found(history, "day", newest, source="bill") == found(
+        history, "day", ROOF, source="bill"
+    )
+    history.forget_chains()
+    assert history.keys(newest) == [newest, CELLAR, ROOF]
+
+
+def test_keys_that_follow_one_another_in_a_ring_end(history: History) -> None:
+    history.add(ROOF, CHAIN, 0, 5, quarters(1), before=CELLAR)
+    history.add(CELLAR, CHAIN, 0, 5, quarters(1), before=ROOF)
+    assert history.keys(ROOF) == [ROOF, CELLAR]

@@ -95,7 +95,7 @@ ANEW = replace(
 )
 
 
-@pytest.mark.parametrize("reason", ["reset", "replaced", "clock"])
+@pytest.mark.parametrize("reason", ["reset", "replaced", "clock", "unshared"])
 def test_a_count_that_begins_anew_says_why(neighbourhood: Any, meter: Any, reason: Any) -> None:
     neighbourhood.create(meter, replace(ANEW, change=MeterChange(reason, "77-1")))
     neighbourhood.create(meter, replace(after(ANEW), change=None))
@@ -121,12 +121,13 @@ def test_a_change_brings_no_energy_and_hides_no_time(
     assert why in verdict.reason
 
 
-def test_only_a_clock_leaves_a_gap(neighbourhood: Any, meter: Any) -> None:
+@pytest.mark.parametrize("reason", ["clock", "unshared"])
+def test_only_a_clock_or_its_owner_leaves_a_gap(
+    neighbourhood: Any, meter: Any, reason: Any
+) -> None:
     later = {"start": SECOND.end, "end": Timestamp(SECOND.end + LENGTH_US)}
-    assert (
-        neighbourhood.verdict(meter, replace(ANEW, **later, change=MeterChange("clock", "")))
-        is Valid
-    )
+    change = MeterChange(reason, "")
+    assert neighbourhood.verdict(meter, replace(ANEW, **later, change=change)) is Valid
 
 
 def test_nothing_changes_before_the_first_reading(neighbourhood: Any) -> None:

@@ -27,6 +27,8 @@ export interface Device {
   community: string;
   state: string;
   visibility: string | null;
+  /** What the community sees of its meter: "readings" or "nothing". */
+  share: string | null;
   /** + import, − export. */
   power_milli_w: number | null;
   switched_on: boolean | null;

@@ -1,6 +1,8 @@
 """Offer to pay for reductions, claim one, pay for what was claimed."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ioe_node.hdk import (
@@ -18,9 +20,11 @@ from zomes.demand.integrity import (
     BASELINE_READINGS,
     OFFERS,
     READINGS_MAX,
+    REDUCTIONS_PER_DAY_MAX,
     Incentive,
     Reduction,
-    pay_micro,
+    day_of,
+    earns_micro,
     saved_milli_wh,
 )
 from zomes.demand.integrity import zome as integrity
@@ -30,6 +34,7 @@ LOOKED_BACK_MAX = 128
 """Readings since the baseline, of which the first `READINGS_MAX` count."""
 PAYMENTS_PER_CALL_MAX = 64
 PAYMENTS_READ = 10_000
+PAYERS_REMEMBERED_MAX = 64
 MEMO = "saved"
 
 zome = CoordinatorZome(integrity)
@@ -37,10 +42,19 @@ zome = CoordinatorZome(integrity)
 
 @zome.function
 async def offer(
-    host: Host, start_us: Timestamp, end_us: Timestamp, micro_per_kwh: int, budget_micro: int
+    host: Host,
+    start_us: Timestamp,
+    end_us: Timestamp,
+    micro_per_kwh: int,
+    budget_micro: int,
+    device_day_micro: int | None = None,
 ) -> ActionHash:
-    """Offer to pay so many micro-credits for each kWh that a member saves between two times."""
-    made = await host.create(Incentive(start_us, end_us, micro_per_kwh, budget_micro))
+    """Offer to pay so many micro-credits for each kWh that a member saves between two times.
+
+    One device earns at most `device_day_micro` in a day: a tenth of the budget if none is given.
+    """
+    most = max(1, budget_micro // 10) if device_day_micro is None else device_day_micro
+    made = await host.create(Incentive(start_us, end_us, micro_per_kwh, budget_micro, most))
     await host.create_link(host.agent_info().dna, made, OFFERS)
     return made
 
@@ -48,12 +62,17 @@ async def offer(
 @zome.function
 async def offers(host: Host) -> list[dict[str, Any]]:
     """The incentives that are not over, the best paid first."""
+    return [_shown(each) for each in await _standing(host)]
+
+
+async def _standing(host: Host) -> list[Found]:
+    """The incentives that are not over, the best paid first."""
     now_us, listed = host.now_us(), []
     for link in await host.get_links(host.agent_info().dna, OFFERS):
         found = await host.get(ActionHash(link.target))
         if found is not None and isinstance(found.entry, Incentive) and found.entry.end > now_us:
-            listed.append(_shown(found))
-    return sorted(listed, key=lambda each: (-each["micro_per_kwh"], each["incentive"]))
+            listed.append(found)
+    return sorted(listed, key=lambda each: (-each.entry.micro_per_kwh, each.hash))
 
 
 def _shown(found: Found) -> dict[str, Any]:
@@ -65,6 +84,7 @@ def _shown(found: Found) -> dict[str, Any]:
         "end_us": entry.end,
         "micro_per_kwh": entry.micro_per_kwh,
         "budget_micro": entry.budget_micro,
+        "device_day_micro": entry.device_day_micro,
     }
 
 
@@ -79,18 +99,30 @@ async def claim(host: Host, start_us: int, end_us: int) -> dict[str, Any] | None
         return None
     drawn = [[each["import_milli_wh"] for each in part] for part in (before, during)]
     saved = saved_milli_wh(drawn[0], drawn[1])
-    fitting = [
-        each
-        for each in await offers(host)
-        if each["start_us"] <= during[0]["start"] and during[-1]["end"] <= each["end_us"]
-    ]
-    earns = pay_micro(saved, fitting[0]["micro_per_kwh"]) if fitting else 0
-    if not earns:
+    earned = await _earned_micro(host, day_of(during[0]["start"]))
+    best, earns = None, 0
+    for found in await _standing(host):
+        incentive: Incentive = found.entry
+        micro = earns_micro(saved, incentive, earned.get(found.hash, 0))
+        within = incentive.start <= during[0]["start"] and during[-1]["end"] <= incentive.end
+        if within and micro > earns:
+            best, earns = found.hash, micro
+    if best is None:
         return None
     hashes = [tuple(ActionHash(each["hash"]) for each in part) for part in (before, during)]
-    entry = Reduction(fitting[0]["incentive"], hashes[0], hashes[1], saved)
-    made = await host.create(entry)
+    made = await host.create(Reduction(best, hashes[0], hashes[1], saved, earns))
     return {"reduction": made, "saved_milli_wh": saved, "earns_micro": earns}
+
+
+async def _earned_micro(host: Host, day: int) -> dict[ActionHash, int]:
+    """What we have earned on a day, by incentive."""
+    earned: dict[ActionHash, int] = {}
+    for each in await host.query(Reduction, limit=REDUCTIONS_PER_DAY_MAX):
+        first = await host.get(each.entry.during[0])
+        if first is None or day_of(first.entry.start) != day:
+            break
+        earned[each.entry.incentive] = earned.get(each.entry.incentive, 0) + each.entry.earns_micro
+    return earned
 
 
 async def _run_of(host: Host, start_us: int, end_us: int) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -113,6 +145,7 @@ async def claims(host: Host, device: AgentPubKey | None = None) -> list[dict[str
             "reduction": each.hash,
             "incentive": each.entry.incentive,
             "saved_milli_wh": each.entry.saved_milli_wh,
+            "earns_micro": each.entry.earns_micro,
             "at_us": each.action.timestamp_us,
         }
         for each in found
@@ -129,15 +162,16 @@ async def reward(host: Host) -> dict[str, int]:
     done = {"paid": 0, "amount_micro": 0, "waiting": 0}
     if not made:
         return done
-    paid, since_us = await _paid(host)
+    known = await _paid(host)
+    paid = dict(known.by_name)
     # What was paid under an older one is not known any more: better nothing than twice.
-    ours = {each.hash: each.entry for each in made if each.action.timestamp_us >= since_us}
+    ours = {each.hash: each.entry for each in made if each.action.timestamp_us >= known.since_us}
     for device in sorted(await host.call("identity", "at_work", {})):
         for each in (await claims(host, AgentPubKey(device)))[::-1]:
             incentive = ours.get(each["incentive"])
             if incentive is None or _name(each["reduction"]) in paid:
                 continue
-            amount = pay_micro(each["saved_milli_wh"], incentive.micro_per_kwh)
+            amount = each["earns_micro"]
             spent = paid.get(_name(each["incentive"]), 0)
             if spent + amount > incentive.budget_micro or done["paid"] >= PAYMENTS_PER_CALL_MAX:
                 continue
@@ -150,19 +184,42 @@ async def reward(host: Host) -> dict[str, int]:
     return done
 
 
-async def _paid(host: Host) -> tuple[dict[str, int], int]:
+@dataclass(frozen=True)
+class _Paid:
     """What we have paid for each reduction and, in all, for each incentive, by their names.
 
-    And since when that is all: 0 for ever, else the time of the oldest settlement that was read.
+    Read up to our settlement `through`; `since_us` is 0 where that is all, else the time of the
+    oldest settlement that was read.
     """
-    totals: dict[str, int] = {}
-    listed = await host.call("currency", "history", {"limit": PAYMENTS_READ})
+
+    through: ActionHash | None
+    by_name: Mapping[str, int]
+    since_us: int
+
+
+_remembered: OrderedDict[tuple[bytes, bytes], _Paid] = OrderedDict()
+"""By network and payer, so that a run reads only what was settled since the one before."""
+
+
+async def _paid(host: Host) -> _Paid:
+    us = host.agent_info()
+    before = _remembered.get((us.dna, us.agent), _Paid(None, {}, 0))
+    asked = {"limit": PAYMENTS_READ, "after": before.through}
+    listed = await host.call("currency", "history", asked)
+    if len(listed) >= PAYMENTS_READ:
+        before = _Paid(None, {}, listed[-1]["timestamp_us"])
+    by_name = dict(before.by_name)
     for each in listed:
         words = each["memo"].split()
         if words[:1] == [MEMO] and each["amount_micro"] < 0:
             for name in words[1:]:
-                totals[name] = totals.get(name, 0) - each["amount_micro"]
-    return totals, listed[-1]["timestamp_us"] if len(listed) >= PAYMENTS_READ else 0
+                by_name[name] = by_name.get(name, 0) - each["amount_micro"]
+    found = _Paid(listed[0]["hash"] if listed else before.through, by_name, before.since_us)
+    _remembered[us.dna, us.agent] = found
+    _remembered.move_to_end((us.dna, us.agent))
+    while len(_remembered) > PAYERS_REMEMBERED_MAX:
+        _remembered.popitem(last=False)
+    return found
 
 
 async def _pay(host: Host, device: AgentPubKey, amount: int, claim: dict[str, Any]) -> bool:

@@ -4,8 +4,13 @@ The baseline is the device's own: the mean of its `BASELINE_READINGS` interval r
 the first that it saved in, all of them measured, none of them saved in before.  So an early
 promise is worth nothing, and what was switched off shortly before lowers the next baseline to
 nothing.  No more readings of saving count than the baseline has: whoever draws more, just to have
-a higher baseline, has drawn as much more as it can then be paid for.  The readings are the meter's
-own word: who pays chooses whom to believe by the budget of each offer.
+a higher baseline, has drawn as much more as it can then be paid for.
+
+The readings are the meter's own word.  So that one that lies does not take all that is offered, an
+incentive gives one device no more than `device_day_micro` for what it saves in a day (of UTC), and
+a reduction says what it earns beside those before it.  Two limits are left to who pays: many
+devices together take more than one, and as communities know nothing of each other, a device in
+two of them may claim one saving in both.
 """
 
 from dataclasses import dataclass
@@ -22,11 +27,14 @@ from ioe_node.hdi import (
     Valid,
     ValidationHost,
     Verdict,
+    place_of,
 )
 
 BASELINE_READINGS = 8
 READINGS_MAX = BASELINE_READINGS
 PAID_MICRO_PER_KWH_MAX = 1_000_000_000
+REDUCTIONS_PER_DAY_MAX = 32
+DAY_US = 86_400_000_000
 MILLI_WH_PER_KWH = 1_000_000
 
 zome = IntegrityZome("demand")
@@ -38,7 +46,8 @@ OFFERS = zome.link_type("offers")
 @zome.entry_type
 @dataclass(frozen=True)
 class Incentive:
-    """The author pays so much a kWh that a member saves between two times, `budget_micro` in all.
+    """The author pays so much a kWh that a member saves between two times, `budget_micro` in all,
+    and `device_day_micro` to one device for what it saves in one day.
 
     In micro-credits.
     """
@@ -47,6 +56,7 @@ class Incentive:
     end: Timestamp
     micro_per_kwh: int
     budget_micro: int
+    device_day_micro: int
 
 
 @zome.entry_type
@@ -54,13 +64,15 @@ class Incentive:
 class Reduction:
     """The author's meter drew `saved_milli_wh` less than its baseline, within an incentive's time.
 
-    `before` are the readings of the baseline and `during` those that it saved in, oldest first.
+    `before` are the readings of the baseline and `during` those that it saved in, oldest first;
+    `earns_micro` is what the saving is worth, or what is left of the day's most.
     """
 
     incentive: ActionHash
     before: tuple[ActionHash, ...]
     during: tuple[ActionHash, ...]
     saved_milli_wh: int
+    earns_micro: int
 
 
 def saved_milli_wh(before: list[int], during: list[int]) -> int:
@@ -68,9 +80,15 @@ def saved_milli_wh(before: list[int], during: list[int]) -> int:
     return max(0, sum(before) * len(during) // len(before) - sum(during))
 
 
-def pay_micro(saved: int, micro_per_kwh: int) -> int:
-    """What a reduction earns, in micro-credits, rounded down."""
-    return saved * micro_per_kwh // MILLI_WH_PER_KWH
+def earns_micro(saved: int, incentive: Incentive, earned_micro: int) -> int:
+    """What a saving earns a device that has earned so much on its day, rounded down."""
+    worth = saved * incentive.micro_per_kwh // MILLI_WH_PER_KWH
+    return max(0, min(worth, incentive.device_day_micro - earned_micro))
+
+
+def day_of(start: Timestamp) -> int:
+    """The day of a reduction whose first reading of saving begins then."""
+    return start // DAY_US
 
 
 @zome.validate_create
@@ -79,6 +97,8 @@ def within_reason(entry: Incentive, op: CreateOp, host: ValidationHost) -> Verdi
         return Invalid("an incentive ends after it starts")
     if not 0 < entry.micro_per_kwh <= PAID_MICRO_PER_KWH_MAX or entry.budget_micro <= 0:
         return Invalid("an incentive pays something, and not more than a thousand credits a kWh")
+    if not 0 < entry.device_day_micro <= entry.budget_micro:
+        return Invalid("an incentive gives one device something a day, and not more than it has")
     return Valid
 
 
@@ -106,7 +126,26 @@ def as_the_readings_say(entry: Reduction, op: CreateOp, host: ValidationHost) ->
     drawn = [[each.import_milli_wh for each in part] for part in (before, during)]
     if entry.saved_milli_wh != saved_milli_wh(*drawn) or not entry.saved_milli_wh:
         return Invalid("another saving than the readings show")
+    day = _day_before(op, day_of(during[0].start), host)
+    if len(day) >= REDUCTIONS_PER_DAY_MAX:
+        return Invalid(f"more than {REDUCTIONS_PER_DAY_MAX} reductions in one day")
+    earned = sum(each.earns_micro for each in day if each.incentive == entry.incentive)
+    earns = earns_micro(entry.saved_milli_wh, incentive.entry, earned)
+    if entry.earns_micro != earns or not earns:
+        return Invalid("another earning than the incentive gives for that saving and day")
     return Valid
+
+
+def _day_before(op: CreateOp, day: int, host: ValidationHost) -> list[Reduction]:
+    """The author's reductions of that day before this one."""
+    found: list[Reduction] = []
+    last = host.must_get_previous(op, Reduction)
+    while last is not None and len(found) < REDUCTIONS_PER_DAY_MAX:
+        if day_of(host.must_get_record(last.entry.during[0]).entry.start) != day:
+            break
+        found.append(last.entry)
+        last = host.must_get_previous(place_of(last.action), Reduction)
+    return found
 
 
 def _readings_fault(found: list[Found], op: CreateOp) -> str:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ioe_node.hdi import OpenChain
 from ioe_node.hdk import ActionHash, AgentPubKey, CoordinatorZome, Found, Host
 from zomes.metering.integrity import IntervalReading
 from zomes.metering.integrity import zome as integrity
@@ -61,13 +62,31 @@ def _shown(found: Found) -> dict[str, Any]:
 async def after(host: Host, device: AgentPubKey, from_seq: int) -> dict[str, Any]:
     """The next readings of a device from a place on its chain on, oldest first.
 
-    `next_seq` is where to go on, and `from_seq` itself when there is no more.
+    `next_seq` is where to go on, and `from_seq` itself when there is no more.  `before` is the
+    key that the device had before, where these records say so: a sale is no such thing.
     """
     found = await host.activity(device, from_seq)
     return {
+        "before": await _before(host, found),
         "readings": [_shown(each) for each in found if isinstance(each.entry, IntervalReading)],
         "next_seq": found[-1].action.action_seq + 1 if found else from_seq,
     }
+
+
+async def _before(host: Host, records: list[Found]) -> AgentPubKey | None:
+    for each in records:
+        if isinstance(each.action, OpenChain):
+            closed = await host.get(each.action.close_hash)
+            target = getattr(closed.action, "new_target", None) if closed else each.action.author
+            if target == each.action.author:
+                return AgentPubKey(each.action.prev_target)
+    return None
+
+
+@zome.function
+async def before(host: Host, device: AgentPubKey | None = None) -> AgentPubKey | None:
+    """The key that a device (we by default) had before this one; None where it had none."""
+    return await _before(host, await host.activity(device or host.agent_info().agent))
 
 
 @zome.function

@@ -26,10 +26,11 @@ class MeterChange:
     """Why the registers do not go on from the reading before: what is counted begins anew.
 
     "reset": the meter lost its count; "replaced": it is another meter; "clock": its time made no
-    sense.  `serial` is the meter's number as its owner gives it, or nothing.
+    sense; "unshared": its owner kept to themselves what it counted until then.  `serial` is the
+    meter's number as its owner gives it, or nothing.
     """
 
-    reason: Literal["reset", "replaced", "clock"]
+    reason: Literal["reset", "replaced", "clock", "unshared"]
     serial: str
 
 
@@ -85,8 +86,8 @@ def registers_never_run_backwards(
     before: IntervalReading = found.entry
     if reading.start < before.end:
         return Invalid("a reading that overlaps the one before it")
-    of_clock = reading.change is not None and reading.change.reason == "clock"
-    if reading.start > before.end and not of_clock:
+    said = reading.change is not None and reading.change.reason in ("clock", "unshared")
+    if reading.start > before.end and not said:
         return Invalid("a gap left unsaid; fill it with estimated readings")
     if reading.change is not None:
         if len(reading.change.serial) > SERIAL_CHARS_MAX:

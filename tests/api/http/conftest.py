@@ -173,3 +173,30 @@ def claimed(lane: Lane, owner: Served) -> Callable[..., Awaitable[Served]]:
         return made
 
     return make
+
+
+@pytest.fixture
+async def neighbour(lane: Lane, owner: Served) -> Served:
+    """Another owner in the same community."""
+    other = await lane.owner("other")
+    theirs = await other.call("key_show")
+    asked = {"agent": theirs["agent"], "recovery": theirs["recovery"]}
+    invited = await owner.call("community_invite", **asked)
+    await other.call("community_join", invitation=invited["invitation"])
+    await owner.until("/api/v1/members", lambda found: len(found) == 2)
+    return other
+
+
+@pytest.fixture
+def paid(owner: Served) -> Callable[[dict[str, Any]], Awaitable[Any]]:
+    """The owner's payments, made as soon as what the payee's chain holds has come."""
+
+    async def pay(body: dict[str, Any]) -> Any:
+        with trio.fail_after(20):
+            while True:
+                found = await owner.http.post("/api/v1/payments", json=body)
+                if found.status_code != 503:
+                    return found.json()
+                await trio.sleep(0.1)
+
+    return pay

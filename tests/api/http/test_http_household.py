@@ -96,7 +96,8 @@ def test_a_grid_that_took_and_gave_in_one_interval_does_not_feed_itself() -> Non
 
 def machine(kind: Kind, power: int | None) -> Machine:
     return Machine(
-        kind, kind, kind, "street", "ok", "public", power, None, None, None, [], None, None, ""
+        *(kind, kind, kind, "street", "ok", "public", "readings", power),
+        *(None, None, None, [], None, None, ""),
     )
 
 

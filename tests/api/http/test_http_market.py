@@ -2,7 +2,11 @@
 
 from typing import Any
 
+import pytest
 import trio
+
+from ioe_node.api import http_market
+from ioe_node.errors import Busy
 
 US = 1_000_000
 PRICE = "price_micro_credits_per_kwh"
@@ -27,6 +31,33 @@ async def test_an_order_for_a_span_is_one_in_each_interval(owner: Any) -> None:
     assert gone.status_code == 200
     left = await owner.until("/api/v1/market", lambda each: len(each["orders"]) == 2)
     assert placed["hash"] not in [each["hash"] for each in left["orders"]]
+
+
+async def test_books_are_asked_for_together_and_no_more_than_a_few(
+    owner: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = owner.conductor.cell("street")
+    honest, asking, most = cell.call, 0, 0
+
+    async def call(zome: str, function: str, payload: dict[str, Any]) -> Any:
+        nonlocal asking, most
+        if function != "book":
+            return await honest(zome, function, payload)
+        asking += 1
+        most = max(most, asking)
+        await trio.sleep(0.05)
+        asking -= 1
+        if fault is not None:
+            raise fault
+        return []
+
+    monkeypatch.setattr(cell, "call", call)
+    fault: Busy | None = None
+    with trio.fail_after(2):
+        assert (await owner.get("/api/v1/market"))["orders"] == []
+    assert most == http_market.BOOKS_AT_ONCE_MAX
+    fault = Busy("not all is here yet; try again")
+    assert (await owner.get("/api/v1/market", 503))["error"] == "Busy"
 
 
 async def test_a_span_of_no_whole_intervals_is_refused(owner: Any) -> None:

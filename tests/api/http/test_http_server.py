@@ -169,6 +169,19 @@ async def test_what_a_client_leaves_behind_ends_with_it(owner: Any, start: bytes
     await none_left()
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/api/v1/payments"])
+async def test_two_lengths_of_one_body_end_the_connection(owner: Any, path: str) -> None:
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {owner.token}\r\n"
+    framings = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n"
+    hidden = "0\r\n\r\nGET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    async with await open_to(owner) as stream:
+        await stream.send_all(f"{head}{framings}{hidden}".encode())
+        answer = await end_of(stream)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b"not both" in answer
+    assert answer.count(b"HTTP/1.1") == 1
+
+
 async def test_an_upgrade_to_http2_is_answered_as_http1(owner: Any) -> None:
     async with await open_to(owner) as stream:
         await stream.send_all(STARTS[4].replace(b"GET /", b"GET /healthz"))

@@ -81,6 +81,7 @@ function DeviceItem({ device, reload, several }: ItemProps & { several: boolean 
   if (several) facts.push(device.community);
   if (device.state !== "ok") facts.push(word("state", device.state));
   if (device.visibility === "private") facts.push(t("devices.private"));
+  if (device.share === "nothing") facts.push(t("devices.unshared"));
   const notes = [means];
   if (device.stored_bp !== null)
     notes.push(t("devices.stored", { percent: percent(device.stored_bp) }));

@@ -5,22 +5,20 @@ import { download, query } from "../api";
 import { type Bar, BarChart } from "../charts/bars";
 import { t } from "../i18n";
 import { useLoad } from "../load";
+import { useSpan } from "../span";
 import {
   STEP_OF,
   type Period,
   type Span,
   isoDay,
-  period,
   periodName,
   stepName,
   steps,
   us,
 } from "../time";
 import type { Device, History as Data, Point } from "../types";
-import { AsTable, Card, Choice, Empty, Figure, Loaded, Pager, Select, Table, act } from "../ui";
+import { AsTable, Card, Empty, Figure, Loaded, Select, Table, act } from "../ui";
 import { energy, kwh } from "../units";
-
-const SPANS = ["day", "week", "month", "year"] as const;
 
 interface Total {
   import_milli_wh: number;
@@ -134,16 +132,10 @@ function first(devices: Device[]): Device | undefined {
 }
 
 export function History() {
-  const [span, setSpan] = useState<Span>("day");
-  const [back, setBack] = useState(0);
+  const { span, shown, earlier, controls } = useSpan("day");
   const [chosen, choose] = useState<string | null>(null);
   const [compare, setCompare] = useState(false);
   const devices = useLoad<Device[]>("devices");
-  const today = isoDay(new Date());
-  const [shown, earlier] = useMemo(
-    () => [period(span, new Date(), back), period(span, new Date(), back - 1)],
-    [span, back, today],
-  );
   const device = chosen ?? first(devices.data ?? [])?.agent ?? null;
   const path = (file: string, { from, to }: Period) =>
     query(file, { device, from_us: us(from), to_us: us(to), step: STEP_OF[span] });
@@ -170,20 +162,7 @@ export function History() {
   return (
     <Card title={t("history.title")} class="wide">
       <div class="controls">
-        <Choice
-          label={t("history.span")}
-          value={span}
-          options={SPANS.map((value) => ({ value, text: t(`span.${value}`) }))}
-          choose={(value) => {
-            setSpan(value);
-            setBack(0);
-          }}
-        />
-        <Pager
-          name={periodName(span, shown)}
-          earlier={() => setBack(back - 1)}
-          later={back < 0 ? () => setBack(back + 1) : null}
-        />
+        {controls}
         <Select
           label={t("history.of")}
           value={device ?? ""}

@@ -1,15 +1,14 @@
 /** Where the imported energy came from and what it weighs in carbon dioxide. */
 
-import { useState } from "preact/hooks";
 import { query } from "../api";
 import { t } from "../i18n";
 import { useLoad } from "../load";
-import { type Span, period, periodName, us } from "../time";
+import { useSpan } from "../span";
+import { us } from "../time";
 import type { Carbon } from "../types";
-import { Card, Choice, Empty, Figure, Loaded, Pager, Table } from "../ui";
+import { Card, Empty, Figure, Loaded, Table } from "../ui";
 import { carbon, energy, kwh, percent } from "../units";
 
-const SPANS = ["day", "week", "month", "year"] as const;
 const MILLI_WH_PER_KWH = 1_000_000;
 
 function perKwh(data: Carbon): string | null {
@@ -33,28 +32,11 @@ function Figures({ data }: { data: Carbon }) {
 }
 
 export function Origin() {
-  const [span, setSpan] = useState<Span>("month");
-  const [back, setBack] = useState(0);
-  const shown = period(span, new Date(), back);
+  const { shown, controls } = useSpan("month");
   const load = useLoad<Carbon>(query("carbon", { from_us: us(shown.from), to_us: us(shown.to) }));
   return (
     <Card title={t("view.origin")} class="wide">
-      <div class="controls">
-        <Choice
-          label={t("history.span")}
-          value={span}
-          options={SPANS.map((value) => ({ value, text: t(`span.${value}`) }))}
-          choose={(value) => {
-            setSpan(value);
-            setBack(0);
-          }}
-        />
-        <Pager
-          name={periodName(span, shown)}
-          earlier={() => setBack(back - 1)}
-          later={back < 0 ? () => setBack(back + 1) : null}
-        />
-      </div>
+      <div class="controls">{controls}</div>
       <Loaded load={load}>
         {(data) => (
           <>

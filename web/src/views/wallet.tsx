@@ -1,6 +1,6 @@
 /** Our credits, what moved them, and a payment to another member. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { get, post, query } from "../api";
 import { t, word } from "../i18n";
 import { useLoad } from "../load";
@@ -92,8 +92,10 @@ function Pay({ names, paid }: { names: Names; paid: () => void }) {
   const micro = typed(amount, CREDIT_DIGITS);
   const us = useLoad<Status>("status").data?.agent;
   const others = names.members.filter((each) => each.agent !== us);
+  // Sent again after an answer that was lost, the same payment is made once.
+  const request = useMemo(() => crypto.randomUUID(), [to, amount, memo, community.value]);
   async function pay() {
-    const body = { community: community.value, to, micro_credits: micro, memo };
+    const body = { community: community.value, to, micro_credits: micro, memo, request };
     const done = t("wallet.paid", { credits: credits(micro), name: names.of(to) });
     if (!(await act(() => post("payments", body), done))) return;
     setAmount("");
