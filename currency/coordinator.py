@@ -3,13 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
-from currency import ledger
+from currency import ledger, limit
 from currency.integrity import (
     Carried,
     Settlement,
     Side,
     account_after,
+    limit_at,
+    limit_of,
     previous_of,
+    proven_by,
     receipt_of,
     source_of,
 )
@@ -69,7 +72,8 @@ async def _claiming(
     """
     if not account.pending_micro:
         return account, ()
-    needed = payment_micro > ledger.spendable(account, host.properties.credit_limit_micro)
+    limit_micro = limit_at(account, now_us, host.properties)
+    needed = payment_micro > ledger.spendable(account, limit_micro)
     due = account.receipts > 0 and account.receipts % CLAIMED_EVERY == 0
     if not needed and not due:
         return account, ()
@@ -87,7 +91,8 @@ async def _claiming(
     through = taken[-1].hash if taken else account.through
     after = ledger.claimed(account, _receipts(taken), claims, through)
     assert after is not None, "what is claimed is pending"
-    return after, claims
+    claimed = [found for found in pending if found.hash in claims]
+    return proven_by(after, claimed, host.properties), claims
 
 
 async def _pending(host: Host, account: Account, run: list[Found]) -> list[Found]:
@@ -127,16 +132,18 @@ async def transfer(
 ) -> Settlement:
     """The proposer pays the counterparty."""
     payer, payee = parties
-    paying = await _paying(host, payer, amount_micro)
+    paying = await _paying(host, parties, payer, amount_micro)
     earning = await _earning(host, payee, amount_micro)
     return Settlement(parties, (paying, earning), amount_micro, 0, None, memo)
 
 
-async def _paying(host: Host, party: Party, amount_micro: int) -> Side:
+async def _paying(
+    host: Host, parties: tuple[Party, Party], party: Party, amount_micro: int
+) -> Side:
     last, account = await _standing(host, party.agent)
-    limit_micro = host.properties.credit_limit_micro
     account, claims = await _claiming(host, last, account, amount_micro, party.timestamp_us)
     after = ledger.paid(account, amount_micro)
+    limit_micro = limit_of(after, parties, host.properties)
     if after.free_micro < -limit_micro <= after.balance_micro:
         raise Busy(_waits(account))
     return Side(None if last is None else last.hash, after, claims)
@@ -168,7 +175,7 @@ async def sale(
     if buyer.agent == host.agent_info().agent:
         await _check_offer(host, found, buyer.agent, energy_milli_wh)
     amount_micro = ledger.price_of(energy_milli_wh, host.properties.price_bp)
-    paying = await _paying(host, buyer, amount_micro)
+    paying = await _paying(host, parties, buyer, amount_micro)
     earning = await _earning(host, seller, amount_micro)
     after = ledger.sold(earning.account, found.action.action_seq, energy_milli_wh)
     if after is None:
@@ -281,12 +288,12 @@ async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "")
         raise CallError("that is you; pay another member")
     if payee not in await host.agents():
         raise CallError("the payee is not a member known here; see 'ioe community list'")
-    limit_micro = host.properties.credit_limit_micro
     last, account = await _standing(host, us)
+    claimed, _ = await _claiming(host, last, account, amount_micro, host.now_us())
+    limit_micro = limit_at(claimed, host.now_us(), host.properties)
     if amount_micro > account.balance_micro + limit_micro:
         spendable = ledger.spendable(account, limit_micro)
         raise CallError(f"only {_credits(spendable)} credits may be spent; pay that or less")
-    claimed, _ = await _claiming(host, last, account, amount_micro, host.now_us())
     if amount_micro > ledger.spendable(claimed, limit_micro):
         run = await _unclaimed(host, last, account)
         host.hasten([source_of(each) for each in await _pending(host, account, run)])
@@ -321,17 +328,20 @@ async def carry(host: Host, close: ActionHash) -> ActionHash | None:
 async def balance(host: Host, agent: AgentPubKey | None = None) -> dict[str, int]:
     """An agent's balance, what of it is pending and what it may spend, in micro-credits.
 
-    Pending is what is not known here to be final.
+    Pending is what is not known here to be final.  `near_limit` warns of the credit limit before
+    a payment fails at it.
     """
     last, account = await _standing(host, agent or host.agent_info().agent)
-    limit = host.properties.credit_limit_micro
-    everything = account.balance_micro + limit
-    claimed, _ = await _claiming(host, last, account, everything, host.now_us())
+    now_us = host.now_us()
+    everything = account.balance_micro + limit_at(account, now_us, host.properties)
+    claimed, _ = await _claiming(host, last, account, everything, now_us)
+    limit_micro = limit_at(claimed, now_us, host.properties)
     return {
         "balance_micro": account.balance_micro,
         "pending_micro": claimed.pending_micro,
-        "credit_limit_micro": limit,
-        "spendable_micro": ledger.spendable(claimed, limit),
+        "credit_limit_micro": limit_micro,
+        "spendable_micro": ledger.spendable(claimed, limit_micro),
+        "near_limit": limit.is_near(claimed.free_micro, limit_micro, host.properties.soft_limit_bp),
     }
 
 

@@ -9,9 +9,11 @@ An account goes over to an agent's next key once: when the old chain has been cl
 credit rests on that close.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
 
-from currency import ledger
+from currency import ledger, limit
 from currency.ledger import RUN_MAX, Account, Receipt
 from ioe_node.hdi import (
     ActionHash,
@@ -33,7 +35,7 @@ from ioe_node.hdi import (
 
 MEMO_CHARS_MAX = 140
 
-zome = IntegrityZome("currency", pure_modules=[ledger])
+zome = IntegrityZome("currency", pure_modules=[ledger, limit])
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def each_side_follows_its_last(entry: Settlement, op: CreateOp, host: Validation
     after = ledger.paid(payer, entry.amount_micro)
     if entry.sides[0].account != after:
         return Invalid("the payer's account is not what it was less the amount")
-    if after.free_micro < -host.properties.credit_limit_micro:
+    if after.free_micro < -limit_of(after, entry.parties, host.properties):
         return Invalid("past the payer's credit limit")
     verdict = _payee(entry, payee, host)
     if verdict is Valid:
@@ -160,7 +162,40 @@ def _claimed(
     after = ledger.claimed(account, receipts, side.claims, side.account.through)
     if after is None:
         return Invalid("a claim of credits that are not pending")
-    return after, [source_of(found) for found in host.must_get_records(side.claims)]
+    claims = host.must_get_records(side.claims)
+    return proven_by(after, claims, host.properties), [source_of(found) for found in claims]
+
+
+def proven_by(account: Account, claims: Iterable[Found], properties: Any) -> Account:
+    """An account whose limit the sales among what it claims have raised, where they raise any."""
+    if not properties.limit_share_bp:
+        return account
+    sales = [
+        (found.action.timestamp_us, found.entry.energy_milli_wh)
+        for found in claims
+        if isinstance(found.entry, Settlement) and found.entry.reading is not None
+    ]
+    proven = limit.proven_after(account.proven, sales, properties.limit_window_us)
+    return replace(account, proven=proven)
+
+
+def limit_of(account: Account, parties: Iterable[Party], properties: Any) -> int:
+    """How far below zero an account may go in a settlement of these parties.
+
+    At the later of their times: a payer that dates itself back would keep what it once proved.
+    """
+    return limit_at(account, max(party.timestamp_us for party in parties), properties)
+
+
+def limit_at(account: Account, at_us: int, properties: Any) -> int:
+    """How far below zero an account may go at a time."""
+    terms = limit.Terms(
+        properties.credit_limit_micro,
+        properties.limit_share_bp,
+        properties.limit_window_us,
+        properties.limit_raise_micro_max,
+    )
+    return limit.limit_micro(account.proven, at_us, terms)
 
 
 def _must_be_theirs(through: ActionHash | None, party: Party, host: ValidationHost) -> None:

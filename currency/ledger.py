@@ -11,6 +11,7 @@ readings are sold in the order of the chain.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from currency.limit import NOTHING, Proven
 from ioe_node.hdi import ActionHash
 
 BASIS_POINTS = 10_000
@@ -34,6 +35,7 @@ class Account:
     `reading_seq` is that reading's place on the seller's chain, -1 before the first sale.
     `pending_micro` of the balance is not claimed as final yet: all that was received, `receipts`
     times, since the settlement `through`, what is `skipped` of before, and what was given up.
+    `proven` is what it sold and was paid for, which raises its credit limit.
     """
 
     balance_micro: int = 0
@@ -43,6 +45,7 @@ class Account:
     receipts: int = 0
     through: ActionHash | None = None
     skipped: tuple[Receipt, ...] = ()
+    proven: Proven = NOTHING
 
     @property
     def free_micro(self) -> int:

@@ -21,6 +21,7 @@ from ioe_node.hdk import AgentPubKey, DnaDef, Zome
 from zomes.demand.app import Demand
 
 SECOND_US = 1_000_000
+BASIS_POINTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,10 @@ class Properties:
     their digest (empty for none; `()` for none at all); `approvers` (the stewards, if none are
     named) approve devices, by `approval_quorum` of their voices; `interval_us` is the settlement
     period; `price_bp` is what a kWh costs, in basis points of a credit; `credit_limit_micro` is
-    how far below zero a member may go; `power_milli_w_max` is the largest connection's rating.
+    how far below zero any member may go, and `limit_share_bp` how much further for each kWh that
+    it sold of late, up to `limit_raise_micro_max`: for half to a whole `limit_window_us`; past
+    `soft_limit_bp` of its limit a member is warned; `power_milli_w_max` is the largest
+    connection's rating.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()
@@ -41,6 +45,10 @@ class Properties:
     interval_us: int = 15 * 60 * 1_000_000
     price_bp: int = 10_000
     credit_limit_micro: int = 100_000_000
+    limit_share_bp: int = 0
+    limit_window_us: int = 90 * 24 * 3_600 * SECOND_US
+    limit_raise_micro_max: int = 100_000_000
+    soft_limit_bp: int = 8_000
     power_milli_w_max: int = 100_000_000
 
     def __post_init__(self) -> None:
@@ -53,6 +61,10 @@ class Properties:
             raise ValueError("interval_us is a whole number of seconds, in microseconds")
         if min(self.price_bp, self.credit_limit_micro, self.power_milli_w_max) < 0:
             raise ValueError("price_bp, credit_limit_micro and power_milli_w_max are not negative")
+        if self.limit_window_us <= 0 or min(self.limit_share_bp, self.limit_raise_micro_max) < 0:
+            raise ValueError("limit_window_us is positive; what raises a limit is not negative")
+        if not 0 <= self.soft_limit_bp <= BASIS_POINTS:
+            raise ValueError("soft_limit_bp is a part of the limit, in basis points")
         if not 1 <= self.approval_quorum <= max(1, len(set(self.approvers or self.stewards))):
             raise ValueError("approval_quorum is at least 1, and at most as many as may approve")
 

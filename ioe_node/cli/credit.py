@@ -1,5 +1,7 @@
 """`ioe credit`: balances, payments and the proof that all sums to zero."""
 
+from typing import Any
+
 import click
 
 from ioe_node.cli import client
@@ -25,6 +27,15 @@ def credit() -> None:
     """Mutual credit: one credit is one kWh, and all balances sum to zero."""
 
 
+def warn(found: dict[str, Any]) -> None:
+    """Say that a balance nears its credit limit, where it does."""
+    if found["near_limit"]:
+        console.print(
+            f"near the credit limit: {credits_text(found['spendable_micro'])} of "
+            f"{credits_text(found['credit_limit_micro'])} left; sell or be paid before you pay more"
+        )
+
+
 @credit.command()
 @click.argument("agent", required=False)
 @community_option
@@ -47,6 +58,7 @@ def balance(
             f"spendable {credits_text(found['spendable_micro'])}  "
             f"(credit limit {credits_text(found['credit_limit_micro'])})"
         )
+        warn(found)
 
     show(found, as_json, people)
 
@@ -64,8 +76,9 @@ def pay(context: click.Context, payee: str, amount: str, memo: str, community: s
     \b
       ioe credit pay uhCAk... 2.5 --memo "for the eggs"
     """
+    home = home_of(context)
     made = client.zome(
-        home_of(context),
+        home,
         community,
         "currency",
         "pay",
@@ -74,6 +87,7 @@ def pay(context: click.Context, payee: str, amount: str, memo: str, community: s
         memo=memo,
     )
     console.print(f"paid {amount} to {payee[:13]}: {plain(made)}")
+    warn(client.zome(home, community, "currency", "balance"))
 
 
 @credit.command()

@@ -84,10 +84,14 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"interval_us": 60_000_000},
         {"price_bp": 1},
         {"credit_limit_micro": 1},
+        {"limit_share_bp": 1},
+        {"limit_window_us": 1},
+        {"limit_raise_micro_max": 1},
+        {"soft_limit_bp": 1},
         {"power_milli_w_max": 1},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 10
+    assert len(names) == 14
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
@@ -106,6 +110,9 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         b"\x80\x80",
         encode({"price_bp": "dear"}),
         encode({"price_bp": -1}),
+        encode({"limit_share_bp": -1}),
+        encode({"limit_window_us": 0}),
+        encode({"soft_limit_bp": 10_001}),
         encode({"interval_us": 0}),
         encode({"interval_us": 1_500_000}),
         encode({"recovery": [bytes(32)]}),
