@@ -9,6 +9,8 @@ from currency.integrity import (
     Settlement,
     Side,
     account_after,
+    invoiced,
+    is_invoice,
     limit_at,
     limit_of,
     previous_of,
@@ -129,12 +131,23 @@ async def transfer(
     parties: tuple[Party, Party],
     amount_micro: int,
     memo: str,
+    invoice: ActionHash | None = None,
 ) -> Settlement:
     """The proposer pays the counterparty."""
     payer, payee = parties
     paying = await _paying(host, parties, payer, amount_micro)
+    if invoice is not None:
+        found = await host.get(invoice)
+        if found is None:
+            raise Busy("the invoice is not here yet; try again")
+        account = invoiced(paying.account, parties, found) if is_invoice(found) else None
+        if account is None:
+            raise CallError(
+                "no invoice, one that is past or paid already, or too many paid that still stand"
+            )
+        paying = replace(paying, account=account)
     earning = await _earning(host, payee, amount_micro)
-    return Settlement(parties, (paying, earning), amount_micro, 0, None, memo)
+    return Settlement(parties, (paying, earning), amount_micro, 0, None, memo, invoice)
 
 
 async def _paying(
@@ -281,8 +294,34 @@ def _credits(micro: int) -> str:
 
 
 @zome.function
-async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "") -> ActionHash:
-    """Pay another member, both chains or neither."""
+async def pay_invoice(host: Host, invoice: ActionHash) -> ActionHash:
+    """Pay what an invoice for us asks for, once."""
+    asked = await host.call("invoice", "to_pay", {"invoice": invoice})
+    return await pay(host, **asked, invoice=invoice)
+
+
+@zome.function
+async def invoices_paid(host: Host, agent: AgentPubKey, since_us: int) -> list[ActionHash]:
+    """The invoices that an agent has paid since a time."""
+    found = await host.query(
+        Settlement, author=agent, enough=lambda each: each.action.timestamp_us < since_us
+    )
+    return [
+        each.entry.invoice
+        for each in found
+        if each.entry.invoice is not None and each.entry.parties[0].agent == agent
+    ]
+
+
+@zome.function
+async def pay(
+    host: Host,
+    payee: AgentPubKey,
+    amount_micro: int,
+    memo: str = "",
+    invoice: ActionHash | None = None,
+) -> ActionHash:
+    """Pay another member, both chains or neither; `pay_invoice` pays what one asks for."""
     us = host.agent_info().agent
     if payee == us:
         raise CallError("that is you; pay another member")
@@ -298,7 +337,7 @@ async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "")
         run = await _unclaimed(host, last, account)
         host.hasten([source_of(each) for each in await _pending(host, account, run)])
         raise Busy(_waits(claimed))
-    terms = {"amount_micro": amount_micro, "memo": memo}
+    terms = {"amount_micro": amount_micro, "memo": memo, "invoice": invoice}
     return await host.countersign(payee, "currency.transfer", terms)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from currency import ledger, limit
-from currency.ledger import RUN_MAX, Account, Receipt
+from currency.ledger import RUN_MAX, Account, InvoicePaid, Receipt
 from ioe_node.hdi import (
     ActionHash,
     CloseChain,
@@ -56,7 +56,8 @@ class Settlement:
     """`parties[0]` pays `parties[1]`; `sides` are theirs in the same order.
 
     For a sale of metered energy, `reading` is the payee's interval reading and
-    `energy_milli_wh` what is sold of its export; otherwise None and 0.
+    `energy_milli_wh` what is sold of its export; otherwise None and 0.  Who pays an `invoice`
+    pays what it asks for, with its memo, once.
     """
 
     parties: tuple[Party, ...]
@@ -65,6 +66,7 @@ class Settlement:
     energy_milli_wh: int
     reading: ActionHash | None
     memo: str
+    invoice: ActionHash | None = None
 
 
 @zome.entry_type
@@ -132,15 +134,53 @@ def each_side_follows_its_last(entry: Settlement, op: CreateOp, host: Validation
             rests_on += more
         accounts.append(account)
     payer, payee = accounts
-    after = ledger.paid(payer, entry.amount_micro)
-    if entry.sides[0].account != after:
-        return Invalid("the payer's account is not what it was less the amount")
-    if after.free_micro < -limit_of(after, entry.parties, host.properties):
-        return Invalid("past the payer's credit limit")
+    verdict = _payer(entry, payer, host)
+    if verdict is not Valid:
+        return verdict
     verdict = _payee(entry, payee, host)
     if verdict is Valid:
         host.must_be_final(rests_on)
     return verdict
+
+
+def _payer(entry: Settlement, payer: Account, host: ValidationHost) -> Verdict:
+    after = ledger.paid(payer, entry.amount_micro)
+    if entry.invoice is not None:
+        invoice = host.must_get_record(entry.invoice)
+        if not is_invoice(invoice) or not _is_asked(entry, invoice):
+            return Invalid("an invoice that asks for something else")
+        paid = invoiced(after, entry.parties, invoice)
+        if paid is None:
+            return Invalid("an invoice that is past or paid already")
+        after = paid
+    if entry.sides[0].account != after:
+        return Invalid("the payer's account is not what it was less the amount")
+    if after.free_micro < -limit_of(after, entry.parties, host.properties):
+        return Invalid("past the payer's credit limit")
+    return Valid
+
+
+def invoiced(account: Account, parties: tuple[Party, ...], invoice: Found) -> Account | None:
+    """The payer's account with an invoice paid, by its own time, which never runs back.
+
+    None where that may not be: see `ledger.invoiced`.
+    """
+    paid = InvoicePaid(invoice.hash, invoice.entry.valid_until)
+    return ledger.invoiced(account, paid, parties[0].timestamp_us)
+
+
+def is_invoice(found: Found) -> bool:
+    """Whether a record is an invoice: zomes know each other's entries by their names."""
+    return isinstance(found.action, Create) and found.action.entry_type == "invoice.Invoice"
+
+
+def _is_asked(entry: Settlement, invoice: Found) -> bool:
+    """Whether a settlement is what an invoice asks for."""
+    payer, payee = (party.agent for party in entry.parties)
+    asked = (invoice.entry.payer, invoice.action.author, invoice.entry.amount_micro)
+    return asked == (payer, payee, entry.amount_micro) and (
+        entry.memo == invoice.entry.memo and entry.reading is None
+    )
 
 
 def _claimed(

@@ -13,6 +13,7 @@ import zomes.claims.profile
 import zomes.community.coordinator
 import zomes.demand.coordinator
 import zomes.identity.coordinator
+import zomes.invoice.coordinator
 import zomes.market.coordinator
 import zomes.metering.coordinator
 import zomes.reputation.coordinator
@@ -81,6 +82,7 @@ DNA = DnaDef(
         _zome(zomes.identity.coordinator),
         _zome(zomes.metering.coordinator),
         _zome(currency.coordinator),
+        _zome(zomes.invoice.coordinator),
         _zome(zomes.market.coordinator),
         _zome(zomes.claims.coordinator),
         _zome(zomes.reputation.coordinator),

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from ioe_node.cli import client
+from ioe_node.cli.invoice import decline, invoice, invoices, promise
 from ioe_node.cli.output import (
     community_option,
     console,
@@ -13,6 +14,7 @@ from ioe_node.cli.output import (
     json_option,
     kwh,
     limit_option,
+    parse_action,
     parse_agent,
     parse_amount,
     plain,
@@ -65,28 +67,39 @@ def balance(
 
 # An amount may look like an option: -1 is no amount, and is not "no such option" either.
 @credit.command(context_settings={"ignore_unknown_options": True})
-@click.argument("payee")
-@click.argument("amount")
+@click.argument("payee", required=False)
+@click.argument("amount", required=False)
 @click.option("--memo", default="", help="A line for both.")
+@click.option("--invoice", metavar="INVOICE", help="Pay what this invoice asks for.")
 @community_option
 @click.pass_context
-def pay(context: click.Context, payee: str, amount: str, memo: str, community: str | None) -> None:
-    """Pay AMOUNT credits to the agent PAYEE; both chains take it, or neither.
+def pay(
+    context: click.Context,
+    payee: str | None,
+    amount: str | None,
+    memo: str,
+    invoice: str | None,
+    community: str | None,
+) -> None:
+    """Pay AMOUNT credits to the agent PAYEE, or an invoice; both chains take it, or neither.
 
     \b
       ioe credit pay uhCAk... 2.5 --memo "for the eggs"
+      ioe credit pay --invoice uhCkk...
     """
     home = home_of(context)
-    made = client.zome(
-        home,
-        community,
-        "currency",
-        "pay",
-        payee=parse_agent(payee),
-        amount_micro=parse_amount(amount),
-        memo=memo,
-    )
-    console.print(f"paid {amount} to {payee[:13]}: {plain(made)}")
+    if invoice is not None:
+        if payee is not None or memo:
+            raise click.UsageError("an invoice says itself who is paid, how much and what for")
+        named = {"invoice": parse_action(invoice)}
+        made = client.zome(home, community, "currency", "pay_invoice", **named)
+        console.print(f"paid the invoice {invoice[:13]}: {plain(made)}")
+    elif payee is None or amount is None:
+        raise click.UsageError("name PAYEE and AMOUNT, or --invoice INVOICE")
+    else:
+        terms = {"amount_micro": parse_amount(amount), "memo": memo}
+        made = client.zome(home, community, "currency", "pay", payee=parse_agent(payee), **terms)
+        console.print(f"paid {amount} to {payee[:13]}: {plain(made)}")
     warn(client.zome(home, community, "currency", "balance"))
 
 
@@ -139,3 +152,7 @@ def audit(context: click.Context, community: str | None, as_json: bool) -> None:
         console.print(f"sum {credits_text(found['sum_micro'])}")
 
     show(found, as_json, people)
+
+
+for command in (invoice, invoices, promise, decline):
+    credit.add_command(command)

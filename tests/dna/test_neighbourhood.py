@@ -22,6 +22,7 @@ def test_its_zomes_and_types() -> None:
         "identity",
         "metering",
         "currency",
+        "invoice",
         "market",
         "claims",
         "reputation",
@@ -49,6 +50,9 @@ def test_its_zomes_and_types() -> None:
         "identity.Offer",
         "identity.Release",
         "identity.Revocation",
+        "invoice.Invoice",
+        "invoice.Promise",
+        "invoice.Refusal",
         "market.Order",
         "metering.IntervalReading",
     ]
