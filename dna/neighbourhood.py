@@ -35,7 +35,8 @@ class Properties:
     period; `price_bp` is what a kWh costs, in basis points of a credit; `credit_limit_micro` is
     how far below zero any member may go, and `limit_share_bp` how much further for each kWh that
     it sold of late, up to `limit_raise_micro_max`: for half to a whole `limit_window_us`; past
-    `soft_limit_bp` of its limit a member is warned; `power_milli_w_max` is the largest
+    `soft_limit_bp` of its limit a member is warned; `grid_import_micro` and `grid_export_micro`
+    are what the grid takes and pays for a kWh, in micro-credits; `power_milli_w_max` is the largest
     connection's rating.
     """
 
@@ -50,6 +51,8 @@ class Properties:
     limit_window_us: int = 90 * 24 * 3_600 * SECOND_US
     limit_raise_micro_max: int = 100_000_000
     soft_limit_bp: int = 8_000
+    grid_import_micro: int = 1_300_000
+    grid_export_micro: int = 700_000
     power_milli_w_max: int = 100_000_000
 
     def __post_init__(self) -> None:

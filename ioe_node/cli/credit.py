@@ -22,6 +22,7 @@ from ioe_node.cli.output import (
     table,
     when,
 )
+from ioe_node.cli.statement import statement
 
 
 @click.group()
@@ -154,5 +155,5 @@ def audit(context: click.Context, community: str | None, as_json: bool) -> None:
     show(found, as_json, people)
 
 
-for command in (invoice, invoices, promise, decline):
+for command in (invoice, invoices, promise, decline, statement):
     credit.add_command(command)

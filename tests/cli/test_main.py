@@ -36,6 +36,7 @@ READING = {
     "credit balance",
     "credit history",
     "credit invoices",
+    "credit statement",
     "credit audit",
     "chain show",
     "chain final",
