@@ -1,6 +1,6 @@
 """Pay, sell what was metered, and read balances."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from currency import ledger, limit
@@ -20,7 +20,6 @@ from currency.integrity import (
 )
 from currency.integrity import zome as integrity
 from currency.ledger import RUN_MAX, Account, Receipt
-from currency.statement import Movement, Tariff, statement_of
 from ioe_node.hdk import (
     ActionHash,
     AgentPubKey,
@@ -50,11 +49,11 @@ async def _standing(host: Host, agent: AgentPubKey) -> tuple[Found | None, Accou
     for entry_type in (Settlement, Carried):
         newest = await host.query(entry_type, author=agent, limit=1)
         if newest:
-            return newest[0], _account_of(newest[0])
+            return newest[0], account_of(newest[0])
     return None, Account()
 
 
-def _account_of(found: Found) -> Account:
+def account_of(found: Found) -> Account:
     """Where its author's account is after a settlement, or what it began with."""
     if isinstance(found.entry, Carried):
         carried: Account = found.entry.account
@@ -405,54 +404,13 @@ async def history(
                 "timestamp_us": found.action.timestamp_us,
                 "with": payee if payer == who else payer,
                 "amount_micro": sign * entry.amount_micro,
-                "balance_micro": _account_of(found).balance_micro,
+                "balance_micro": account_of(found).balance_micro,
                 "final": await host.is_final(source_of(found)),
                 "energy_milli_wh": entry.energy_milli_wh,
                 "memo": entry.memo,
             }
         )
     return listed
-
-
-@zome.function
-async def statement(
-    host: Host, from_us: int, until_us: int, agent: AgentPubKey | None = None
-) -> dict[str, Any]:
-    """What a member (ourselves by default) and its devices metered, traded and saved in a time.
-
-    `complete` is False where more was metered or settled since than is read for a statement.
-    """
-    member = agent or host.agent_info().agent
-    devices = await host.call("identity", "portfolio", {"owner": member})
-    own = sorted({member, *(each["device"] for each in devices)})
-    metered: list[tuple[int, int]] = []
-    movements: list[Movement] = []
-    complete = True
-    for each in own:
-        asked = {"device": each, "from_us": from_us, "until_us": until_us}
-        summed = await host.call("metering", "summed", asked)
-        metered.append((summed["import_milli_wh"], summed["export_milli_wh"]))
-        settled = await host.query(
-            Settlement,
-            author=each,
-            limit=HISTORY_MAX,
-            enough=lambda found: found.action.timestamp_us < from_us,
-        )
-        complete &= summed["complete"] and len(settled) < HISTORY_MAX
-        movements += [
-            _moved(found) for found in settled if from_us <= found.action.timestamp_us < until_us
-        ]
-    tariff = Tariff(host.properties.grid_import_micro, host.properties.grid_export_micro)
-    made = statement_of(own, metered, movements, tariff)
-    return {"member": member, "devices": len(own) - 1, "complete": complete, **asdict(made)}
-
-
-def _moved(found: Found) -> Movement:
-    entry: Settlement = found.entry
-    payer, payee = (party.agent for party in entry.parties)
-    us = found.action.author
-    other, sign = (payee, -1) if us == payer else (payer, 1)
-    return Movement(us, other, sign * entry.amount_micro, entry.energy_milli_wh)
 
 
 @zome.function

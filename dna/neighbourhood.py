@@ -6,7 +6,7 @@ network's name, so they hold for everyone in it.
 
 from dataclasses import dataclass
 
-import currency.coordinator
+import currency.reports
 import zomes.claims.coordinator
 import zomes.claims.credential
 import zomes.claims.profile
@@ -84,7 +84,7 @@ DNA = DnaDef(
         _zome(zomes.community.coordinator),
         _zome(zomes.identity.coordinator),
         _zome(zomes.metering.coordinator),
-        _zome(currency.coordinator),
+        _zome(currency.reports),
         _zome(zomes.invoice.coordinator),
         _zome(zomes.market.coordinator),
         _zome(zomes.claims.coordinator),

@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from ioe_node.cli import client
+from ioe_node.cli.audit import audit
 from ioe_node.cli.invoice import decline, invoice, invoices, promise
 from ioe_node.cli.output import (
     community_option,
@@ -136,24 +137,5 @@ def history(
     show(found, as_json, people)
 
 
-@credit.command()
-@community_option
-@json_option
-@click.pass_context
-def audit(context: click.Context, community: str | None, as_json: bool) -> None:
-    """Every balance that this node knows, and their sum."""
-    found = client.zome(home_of(context), community, "currency", "audit")
-
-    def people() -> None:
-        rows = [
-            (plain(each["agent"])[:13], credits_text(each["balance_micro"]))
-            for each in found["balances"]
-        ]
-        table("", ("agent", "balance"), rows)
-        console.print(f"sum {credits_text(found['sum_micro'])}")
-
-    show(found, as_json, people)
-
-
-for command in (invoice, invoices, promise, decline, statement):
+for command in (audit, invoice, invoices, promise, decline, statement):
     credit.add_command(command)
