@@ -56,8 +56,8 @@ from zomes.metering.integrity import IntervalReading
 
 HOMES = 6
 """The first is the steward, the last hands out what is signed on paper."""
-ATTACKS_PER_NETWORK = 60
-AT_ONCE = 6
+ATTACKS_PER_NETWORK = 150
+AT_ONCE = 50
 SPREAD_S = 60.0
 PAUSE_S = 8.0
 PATIENCE_TRIES = 60
