@@ -17,6 +17,7 @@ from currency import ledger, limit
 from currency.ledger import RUN_MAX, Account, InvoicePaid, Receipt
 from ioe_node.hdi import (
     ActionHash,
+    AgentPubKey,
     CloseChain,
     Create,
     CreateOp,
@@ -67,6 +68,11 @@ class Settlement:
     reading: ActionHash | None
     memo: str
     invoice: ActionHash | None = None
+
+    @property
+    def seller(self) -> AgentPubKey | None:
+        """Who sold energy; None for a payment."""
+        return None if self.reading is None else self.parties[1].agent
 
 
 @zome.entry_type
@@ -213,7 +219,7 @@ def proven_by(account: Account, claims: Iterable[Found], properties: Any) -> Acc
     sales = [
         (found.action.timestamp_us, found.entry.energy_milli_wh)
         for found in claims
-        if isinstance(found.entry, Settlement) and found.entry.reading is not None
+        if isinstance(found.entry, Settlement) and found.entry.seller == found.action.author
     ]
     proven = limit.proven_after(account.proven, sales, properties.limit_window_us)
     return replace(account, proven=proven)

@@ -50,8 +50,11 @@ def _moved(found: Found) -> Movement:
     entry: Settlement = found.entry
     payer, payee = (party.agent for party in entry.parties)
     us = found.action.author
-    other, sign = (payee, -1) if us == payer else (payer, 1)
-    return Movement(us, other, sign * entry.amount_micro, entry.energy_milli_wh)
+    other, amount_micro = (
+        (payee, -entry.amount_micro) if us == payer else (payer, entry.amount_micro)
+    )
+    energy = entry.energy_milli_wh if entry.seller == us else -entry.energy_milli_wh
+    return Movement(other, sign * entry.amount_micro, energy, entry.seller is not None)
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,7 @@ async def _stepped(host: Host, found: Found, at: Trail, findings: Findings) -> T
     if await host.get(other) is None:
         findings.unseen(found.hash, "the other party's half is with nobody")
     after = replace(at, balance_micro=side.account.balance_micro, last=found.hash)
-    if place and entry.reading is not None:
+    if entry.energy_milli_wh and entry.seller == found.action.author:
         return await _sold(host, found, after, findings)
     return after
 

@@ -24,12 +24,16 @@ class Tariff:
 
 @dataclass(frozen=True)
 class Movement:
-    """A settlement as `agent` sees it: `amount_micro` is negative where it paid."""
+    """A settlement as one of its parties sees it, `other` being the other one.
 
-    agent: AgentPubKey
+    `amount_micro` is negative where it paid, `energy_milli_wh` where it bought; `of_energy` says
+    what the money was for.
+    """
+
     other: AgentPubKey
     amount_micro: int
     energy_milli_wh: int
+    of_energy: bool
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,10 @@ def statement_of(
     """
     imports, exports = zip(*metered, strict=True) if (metered := list(metered)) else ((), ())
     foreign = [each for each in movements if each.other not in own]
-    energy = [each for each in foreign if each.energy_milli_wh]
-    rest = [each for each in foreign if not each.energy_milli_wh]
-    bought = sum(each.energy_milli_wh for each in energy if each.amount_micro < 0)
-    sold = sum(each.energy_milli_wh for each in energy if each.amount_micro > 0)
-    paid, earned = _out(energy), _in(energy)
+    energy = [each.amount_micro for each in foreign if each.of_energy]
+    rest = [each.amount_micro for each in foreign if not each.of_energy]
+    moved = [each.energy_milli_wh for each in foreign]
+    bought, sold, paid, earned = _out(moved), _in(moved), _out(energy), _in(energy)
     return Statement(
         sum(imports),
         sum(exports),
@@ -86,9 +89,9 @@ def saved_micro(bought: int, sold: int, paid: int, earned: int, tariff: Tariff) 
     return grid // MILLI_WH_PER_KWH - paid + earned
 
 
-def _out(movements: Iterable[Movement]) -> int:
-    return -sum(each.amount_micro for each in movements if each.amount_micro < 0)
+def _out(amounts: Iterable[int]) -> int:
+    return -sum(each for each in amounts if each < 0)
 
 
-def _in(movements: Iterable[Movement]) -> int:
-    return sum(each.amount_micro for each in movements if each.amount_micro > 0)
+def _in(amounts: Iterable[int]) -> int:
+    return sum(each for each in amounts if each > 0)

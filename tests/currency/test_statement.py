@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from currency.statement import MILLI_WH_PER_KWH, Movement, Statement, Tariff, statement_of
+from ioe_node.hdi import AgentPubKey
 from ioe_node.model.hashes import agent_key
 
 KEYS = [agent_key(bytes([number]) * 32) for number in range(4)]
@@ -27,12 +28,12 @@ def test_a_month_by_hand() -> None:
         [us, ours],
         [(5 * KWH, 0), (0, 3 * KWH)],
         [
-            Movement(us, other, -2_000_000, 2 * KWH),
-            Movement(ours, other, 1_000_000, 1 * KWH),
-            Movement(ours, us, 1_000_000, 1 * KWH),
-            Movement(us, ours, -1_000_000, 1 * KWH),
-            Movement(us, friend, -70, 0),
-            Movement(us, friend, 30, 0),
+            Movement(other, -2_000_000, -2 * KWH, True),
+            Movement(other, 1_000_000, 1 * KWH, True),
+            Movement(us, 1_000_000, 1 * KWH, True),
+            Movement(ours, -1_000_000, -1 * KWH, True),
+            Movement(friend, -70, 0, False),
+            Movement(friend, 30, 0, False),
         ],
         TARIFF,
     )
@@ -50,9 +51,9 @@ def test_what_one_pays_another_earns(payments: list[tuple[bytes, bytes, int, int
         movements = []
         for payer, payee, amount, energy in payments:
             if payer == each != payee:
-                movements.append(Movement(each, payee, -amount, energy))  # type: ignore[arg-type]
+                movements.append(Movement(AgentPubKey(payee), -amount, -energy, bool(energy)))
             elif payee == each != payer:
-                movements.append(Movement(each, payer, amount, energy))  # type: ignore[arg-type]
+                movements.append(Movement(AgentPubKey(payer), amount, energy, bool(energy)))
         made.append(statement_of([each], [], movements, TARIFF))
     assert sum(each.paid_micro for each in made) == sum(each.earned_micro for each in made)
     assert sum(each.sent_micro for each in made) == sum(each.received_micro for each in made)
