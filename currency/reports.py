@@ -50,9 +50,7 @@ def _moved(found: Found) -> Movement:
     entry: Settlement = found.entry
     payer, payee = (party.agent for party in entry.parties)
     us = found.action.author
-    other, amount_micro = (
-        (payee, -entry.amount_micro) if us == payer else (payer, entry.amount_micro)
-    )
+    other, sign = (payee, -1) if us == payer else (payer, 1)
     energy = entry.energy_milli_wh if entry.seller == us else -entry.energy_milli_wh
     return Movement(other, sign * entry.amount_micro, energy, entry.seller is not None)
 
