@@ -3,6 +3,7 @@
 `ledger` is the arithmetic, pure and exact.  `integrity` makes it a rule of the DNA: each
 settlement is one entry that both parties commit, names each party's previous one and states
 its account after it, so a validator takes one step and not the history.  `coordinator` pays,
-sells metered energy, and reads balances.  `market` clears orders, purely.  One credit is one
-kWh; one micro-credit one mWh.
+sells metered energy, and reads balances; `reports` tells a member's month and audits everybody.
+`limit` says how far below zero a member may go, `market` clears orders, both purely.  One credit
+is one kWh; one micro-credit one mWh.
 """
