@@ -72,9 +72,9 @@ async def _claiming(
     What is needed for a payment, over what is not final; else now and then, and in the order in
     which it came.  `now_us` is the time of the settlement that claims.
     """
-    if not account.pending_micro:
+    if last is None or not account.pending_micro:
         return account, ()
-    limit_micro = limit_at(account, now_us, host.properties)
+    limit_micro = limit_at(account, last.action.author, now_us, host.properties)
     needed = payment_micro > ledger.spendable(account, limit_micro)
     due = account.receipts > 0 and account.receipts % CLAIMED_EVERY == 0
     if not needed and not due:
@@ -156,7 +156,7 @@ async def _paying(
     last, account = await _standing(host, party.agent)
     account, claims = await _claiming(host, last, account, amount_micro, party.timestamp_us)
     after = ledger.paid(account, amount_micro)
-    limit_micro = limit_of(after, parties, host.properties)
+    limit_micro = limit_of(after, party, parties, host.properties)
     if after.free_micro < -limit_micro <= after.balance_micro:
         raise Busy(_waits(account))
     return Side(None if last is None else last.hash, after, claims)
@@ -329,7 +329,7 @@ async def pay(
         raise CallError("the payee is not a member known here; see 'ioe community list'")
     last, account = await _standing(host, us)
     claimed, _ = await _claiming(host, last, account, amount_micro, host.now_us())
-    limit_micro = limit_at(claimed, host.now_us(), host.properties)
+    limit_micro = limit_at(claimed, us, host.now_us(), host.properties)
     if amount_micro > account.balance_micro + limit_micro:
         spendable = ledger.spendable(account, limit_micro)
         raise CallError(f"only {_credits(spendable)} credits may be spent; pay that or less")
@@ -370,11 +370,11 @@ async def balance(host: Host, agent: AgentPubKey | None = None) -> dict[str, int
     Pending is what is not known here to be final.  `near_limit` warns of the credit limit before
     a payment fails at it.
     """
-    last, account = await _standing(host, agent or host.agent_info().agent)
-    now_us = host.now_us()
-    everything = account.balance_micro + limit_at(account, now_us, host.properties)
+    who, now_us = agent or host.agent_info().agent, host.now_us()
+    last, account = await _standing(host, who)
+    everything = account.balance_micro + limit_at(account, who, now_us, host.properties)
     claimed, _ = await _claiming(host, last, account, everything, now_us)
-    limit_micro = limit_at(claimed, now_us, host.properties)
+    limit_micro = limit_at(claimed, who, now_us, host.properties)
     return {
         "balance_micro": account.balance_micro,
         "pending_micro": claimed.pending_micro,

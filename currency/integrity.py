@@ -161,7 +161,7 @@ def _payer(entry: Settlement, payer: Account, host: ValidationHost) -> Verdict:
         after = paid
     if entry.sides[0].account != after:
         return Invalid("the payer's account is not what it was less the amount")
-    if after.free_micro < -limit_of(after, entry.parties, host.properties):
+    if after.free_micro < -limit_of(after, entry.parties[0], entry.parties, host.properties):
         return Invalid("past the payer's credit limit")
     return Valid
 
@@ -225,16 +225,24 @@ def proven_by(account: Account, claims: Iterable[Found], properties: Any) -> Acc
     return replace(account, proven=proven)
 
 
-def limit_of(account: Account, parties: Iterable[Party], properties: Any) -> int:
-    """How far below zero an account may go in a settlement of these parties.
+def limit_of(account: Account, payer: Party, parties: Iterable[Party], properties: Any) -> int:
+    """How far below zero a payer's account may go in a settlement of these parties.
 
     At the later of their times: a payer that dates itself back would keep what it once proved.
     """
-    return limit_at(account, max(party.timestamp_us for party in parties), properties)
+    at_us = max(party.timestamp_us for party in parties)
+    return limit_at(account, payer.agent, at_us, properties)
 
 
-def limit_at(account: Account, at_us: int, properties: Any) -> int:
-    """How far below zero an account may go at a time."""
+def limit_at(account: Account, agent: AgentPubKey, at_us: int, properties: Any) -> int:
+    """How far below zero an agent's account may go at a time; a reserve has a limit of its own.
+
+    Cash comes in where a reserve pays for it in credits, and goes out where it is paid: what a
+    reserve owes is what it must hold.
+    """
+    if agent in properties.reserves:
+        reserve_limit_micro: int = properties.reserve_limit_micro
+        return reserve_limit_micro
     terms = limit.Terms(
         properties.credit_limit_micro,
         properties.limit_share_bp,

@@ -36,8 +36,9 @@ class Properties:
     how far below zero any member may go, and `limit_share_bp` how much further for each kWh that
     it sold of late, up to `limit_raise_micro_max`: for half to a whole `limit_window_us`; past
     `soft_limit_bp` of its limit a member is warned; `grid_import_micro` and `grid_export_micro`
-    are what the grid takes and pays for a kWh, in micro-credits; `power_milli_w_max` is the largest
-    connection's rating.
+    are what the grid takes and pays for a kWh, in micro-credits; `reserves` are the agents that
+    give credits for cash and cash for credits, and may owe up to `reserve_limit_micro` each;
+    `power_milli_w_max` is the largest connection's rating.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()
@@ -53,6 +54,8 @@ class Properties:
     soft_limit_bp: int = 8_000
     grid_import_micro: int = 1_300_000
     grid_export_micro: int = 700_000
+    reserves: tuple[AgentPubKey, ...] = ()
+    reserve_limit_micro: int = 0
     power_milli_w_max: int = 100_000_000
 
     def __post_init__(self) -> None:
@@ -67,6 +70,8 @@ class Properties:
             raise ValueError("price_bp, credit_limit_micro and power_milli_w_max are not negative")
         if self.limit_window_us <= 0 or min(self.limit_share_bp, self.limit_raise_micro_max) < 0:
             raise ValueError("limit_window_us is positive; what raises a limit is not negative")
+        if self.reserve_limit_micro < 0:
+            raise ValueError("reserve_limit_micro is not negative")
         if not 0 <= self.soft_limit_bp <= BASIS_POINTS:
             raise ValueError("soft_limit_bp is a part of the limit, in basis points")
         if not 1 <= self.approval_quorum <= max(1, len(set(self.approvers or self.stewards))):

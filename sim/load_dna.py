@@ -187,6 +187,7 @@ class Properties:
     limit_window_us: int = 1
     limit_raise_micro_max: int = 0
     soft_limit_bp: int = 10_000
+    reserves: tuple[AgentPubKey, ...] = ()
 
 
 DNA = DnaDef(

@@ -92,10 +92,14 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"limit_window_us": 1},
         {"limit_raise_micro_max": 1},
         {"soft_limit_bp": 1},
+        {"grid_import_micro": 1},
+        {"grid_export_micro": 1},
+        {"reserves": (STEWARD,)},
+        {"reserve_limit_micro": 1},
         {"power_milli_w_max": 1},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 14
+    assert len(names) == 18
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
@@ -116,6 +120,7 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         encode({"price_bp": -1}),
         encode({"limit_share_bp": -1}),
         encode({"limit_window_us": 0}),
+        encode({"reserve_limit_micro": -1}),
         encode({"soft_limit_bp": 10_001}),
         encode({"interval_us": 0}),
         encode({"interval_us": 1_500_000}),
