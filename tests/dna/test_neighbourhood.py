@@ -92,7 +92,7 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"limit_window_us": 1},
         {"limit_raise_micro_max": 1},
         {"soft_limit_bp": 1},
-        {"grid_import_micro": 1},
+        {"grid_import_micro": 2_000_000},
         {"grid_export_micro": 1},
         {"reserves": (STEWARD,)},
         {"reserve_limit_micro": 1},
