@@ -3,12 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
-from currency import ledger, limit
+from currency import ledger, limit, matches, selling
+from currency.accounts import account_of, standing
 from currency.integrity import (
     Carried,
+    Matched,
     Settlement,
     Side,
-    account_after,
+    fees_of,
     invoiced,
     is_invoice,
     limit_at,
@@ -28,40 +30,15 @@ from ioe_node.hdk import (
     CoordinatorZome,
     Found,
     Host,
-    LocalError,
     Party,
-    PeerError,
-    TransportError,
 )
 
 HISTORY_MAX = 10_000
-SALES_PER_CALL_MAX = 64
-PATIENCE_INTERVALS = 16
 CLAIMED_EVERY = 16
 """So many receipts are left pending, while nobody needs them: each claim has others look."""
 GIVEN_UP_AFTER_US = 7 * 24 * 3_600 * 1_000_000
 
 zome = CoordinatorZome(integrity)
-
-
-async def _standing(host: Host, agent: AgentPubKey) -> tuple[Found | None, Account]:
-    """(last settlement, or what the account began with; account) of an agent."""
-    for entry_type in (Settlement, Carried):
-        newest = await host.query(entry_type, author=agent, limit=1)
-        if newest:
-            return newest[0], account_of(newest[0])
-    return None, Account()
-
-
-def account_of(found: Found) -> Account:
-    """Where its author's account is after a settlement, or what it began with."""
-    if isinstance(found.entry, Carried):
-        carried: Account = found.entry.account
-        return carried
-    own = [each for each in found.entry.parties if each.agent == found.action.author]
-    if not own:
-        raise CallError("a settlement of other parties")
-    return account_after(found, own[0])
 
 
 async def _claiming(
@@ -147,13 +124,13 @@ async def transfer(
             )
         paying = replace(paying, account=account)
     earning = await _earning(host, payee, amount_micro)
-    return Settlement(parties, (paying, earning), amount_micro, 0, None, memo, invoice)
+    return Settlement(parties, (paying, earning), amount_micro, 0, None, memo, invoice=invoice)
 
 
 async def _paying(
     host: Host, parties: tuple[Party, Party], party: Party, amount_micro: int
 ) -> Side:
-    last, account = await _standing(host, party.agent)
+    last, account = await standing(host, party.agent)
     account, claims = await _claiming(host, last, account, amount_micro, party.timestamp_us)
     after = ledger.paid(account, amount_micro)
     limit_micro = limit_of(after, party, parties, host.properties)
@@ -163,7 +140,7 @@ async def _paying(
 
 
 async def _earning(host: Host, party: Party, amount_micro: int) -> Side:
-    last, account = await _standing(host, party.agent)
+    last, account = await standing(host, party.agent)
     account, claims = await _claiming(host, last, account, 0, party.timestamp_us)
     after = ledger.received(account, amount_micro)
     return Side(None if last is None else last.hash, after, claims)
@@ -186,106 +163,88 @@ async def sale(
     if found is None:
         raise Busy("the reading that is sold from is not here yet; try again")
     if buyer.agent == host.agent_info().agent:
-        await _check_offer(host, found, buyer.agent, energy_milli_wh)
+        await selling.check_offer(host, found, buyer.agent, energy_milli_wh)
     amount_micro = ledger.price_of(energy_milli_wh, host.properties.price_bp)
     paying = await _paying(host, parties, buyer, amount_micro)
     earning = await _earning(host, seller, amount_micro)
-    after = ledger.sold(earning.account, found.action.action_seq, energy_milli_wh)
+    sides = (paying, _selling(earning, found, energy_milli_wh))
+    entry = Settlement((buyer, seller), sides, amount_micro, energy_milli_wh, reading, "")
+    return _owing_fees(host, entry, "", "")
+
+
+def _owing_fees(host: Host, entry: Settlement, source: str, destination: str) -> Settlement:
+    """The same, with the fees that its seller owes by it."""
+    parts = fees_of(entry, source, destination, host.properties)
+    seller = [party.agent for party in entry.parties].index(entry.seller)  # type: ignore[arg-type]
+    sides = list(entry.sides)
+    sides[seller] = replace(sides[seller], account=ledger.accrued(sides[seller].account, parts))
+    return replace(entry, sides=tuple(sides))
+
+
+@zome.draft
+async def fee(host: Host, parties: tuple[Party, Party], place: int) -> Settlement:
+    """The proposer pays all that it owes of one of the community's fees."""
+    payer, payee = parties
+    last, account = await standing(host, payer.agent)
+    if not 0 <= place < len(account.fees_micro) or not account.fees_micro[place]:
+        raise CallError("nothing is owed of this fee")
+    owed_micro = account.fees_micro[place]
+    account, claims = await _claiming(host, last, account, owed_micro, payer.timestamp_us)
+    after = ledger.fee_paid(ledger.paid(account, owed_micro), place, owed_micro)
+    assert after is not None, "what is owed is paid"
+    if after.free_micro < -limit_of(after, payer, parties, host.properties):
+        raise Busy(_waits(account))
+    paying = Side(None if last is None else last.hash, after, claims)
+    sides = (paying, await _earning(host, payee, owed_micro))
+    memo = host.properties.fees[place].name
+    return Settlement(parties, sides, owed_micro, 0, None, memo, fee=place)
+
+
+def _selling(side: Side, reading: Found, energy_milli_wh: int) -> Side:
+    after = ledger.sold(side.account, reading.action.action_seq, energy_milli_wh)
     if after is None:
         raise CallError("readings are sold in the order of the chain; this one is past")
-    sides = (paying, replace(earning, account=after))
-    return Settlement((buyer, seller), sides, amount_micro, energy_milli_wh, reading, "")
+    return replace(side, account=after)
 
 
-async def _check_offer(host: Host, reading: Found, buyer: AgentPubKey, energy: int) -> None:
-    """The buyer's own look: the share-out of that interval gives it this energy, once."""
-    seller = reading.action.author
-    matches = await _matches(host, reading.entry.start)
-    if matches is None:
-        raise Busy("not every reading of that interval is here yet; try again")
-    if (seller, buyer, energy) not in matches:
-        raise Busy("another share-out of that interval than ours; try again")
-    if buyer in await _served(host, seller, reading.hash):
-        raise CallError("this energy is bought already")
-
-
-async def _served(host: Host, seller: AgentPubKey, reading: ActionHash) -> set[AgentPubKey]:
-    """Who has bought from a reading, by the seller's chain.
-
-    Readings are sold in order, so the search ends at the seller's last sale from another one;
-    what the seller bought itself in between is passed over.
-    """
-
-    def sold_from_another(each: Found) -> bool:
-        entry = each.entry
-        return entry.parties[1].agent == seller and entry.reading not in (reading, None)
-
-    settlements = await host.query(Settlement, author=seller, enough=sold_from_another)
-    return {each.entry.parties[0].agent for each in settlements if each.entry.reading == reading}
-
-
-async def _matches(host: Host, start: int) -> list[tuple[AgentPubKey, AgentPubKey, int]] | None:
-    """(seller, buyer, milli-Wh) of one interval; None while a trader's reading is still out.
-
-    Devices trade; a substation's meter only watches.
-    """
-    readings = await host.call("metering", "at", {"start": start})
-    if not all(each["present"] for each in readings):
-        return None
-    traders = [each for each in readings if each["method"] == "device"]
-    return [
-        (AgentPubKey(seller), AgentPubKey(buyer), energy)
-        for seller, buyer, energy in ledger.share_out(
-            {each["agent"]: each["export_milli_wh"] for each in traders},
-            {each["agent"]: each["import_milli_wh"] for each in traders},
-        )
-    ]
+@zome.draft
+async def match(
+    host: Host, parties: tuple[Party, Party], gate: ActionHash, place: int
+) -> Settlement:
+    """Either party settles a match of a gate, by what both meters counted of it."""
+    due = await matches.at(host, gate, place, min(party.timestamp_us for party in parties))
+    owed, sold = due.terms
+    names = [due.match.buyer, due.match.seller]
+    by_agent = {party.agent: party for party in parties}
+    if sorted(by_agent) != sorted(names):
+        raise CallError("a match is settled by its seller and its buyer")
+    if not owed and not sold:
+        raise CallError("that match comes to nothing: there is nothing to settle")
+    if due.match.seller == parties[1].agent == host.agent_info().agent:
+        await selling.check_order(host, due)
+    payer, payee = [by_agent[agent] for agent in (names if owed >= 0 else names[::-1])]
+    paying = await _paying(host, parties, payer, abs(owed))
+    sides = [paying, await _earning(host, payee, abs(owed))]
+    seller = int(owed >= 0)
+    after = ledger.settled(sides[seller].account, due.gate.entry.start, place)
+    if after is None:
+        raise CallError("that match is settled already, or was passed over by its seller")
+    sides[seller] = replace(sides[seller], account=after)
+    if due.reading is not None and sold:
+        sides[seller] = _selling(sides[seller], due.reading, sold)
+    reading, taken = [None if each is None else each.hash for each in (due.reading, due.taken)]
+    matched = Matched(gate, place, taken, owed < 0)
+    entry = Settlement((payer, payee), tuple(sides), abs(owed), sold, reading, "", matched)
+    return _owing_fees(host, entry, *await matches.zones(host, due.match))
 
 
 @zome.function
 async def sell(host: Host) -> dict[str, int]:
-    """Sell what our readings export and others import, oldest unsold reading first.
+    """Settle what our gates have matched and sell what else we export, oldest interval first.
 
-    Run it on a schedule.  Each sale is a settlement.  A reading is left for the next run while
-    a buyer is busy or away, for `PATIENCE_INTERVALS`; a buyer who declines is passed by.
+    Run it on a schedule; see `selling.sell`.
     """
-    us = host.agent_info().agent
-    _, account = await _standing(host, us)
-    readings = await host.call("metering", "exports", {"from_seq": account.reading_seq})
-    done = {"sold": 0, "declined": 0, "energy_milli_wh": 0}
-    for reading in readings:
-        matches = await _matches(host, reading["start"])
-        if matches is None:
-            break
-        served = await _served(host, us, reading["hash"])
-        ours = [(buyer, energy) for seller, buyer, energy in matches if seller == us]
-        waiting = 0
-        for buyer, energy in ours:
-            if buyer not in served:
-                waiting += not await _sell_to(host, buyer, reading["hash"], energy, done)
-        patient = reading["age"] < PATIENCE_INTERVALS
-        if (waiting and patient) or done["sold"] >= SALES_PER_CALL_MAX:
-            break
-    return done
-
-
-async def _sell_to(
-    host: Host, buyer: AgentPubKey, reading: ActionHash, energy: int, done: dict[str, int]
-) -> bool:
-    """One sale; False when the buyer must be tried again, and `done` says the rest."""
-    terms = {"reading": reading, "energy_milli_wh": energy}
-    try:
-        await host.countersign(buyer, "currency.sale", terms)
-    except TransportError:
-        return False
-    except (PeerError, LocalError) as error:
-        host.emit_signal({"declined_by": buyer, "why": str(error)})
-        done["declined"] += 1
-        return True
-    host.emit_signal({"sold_to": buyer, "energy_milli_wh": energy})
-    done["sold"] += 1
-    done["energy_milli_wh"] += energy
-    return True
+    return await selling.sell(host)
 
 
 def _credits(micro: int) -> str:
@@ -327,7 +286,7 @@ async def pay(
         raise CallError("that is you; pay another member")
     if payee not in await host.agents():
         raise CallError("the payee is not a member known here; see 'ioe community list'")
-    last, account = await _standing(host, us)
+    last, account = await standing(host, us)
     claimed, _ = await _claiming(host, last, account, amount_micro, host.now_us())
     limit_micro = limit_at(claimed, us, host.now_us(), host.properties)
     if amount_micro > account.balance_micro + limit_micro:
@@ -348,14 +307,14 @@ async def carry(host: Host, close: ActionHash) -> ActionHash | None:
     None where there is nothing to go on with: a device that was sold has settled its own.
     """
     us = host.agent_info().agent
-    if (await _standing(host, us))[0] is not None:
+    if (await standing(host, us))[0] is not None:
         return None
     closing = await host.get(close)
     if closing is None:
         raise Busy("the end of our last key's chain is not here yet; try again")
     if getattr(closing.action, "new_target", None) != us:
         return None
-    last, account = await _standing(host, closing.action.author)
+    last, account = await standing(host, closing.action.author)
     if last is None:
         return None
     credit_micro = max(0, account.free_micro)
@@ -371,7 +330,7 @@ async def balance(host: Host, agent: AgentPubKey | None = None) -> dict[str, int
     a payment fails at it.
     """
     who, now_us = agent or host.agent_info().agent, host.now_us()
-    last, account = await _standing(host, who)
+    last, account = await standing(host, who)
     everything = account.balance_micro + limit_at(account, who, now_us, host.properties)
     claimed, _ = await _claiming(host, last, account, everything, now_us)
     limit_micro = limit_at(claimed, who, now_us, host.properties)
@@ -407,6 +366,8 @@ async def history(
                 "balance_micro": account_of(found).balance_micro,
                 "final": await host.is_final(source_of(found)),
                 "energy_milli_wh": entry.energy_milli_wh,
+                "seller": entry.seller,
+                "matched": entry.matched is not None,
                 "memo": entry.memo,
             }
         )
@@ -418,7 +379,7 @@ async def audit(host: Host) -> dict[str, Any]:
     """Every balance known here, those that went over to a next key once, and their sum: zero."""
     accounts, over = {}, set()
     for agent in await host.agents():
-        accounts[agent] = (await _standing(host, agent))[1]
+        accounts[agent] = (await standing(host, agent))[1]
         for carried in await host.query(Carried, author=agent, limit=1):
             closing = await host.get(carried.entry.close)
             over |= set() if closing is None else {closing.action.author}

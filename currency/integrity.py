@@ -7,14 +7,20 @@ does not know it waits, and calls nobody a liar.
 
 An account goes over to an agent's next key once: when the old chain has been closed for it.  Its
 credit rests on that close.
+
+Energy is sold as a gate has matched it, or shared out afterwards at the community's price.  A
+match is settled by its gate and both readings (`delivery`), and never cleared again: that the
+gate is right is the gate's own rule.  What a seller earns raises the fees that it owes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from currency import ledger, limit
+from currency import delivery, fees, ledger, limit
+from currency.delivery import Grid, Terms
 from currency.ledger import RUN_MAX, Account, InvoicePaid, Receipt
+from currency.market import match
 from ioe_node.hdi import (
     ActionHash,
     AgentPubKey,
@@ -36,7 +42,7 @@ from ioe_node.hdi import (
 
 MEMO_CHARS_MAX = 140
 
-zome = IntegrityZome("currency", pure_modules=[ledger, limit])
+zome = IntegrityZome("currency", pure_modules=[ledger, limit, delivery, fees, match])
 
 
 @dataclass(frozen=True)
@@ -51,14 +57,29 @@ class Side:
     claims: tuple[ActionHash, ...] = ()
 
 
+@dataclass(frozen=True)
+class Matched:
+    """The match that is settled: its place in a gate, and what the buyer's meter says of it.
+
+    `taken` is the buyer's reading of the gate's interval, None where it has none.
+    `seller_owes` says that the seller pays, as it delivered less than was taken.
+    """
+
+    gate: ActionHash
+    place: int
+    taken: ActionHash | None
+    seller_owes: bool
+
+
 @zome.entry_type(countersigned=True)
 @dataclass(frozen=True)
 class Settlement:
     """`parties[0]` pays `parties[1]`; `sides` are theirs in the same order.
 
-    For a sale of metered energy, `reading` is the payee's interval reading and
-    `energy_milli_wh` what is sold of its export; otherwise None and 0.  Who pays an `invoice`
-    pays what it asks for, with its memo, once.
+    For a sale of metered energy, `reading` is the seller's interval reading (None where a match's
+    seller has none) and `energy_milli_wh` what is sold of its export; otherwise None and 0.
+    `matched` is None where no gate has matched what is sold.  `fee` is the place of the community's
+    fee that is paid.  Who pays an `invoice` pays what it asks for, with its memo, once.
     """
 
     parties: tuple[Party, ...]
@@ -67,12 +88,16 @@ class Settlement:
     energy_milli_wh: int
     reading: ActionHash | None
     memo: str
+    matched: Matched | None = None
+    fee: int | None = None
     invoice: ActionHash | None = None
 
     @property
     def seller(self) -> AgentPubKey | None:
-        """Who sold energy; None for a payment."""
-        return None if self.reading is None else self.parties[1].agent
+        """Who sold energy, or should have; None for a payment."""
+        if self.matched is None:
+            return None if self.reading is None else self.parties[1].agent
+        return self.parties[not self.matched.seller_owes].agent
 
 
 @zome.entry_type
@@ -119,7 +144,8 @@ def standing(place: Party, host: ValidationHost) -> Found | None:
 def each_side_follows_its_last(entry: Settlement, op: CreateOp, host: ValidationHost) -> Verdict:
     if len(entry.parties) != 2 or len(entry.sides) != 2:
         return Invalid("a settlement has one payer and one payee")
-    if entry.amount_micro <= 0 or len(entry.memo) > MEMO_CHARS_MAX:
+    least_micro = 1 if entry.matched is None else 0
+    if entry.amount_micro < least_micro or len(entry.memo) > MEMO_CHARS_MAX:
         return Invalid(
             f"a settlement pays at least one micro-credit, with a memo of at most "
             f"{MEMO_CHARS_MAX} characters"
@@ -139,31 +165,35 @@ def each_side_follows_its_last(entry: Settlement, op: CreateOp, host: Validation
             account, more = claim
             rests_on += more
         accounts.append(account)
-    payer, payee = accounts
-    verdict = _payer(entry, payer, host)
-    if verdict is not Valid:
-        return verdict
-    verdict = _payee(entry, payee, host)
-    if verdict is Valid:
-        host.must_be_final(rests_on)
-    return verdict
-
-
-def _payer(entry: Settlement, payer: Account, host: ValidationHost) -> Verdict:
-    after = ledger.paid(payer, entry.amount_micro)
-    if entry.invoice is not None:
-        invoice = host.must_get_record(entry.invoice)
-        if not is_invoice(invoice) or not _is_asked(entry, invoice):
-            return Invalid("an invoice that asks for something else")
-        paid = invoiced(after, entry.parties, invoice)
-        if paid is None:
-            return Invalid("an invoice that is past or paid already")
-        after = paid
-    if entry.sides[0].account != after:
+    after = [
+        ledger.paid(accounts[0], entry.amount_micro),
+        ledger.received(accounts[1], entry.amount_micro),
+    ]
+    fault = _of_invoice(entry, after, host) or _of_energy(entry, after, host)
+    if fault is not None:
+        return fault
+    if entry.sides[0].account != after[0]:
         return Invalid("the payer's account is not what it was less the amount")
-    if after.free_micro < -limit_of(after, entry.parties[0], entry.parties, host.properties):
+    if after[0].free_micro < -limit_of(after[0], entry.parties[0], entry.parties, host.properties):
         return Invalid("past the payer's credit limit")
+    if entry.sides[1].account != after[1]:
+        return Invalid("the payee's account is not what it was with the amount")
+    host.must_be_final(rests_on)
     return Valid
+
+
+def _of_invoice(entry: Settlement, accounts: list[Account], host: ValidationHost) -> Invalid | None:
+    """What is wrong with the invoice paid; otherwise the payer's account is made to know of it."""
+    if entry.invoice is None:
+        return None
+    invoice = host.must_get_record(entry.invoice)
+    if not is_invoice(invoice) or not _is_asked(entry, invoice):
+        return Invalid("an invoice that asks for something else")
+    after = invoiced(accounts[0], entry.parties, invoice)
+    if after is None:
+        return Invalid("an invoice that is past or paid already")
+    accounts[0] = after
+    return None
 
 
 def invoiced(account: Account, parties: tuple[Party, ...], invoice: Found) -> Account | None:
@@ -184,9 +214,8 @@ def _is_asked(entry: Settlement, invoice: Found) -> bool:
     """Whether a settlement is what an invoice asks for."""
     payer, payee = (party.agent for party in entry.parties)
     asked = (invoice.entry.payer, invoice.action.author, invoice.entry.amount_micro)
-    return asked == (payer, payee, entry.amount_micro) and (
-        entry.memo == invoice.entry.memo and entry.reading is None
-    )
+    same = asked == (payer, payee, entry.amount_micro) and entry.memo == invoice.entry.memo
+    return same and entry.seller is None and entry.fee is None
 
 
 def _claimed(
@@ -301,26 +330,140 @@ def source_of(found: Found) -> ActionHash:
     return half_of(found.entry.parties[0], found.action.entry_type, found.action.entry_hash)[0]
 
 
-def _payee(entry: Settlement, payee: Account, host: ValidationHost) -> Verdict:
-    credited = ledger.received(payee, entry.amount_micro)
-    after: Account | None = credited
-    if entry.reading is not None:
-        found = host.must_get_record(entry.reading)
-        reading = found.entry
-        if found.action.author != entry.parties[1].agent or not hasattr(reading, "export_milli_wh"):
-            return Invalid("a sale of something that is no reading of the seller's")
-        if entry.energy_milli_wh <= 0:
-            return Invalid("a sale of no energy")
-        if entry.amount_micro != ledger.price_of(entry.energy_milli_wh, host.properties.price_bp):
-            return Invalid("a sale at another price than the community's")
-        after = ledger.sold(credited, found.action.action_seq, entry.energy_milli_wh)
-        if after is None or after.sold_milli_wh > reading.export_milli_wh:
-            return Invalid("energy that was sold already or never exported")
-    elif entry.energy_milli_wh:
-        return Invalid("energy sold without a reading")
-    if entry.sides[1].account != after:
-        return Invalid("the payee's account is not what it was with the amount")
-    return Valid
+def _of_energy(entry: Settlement, accounts: list[Account], host: ValidationHost) -> Invalid | None:
+    """What is wrong with the energy sold; otherwise the seller's account is made to know of it."""
+    if entry.fee is not None:
+        return _of_fee(entry, entry.fee, accounts, host)
+    if entry.matched is not None:
+        return _of_match(entry, entry.matched, accounts, host)
+    if entry.reading is None:
+        return Invalid("energy sold without a reading") if entry.energy_milli_wh else None
+    found = host.must_get_record(entry.reading)
+    if not _is_reading_of(found, entry.parties[1].agent):
+        return Invalid("a sale of something that is no reading of the seller's")
+    if entry.energy_milli_wh <= 0:
+        return Invalid("a sale of no energy")
+    if entry.amount_micro != ledger.price_of(entry.energy_milli_wh, host.properties.price_bp):
+        return Invalid("a sale at another price than the community's")
+    accounts[1] = ledger.accrued(accounts[1], fees_of(entry, "", "", host.properties))
+    return _sold(accounts, 1, found, entry.energy_milli_wh)
+
+
+def _of_fee(
+    entry: Settlement, fee: int, accounts: list[Account], host: ValidationHost
+) -> Invalid | None:
+    if (entry.reading, entry.matched, entry.energy_milli_wh) != (None, None, 0):
+        return Invalid("a fee that is paid by energy")
+    after = ledger.fee_paid(accounts[0], fee, entry.amount_micro)
+    if after is None or host.properties.fees[fee].payee != entry.parties[1].agent:
+        return Invalid("another fee than its payer owes, or to another payee")
+    accounts[0] = after
+    return None
+
+
+def fees_of(entry: Settlement, source: str, destination: str, properties: Any) -> tuple[int, ...]:
+    """What its seller owes in fees by a sale between two zones: parts of what it is paid."""
+    seller = entry.seller
+    assert seller is not None, "there is a sale"
+    earned_micro = entry.amount_micro if seller == entry.parties[1].agent else 0
+    return fees.parts(properties.fees, seller, earned_micro, source, destination)
+
+
+def _is_reading_of(found: Found, agent: AgentPubKey) -> bool:
+    return found.action.author == agent and hasattr(found.entry, "export_milli_wh")
+
+
+def _sold(accounts: list[Account], seller: int, reading: Found, energy: int) -> Invalid | None:
+    after = ledger.sold(accounts[seller], reading.action.action_seq, energy)
+    if after is None or after.sold_milli_wh > reading.entry.export_milli_wh:
+        return Invalid("energy that was sold already or never exported")
+    accounts[seller] = after
+    return None
+
+
+def _of_match(
+    entry: Settlement, matched: Matched, accounts: list[Account], host: ValidationHost
+) -> Invalid | None:
+    found = host.must_get_record(matched.gate)
+    matches = matches_of(found)
+    if matches is None or not 0 <= matched.place < len(matches):
+        return Invalid("a settlement of something that no gate has matched")
+    gate, seller = found.entry, int(not matched.seller_owes)
+    due = matches[matched.place]
+    agents = [party.agent for party in entry.parties]
+    if (agents[seller], agents[1 - seller]) != (due.seller, due.buyer):
+        return Invalid("a match settled by others than its seller and its buyer")
+    readings: list[Found | None] = []
+    for hash_, agent in ((entry.reading, due.seller), (matched.taken, due.buyer)):
+        if hash_ is None:
+            if min(party.timestamp_us for party in entry.parties) < silent_from(gate.start, host):
+                return Invalid("a match settled without a reading, while it may still come")
+            readings.append(None)
+            continue
+        reading = host.must_get_record(hash_)
+        if not _is_reading_of(reading, agent) or reading.entry.start != gate.start:
+            return Invalid("a match settled by something else than its party's own reading of it")
+        readings.append(reading)
+    own, theirs = readings
+    owed, sold = terms_of(matches, matched.place, own, theirs, host.properties)
+    if (entry.amount_micro, matched.seller_owes) != (abs(owed), owed < 0):
+        return Invalid("another amount than the match comes to by both readings")
+    if entry.energy_milli_wh != sold or not (owed or sold):
+        return Invalid("other energy than the match comes to by both readings, or nothing at all")
+    after = ledger.settled(accounts[seller], gate.start, matched.place)
+    if after is None:
+        return Invalid("a match that its seller has settled already, or passed over")
+    zones = _zones_of(due, host)
+    accounts[seller] = ledger.accrued(after, fees_of(entry, *zones, host.properties))
+    return _sold(accounts, seller, own, sold) if own is not None and sold else None
+
+
+def _zones_of(due: match.Match, host: ValidationHost) -> tuple[str, str]:
+    """From which zone to which a match's energy goes, by its orders; asked where it matters."""
+    if not any(fee.zone for fee in host.properties.fees):
+        return "", ""
+    source, destination = host.must_get_records([due.ask, due.bid])
+    return source.entry.zone, destination.entry.zone
+
+
+def matches_of(gate: Found) -> Sequence[match.Match] | None:
+    """A gate's matches; None for what is no gate."""
+    matches: Sequence[match.Match] | None = getattr(gate.entry, "matches", None)
+    return matches
+
+
+def silent_from(start: int, host: Any) -> int:
+    """From when on an interval's reading that has not come counts as missing."""
+    length: int = host.properties.interval_us
+    return start + (1 + delivery.SILENT_INTERVALS_MAX) * length
+
+
+def terms_of(
+    matches: Sequence[match.Match],
+    place: int,
+    reading: Found | None,
+    taken: Found | None,
+    properties: Any,
+) -> Terms:
+    """What a gate's match comes to by the seller's and the buyer's readings."""
+    due, until = matches[place], matches[: place + 1]
+    exports: dict[bytes, int] = {}
+    imports: dict[bytes, int] = {}
+    if reading is not None:
+        exports[due.seller] = reading.entry.export_milli_wh
+    if taken is not None:
+        imports[due.buyer] = taken.entry.import_milli_wh
+    return delivery.settled(
+        due.price_micro,
+        delivery.delivered(until, exports)[-1],
+        delivery.taken(until, imports)[-1],
+        grid_of(properties),
+    )
+
+
+def grid_of(properties: Any) -> Grid:
+    """The grid's prices in a community."""
+    return Grid(properties.grid_import_micro, properties.grid_export_micro)
 
 
 def account_after(found: Found | None, party: Party) -> Account:

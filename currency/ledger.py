@@ -5,7 +5,8 @@ so the sum over a community is zero after any sequence.  A credit that was recei
 until it is claimed as final: it is in the balance and cannot be spent, so that whoever passes on
 what was never rightfully paid can spend no more than its own.  A seller's account also remembers
 the reading it last sold from and how much of it is sold, so that no metered energy is sold twice:
-readings are sold in the order of the chain.
+readings are sold in the order of the chain.  So are matches settled in the order of their
+gates: it remembers the last.
 """
 
 from collections.abc import Mapping, Sequence
@@ -47,6 +48,9 @@ class Account:
     times, since the settlement `through`, what is `skipped` of before, and what was given up.
     `proven` is what it sold and was paid for, which raises its credit limit; `invoices` it has
     paid and could pay again, had it forgotten them.
+    `gate_start` is the interval of the last match that it settled as a seller, and `gate_place` the
+    match's place in its gate, -1 before the first.  `fees_micro` is what it owes of what it sold,
+    in the order of the community's fees.
     """
 
     balance_micro: int = 0
@@ -58,11 +62,14 @@ class Account:
     skipped: tuple[Receipt, ...] = ()
     proven: Proven = NOTHING
     invoices: tuple[InvoicePaid, ...] = ()
+    gate_start: int = -1
+    gate_place: int = -1
+    fees_micro: tuple[int, ...] = ()
 
     @property
     def free_micro(self) -> int:
-        """The balance without what is pending; a debt counts in full."""
-        return self.balance_micro - self.pending_micro
+        """The balance without what is pending and what is owed in fees; a debt counts in full."""
+        return self.balance_micro - self.pending_micro - sum(self.fees_micro)
 
 
 def paid(account: Account, amount_micro: int) -> Account:
@@ -84,12 +91,12 @@ def invoiced(account: Account, invoice: InvoicePaid, at_us: int) -> Account | No
 
 
 def received(account: Account, amount_micro: int) -> Account:
-    """The account after it received `amount_micro`, which is pending."""
+    """The account after it received `amount_micro`, which is pending; nothing is no receipt."""
     return replace(
         account,
         balance_micro=account.balance_micro + amount_micro,
         pending_micro=account.pending_micro + amount_micro,
-        receipts=account.receipts + 1,
+        receipts=account.receipts + bool(amount_micro),
     )
 
 
@@ -148,6 +155,8 @@ def carried(account: Account) -> Account:
         account,
         reading_seq=-1,
         sold_milli_wh=0,
+        gate_start=-1,
+        gate_place=-1,
         pending_micro=account.pending_micro + credit_micro,
         receipts=account.receipts + bool(credit_micro),
     )
@@ -159,6 +168,30 @@ def sold(account: Account, reading_seq: int, energy_milli_wh: int) -> Account | 
         return None
     before = account.sold_milli_wh if reading_seq == account.reading_seq else 0
     return replace(account, reading_seq=reading_seq, sold_milli_wh=before + energy_milli_wh)
+
+
+def settled(account: Account, gate_start: int, gate_place: int) -> Account | None:
+    """The account of a seller after a match; None for one before the last, and for that itself."""
+    if (gate_start, gate_place) <= (account.gate_start, account.gate_place):
+        return None
+    return replace(account, gate_start=gate_start, gate_place=gate_place)
+
+
+def accrued(account: Account, parts_micro: Sequence[int]) -> Account:
+    """The account of a seller that owes more fees."""
+    if not parts_micro:
+        return account
+    before = account.fees_micro or (0,) * len(parts_micro)
+    fees_micro = tuple(owed + part for owed, part in zip(before, parts_micro, strict=True))
+    return replace(account, fees_micro=fees_micro)
+
+
+def fee_paid(account: Account, place: int, amount_micro: int) -> Account | None:
+    """The account once it has paid a fee, all that it owes of it; None for another amount."""
+    owed = account.fees_micro
+    if not 0 <= place < len(owed) or owed[place] != amount_micro:
+        return None
+    return replace(account, fees_micro=(*owed[:place], 0, *owed[place + 1 :]))
 
 
 def price_of(energy_milli_wh: int, price_bp: int) -> int:

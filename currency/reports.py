@@ -4,9 +4,10 @@ These functions belong to the same zome as those of `coordinator`.
 """
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
-from currency.coordinator import HISTORY_MAX, account_of, zome
+from currency.accounts import account_of
+from currency.coordinator import HISTORY_MAX, zome
 from currency.integrity import Carried, Settlement
 from currency.statement import Movement, Tariff, statement_of
 from ioe_node.hdi import Create, half_of
@@ -52,7 +53,9 @@ def _moved(found: Found) -> Movement:
     us = found.action.author
     other, sign = (payee, -1) if us == payer else (payer, 1)
     energy = entry.energy_milli_wh if entry.seller == us else -entry.energy_milli_wh
-    return Movement(other, sign * entry.amount_micro, energy, entry.seller is not None)
+    paid_for: Literal["fee", "other"] = "other" if entry.fee is None else "fee"
+    kind = paid_for if entry.seller is None else "energy"
+    return Movement(other, sign * entry.amount_micro, energy, kind)
 
 
 @dataclass(frozen=True)

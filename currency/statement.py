@@ -8,6 +8,7 @@ are one member, so what they settle with each other is neither bought nor sold.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 from ioe_node.hdi import AgentPubKey
 
@@ -26,20 +27,21 @@ class Tariff:
 class Movement:
     """A settlement as one of its parties sees it, `other` being the other one.
 
-    `amount_micro` is negative where it paid, `energy_milli_wh` where it bought; `of_energy` says
-    what the money was for.
+    `amount_micro` is negative where it paid, `energy_milli_wh` where it bought; `kind` says what
+    the money was for.
     """
 
     other: AgentPubKey
     amount_micro: int
     energy_milli_wh: int
-    of_energy: bool
+    kind: Literal["energy", "fee", "other"]
 
 
 @dataclass(frozen=True)
 class Statement:
     """`paid_micro` and `earned_micro` are for energy; `sent_micro`, `received_micro` for the rest.
 
+    `fees_micro` was paid in fees; who is paid fees receives them.
     `saved_micro` is negative where the market cost more than the grid would have.
     """
 
@@ -49,6 +51,7 @@ class Statement:
     sold_milli_wh: int = 0
     paid_micro: int = 0
     earned_micro: int = 0
+    fees_micro: int = 0
     sent_micro: int = 0
     received_micro: int = 0
     saved_micro: int = 0
@@ -66,8 +69,9 @@ def statement_of(
     """
     imports, exports = zip(*metered, strict=True) if (metered := list(metered)) else ((), ())
     foreign = [each for each in movements if each.other not in own]
-    energy = [each.amount_micro for each in foreign if each.of_energy]
-    rest = [each.amount_micro for each in foreign if not each.of_energy]
+    energy = [each.amount_micro for each in foreign if each.kind == "energy"]
+    fees = [each.amount_micro for each in foreign if each.kind == "fee"]
+    rest = [each.amount_micro for each in foreign if each.kind == "other"]
     moved = [each.energy_milli_wh for each in foreign]
     bought, sold, paid, earned = _out(moved), _in(moved), _out(energy), _in(energy)
     return Statement(
@@ -77,14 +81,15 @@ def statement_of(
         sold,
         paid,
         earned,
+        _out(fees),
         _out(rest),
-        _in(rest),
-        saved_micro(bought, sold, paid, earned, tariff),
+        _in(rest) + _in(fees),
+        saved_micro(bought, sold, paid + _out(fees), earned, tariff),
     )
 
 
 def saved_micro(bought: int, sold: int, paid: int, earned: int, tariff: Tariff) -> int:
-    """What was saved against the grid's prices, rounded down to a micro-credit."""
+    """What was saved against the grid's prices, rounded down to a micro-credit; fees are paid."""
     grid = bought * tariff.import_micro - sold * tariff.export_micro
     return grid // MILLI_WH_PER_KWH - paid + earned
 

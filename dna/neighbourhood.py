@@ -17,6 +17,8 @@ import zomes.invoice.coordinator
 import zomes.market.coordinator
 import zomes.metering.coordinator
 import zomes.reputation.coordinator
+from currency import fees
+from currency.fees import Fee
 from ioe_node.hdi import DIGEST_BYTES
 from ioe_node.hdk import AgentPubKey, DnaDef, Zome
 from zomes.demand.app import Demand
@@ -36,7 +38,8 @@ class Properties:
     how far below zero any member may go, and `limit_share_bp` how much further for each kWh that
     it sold of late, up to `limit_raise_micro_max`: for half to a whole `limit_window_us`; past
     `soft_limit_bp` of its limit a member is warned; `grid_import_micro` and `grid_export_micro`
-    are what the grid takes and pays for a kWh, in micro-credits; `reserves` are the agents that
+    are what the grid takes and pays for a kWh, in micro-credits: what was matched and not kept is
+    settled against them; `fees` are parts of what sellers earn; `reserves` are the agents that
     give credits for cash and cash for credits, and may owe up to `reserve_limit_micro` each;
     `power_milli_w_max` is the largest connection's rating.
     """
@@ -54,6 +57,7 @@ class Properties:
     soft_limit_bp: int = 8_000
     grid_import_micro: int = 1_300_000
     grid_export_micro: int = 700_000
+    fees: tuple[Fee, ...] = ()
     reserves: tuple[AgentPubKey, ...] = ()
     reserve_limit_micro: int = 0
     power_milli_w_max: int = 100_000_000
@@ -74,6 +78,10 @@ class Properties:
             raise ValueError("reserve_limit_micro is not negative")
         if not 0 <= self.soft_limit_bp <= BASIS_POINTS:
             raise ValueError("soft_limit_bp is a part of the limit, in basis points")
+        if self.grid_import_micro < max(0, self.grid_export_micro):
+            raise ValueError("grid_import_micro is not negative, nor less than grid_export_micro")
+        if (fault := fees.fault(self.fees)) is not None:
+            raise ValueError(fault)
         if not 1 <= self.approval_quorum <= max(1, len(set(self.approvers or self.stewards))):
             raise ValueError("approval_quorum is at least 1, and at most as many as may approve")
 

@@ -20,6 +20,7 @@ from dna.neighbourhood import DNA
 from ioe_node.core.chain import Draft, Head, head_after, seal
 from ioe_node.core.sys_validate import Rules
 from ioe_node.hdi import ActionHash, AgentPubKey, Party, Timestamp, Valid, Verdict
+from ioe_node.hdk import DnaDef
 from ioe_node.model.action import (
     AGENT_ENTRY,
     AgentValidationPkg,
@@ -220,11 +221,10 @@ def countersigned(entry: Any, entry_type: str, authors: list[Author]) -> list[Re
 class Neighbourhood:
     """The rules under test, a world of validated records, and vouchers for newcomers."""
 
-    def __init__(self, **properties: Any) -> None:
+    def __init__(self, definition: DnaDef = DNA, **properties: Any) -> None:
         stewards = (Author(STEWARD).agent,)
-        self.dna = replace(
-            DNA, seed="test", properties=replace(DNA.properties, stewards=stewards, **properties)
-        )
+        named = replace(definition.properties, stewards=stewards, **properties)
+        self.dna = replace(definition, seed="test", properties=named)
         self.rules = Rules(self.dna)
         self.world = World(self.rules)
         self.steward = Author(STEWARD, self.rules.hash)

@@ -74,7 +74,7 @@ PURE = (
     *("ioe_node/api/conductor_auth.py", "ioe_node/api/conductor_bundle.py"),
     *("ioe_node/api/conductor_frames.py", "ioe_node/api/conductor_requests.py"),
     "ioe_node/api/conductor_signing.py",
-    *(f"currency/{name}.py" for name in ("ledger", "limit", "statement")),
+    *(f"currency/{name}.py" for name in ("delivery", "fees", "ledger", "limit", "statement")),
     "currency/market/",
     *("discovery/announcement.py", "discovery/hidden.py", "discovery/p", "discovery/rendezvous.py"),
     "sim/load_rules.py",

@@ -33,6 +33,8 @@ INTERVALS_PER_ORDER_MAX = 96
 TRADES_SHOWN = 50
 MICRO_PER_BP = 100
 MILLI_WH_PER_KWH = 1_000_000
+MATCHED = "matched in the market, settled by what both meters counted"
+SHARED_OUT = "shared out by what both meters counted in the same interval, at the community's price"
 SIDES = {"offer": "ask", "bid": "bid"}
 
 
@@ -73,14 +75,14 @@ async def _trades(cell: Cell) -> list[Match]:
 
 def _trade(us: AgentPubKey, each: dict[str, Any]) -> Match:
     amount, energy = each["amount_micro"], each["energy_milli_wh"]
-    seller, buyer = (us, each["with"]) if amount > 0 else (each["with"], us)
+    seller, buyer = each["seller"], each["with"] if each["seller"] == us else us
     return Match(
         each["timestamp_us"],
         to_text(seller),
         to_text(buyer),
         energy,
         abs(amount) * MILLI_WH_PER_KWH // energy,
-        "shared out by what both meters counted in the same interval, at the community's price",
+        MATCHED if each["matched"] else SHARED_OUT,
     )
 
 

@@ -45,7 +45,7 @@ def _entry(cell: Cell, each: dict[str, Any]) -> StatementEntry:
         "in" if amount >= 0 else "out",
         to_text(each["with"]),
         abs(amount),
-        "sale" if energy else "payment",
+        "payment" if each["seller"] is None else "sale",
         energy or None,
         each.get("final", certificate is not None),
         each["memo"],

@@ -31,14 +31,24 @@ def community() -> None:
 @click.option(
     "--set", "amend", multiple=True, metavar="PROPERTY=VALUE", help="Set a property of the rules."
 )
+@click.option(
+    "--fee",
+    "fees",
+    multiple=True,
+    metavar="NAME=AGENT:BP[:ZONE]",
+    help="A part of what sellers earn, in basis points: always, or over a zone's border.",
+)
 @click.pass_context
-def create(context: click.Context, name: str, dna: str, amend: tuple[str, ...]) -> None:
+def create(
+    context: click.Context, name: str, dna: str, amend: tuple[str, ...], fees: tuple[str, ...]
+) -> None:
     """Found a community NAME with ourselves as its steward.
 
     \b
       ioe community create street
       ioe community create street --set price_bp=8000 --set interval_us=900000000
       ioe community create street --set approvers=uhCAk...,uhCAk... --set approval_quorum=2
+      ioe community create street --fee platform=uhCAk...:100 --fee wires=uhCAk...:250:vic/carlton
     """
     values: dict[str, Any] = {}
     for pair in amend:
@@ -50,8 +60,20 @@ def create(context: click.Context, name: str, dna: str, amend: tuple[str, ...]) 
             raise LocalError(
                 f"--set '{pair}': write PROPERTY=NUMBER, or keys with commas"
             ) from None
+    if fees:
+        values["fees"] = [_parse_fee(text) for text in fees]
     made = client.call(home_of(context), "community_create", name=name, amend=values, dna=dna)
     console.print(f"founded {made['community']}: {plain(made['dna'])}")
+
+
+def _parse_fee(text: str) -> dict[str, Any]:
+    """`platform=uhCAk...:100` or `wires=uhCAk...:250:vic/carlton`; raises LocalError."""
+    name, _, terms = text.partition("=")
+    payee, _, rest = terms.partition(":")
+    part_bp, _, zone = rest.partition(":")
+    if not (name and part_bp.isascii() and part_bp.isdecimal()):
+        raise LocalError(f"--fee '{text}': write NAME=AGENT:BASIS_POINTS, or with a :ZONE")
+    return {"name": name, "payee": parse_agent(payee), "part_bp": int(part_bp), "zone": zone}
 
 
 @community.command("list")

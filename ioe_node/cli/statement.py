@@ -38,6 +38,7 @@ ENERGY = {
 MONEY = {
     "paid_micro": "paid for energy",
     "earned_micro": "earned by energy",
+    "fees_micro": "fees",
     "sent_micro": "other payments",
     "received_micro": "other income",
     "saved_micro": "saved against the grid alone",

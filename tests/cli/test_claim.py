@@ -137,7 +137,9 @@ def test_a_node_claims_tells_of_itself_and_sees_others_by_its_config(
     path.write_text(path.read_text().replace('mdns = ["127.0.0.1"]', "mdns = []"))
     daemon("owner").wait_ready()
     approvers = f"approvers={to_text(SUBJECT)},{to_text(MAKER.agent)}"
-    ioe("community", "create", "street", "--set", approvers, "--set", "approval_quorum=2")
+    fee = f"wires={to_text(SUBJECT)}:250:vic/carlton"
+    also = ("--set", "approval_quorum=2", "--fee", fee)
+    ioe("community", "create", "street", "--set", approvers, *also)
 
     ioe("claim", "issue", to_text(SUBJECT), "maker", "year=2026")
     (made,) = json.loads(ioe("claim", "show", to_text(SUBJECT), "--json").out)

@@ -24,6 +24,7 @@ ROW: dict[str, Any] = {
     "sold_milli_wh": 0,
     "paid_micro": 1_234_567,
     "earned_micro": 0,
+    "fees_micro": 0,
     "sent_micro": 0,
     "received_micro": 0,
     "saved_micro": -370_370,

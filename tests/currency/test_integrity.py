@@ -193,7 +193,7 @@ def test_a_payment_between_sales_forgets_nothing(market: Market) -> None:
 def test_a_sale_has_the_communitys_price_and_its_own_reading(market: Market) -> None:
     reading = market.meter(market.seller, 100)
     others = market.meter(market.buyer, 100)
-    refused(market, market.sale(reading, 50, sold=50, amount_micro=26), "not what it was")
+    refused(market, market.sale(reading, 50, sold=50, amount_micro=26), "another price")
     dear = market.sale(reading, 50, sold=50)
     sides = (
         market.side(market.buyer, -26),

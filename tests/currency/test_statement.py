@@ -1,5 +1,7 @@
 """A month's figures: what adds up over a community, and what the market saved."""
 
+from typing import Literal
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,18 +30,19 @@ def test_a_month_by_hand() -> None:
         [us, ours],
         [(5 * KWH, 0), (0, 3 * KWH)],
         [
-            Movement(other, -2_000_000, -2 * KWH, True),
-            Movement(other, 1_000_000, 1 * KWH, True),
-            Movement(us, 1_000_000, 1 * KWH, True),
-            Movement(ours, -1_000_000, -1 * KWH, True),
-            Movement(friend, -70, 0, False),
-            Movement(friend, 30, 0, False),
+            Movement(other, -2_000_000, -2 * KWH, "energy"),
+            Movement(other, 1_000_000, 1 * KWH, "energy"),
+            Movement(us, 1_000_000, 1 * KWH, "energy"),
+            Movement(ours, -1_000_000, -1 * KWH, "energy"),
+            Movement(friend, -70, 0, "other"),
+            Movement(friend, 30, 0, "other"),
+            Movement(other, -11, 0, "fee"),
         ],
         TARIFF,
     )
-    saved = 2 * 300_000 + 1 * 300_000
+    saved = 2 * 300_000 + 1 * 300_000 - 11
     assert made == Statement(
-        5 * KWH, 3 * KWH, 2 * KWH, 1 * KWH, 2_000_000, 1_000_000, 70, 30, saved
+        5 * KWH, 3 * KWH, 2 * KWH, 1 * KWH, 2_000_000, 1_000_000, 11, 70, 30, saved
     )
     assert statement_of([us], [], [], TARIFF) == Statement()
 
@@ -50,10 +53,11 @@ def test_what_one_pays_another_earns(payments: list[tuple[bytes, bytes, int, int
     for each in KEYS:
         movements = []
         for payer, payee, amount, energy in payments:
+            kind: Literal["energy", "other"] = "energy" if energy else "other"
             if payer == each != payee:
-                movements.append(Movement(AgentPubKey(payee), -amount, -energy, bool(energy)))
+                movements.append(Movement(AgentPubKey(payee), -amount, -energy, kind))
             elif payee == each != payer:
-                movements.append(Movement(AgentPubKey(payer), amount, energy, bool(energy)))
+                movements.append(Movement(AgentPubKey(payer), amount, energy, kind))
         made.append(statement_of([each], [], movements, TARIFF))
     assert sum(each.paid_micro for each in made) == sum(each.earned_micro for each in made)
     assert sum(each.sent_micro for each in made) == sum(each.received_micro for each in made)

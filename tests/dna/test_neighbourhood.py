@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from currency.fees import Fee
 from dna.neighbourhood import DNA, Properties
 from ioe_node.errors import LocalError
 from ioe_node.hdk import Modifiers, Zome
@@ -13,6 +14,7 @@ from ioe_node.model.codec import encode
 from ioe_node.model.hashes import agent_key
 
 STEWARD = agent_key(bytes(32))
+FEE = Fee("platform", STEWARD, 100)
 ROOT = Path(__file__).parents[2]
 
 
@@ -92,19 +94,21 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"limit_window_us": 1},
         {"limit_raise_micro_max": 1},
         {"soft_limit_bp": 1},
-        {"grid_import_micro": 2_000_000},
-        {"grid_export_micro": 1},
         {"reserves": (STEWARD,)},
         {"reserve_limit_micro": 1},
         {"power_milli_w_max": 1},
+        {"grid_import_micro": 2_000_000},
+        {"grid_export_micro": -1},
+        {"fees": (FEE,)},
+        {"fees": (replace(FEE, zone="vic"),)},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 18
+    assert len(names) == 20
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
 def test_a_clone_is_made_again_from_its_modifiers() -> None:
-    properties = replace(Properties(), stewards=(STEWARD,), price_bp=2_500)
+    properties = replace(Properties(), stewards=(STEWARD,), price_bp=2_500, fees=(FEE,))
     clone = DNA.clone(Modifiers("our street", encode(properties)))
     assert clone.properties == properties
     assert DNA.clone(clone.modifiers).hash == clone.hash != DNA.hash
@@ -122,6 +126,10 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         encode({"limit_window_us": 0}),
         encode({"reserve_limit_micro": -1}),
         encode({"soft_limit_bp": 10_001}),
+        encode({"grid_import_micro": 1, "grid_export_micro": 2}),
+        encode({"grid_import_micro": -1, "grid_export_micro": -2}),
+        encode({"fees": [replace(FEE, part_bp=10_001)]}),
+        encode({"fees": [replace(FEE, part_bp=-1)]}),
         encode({"interval_us": 0}),
         encode({"interval_us": 1_500_000}),
         encode({"recovery": [bytes(32)]}),

@@ -77,3 +77,19 @@ def test_the_book_closes_when_its_interval_begins(play: Callable[..., Any]) -> N
             await buyer.call("market", "cancel", {"order": bid})
 
     play(story)
+
+
+def test_one_knows_the_intervals_that_it_has_ordered_for(play: Callable[..., Any]) -> None:
+    async def story(swarm: Swarm) -> None:
+        buyer, *_ = swarm.homes
+        later = NEXT_US + INTERVAL_US
+        for start in (later, NEXT_US, later):
+            placed = order("bid", 250_000, start=start, valid_until=start)
+            await buyer.call("market", "place", {"order": placed})
+        ordered = [
+            await buyer.call("market", "ordered", {"from_start": start})
+            for start in (NEXT_US, later, later + 1)
+        ]
+        assert ordered == [[NEXT_US, later], [later], []]
+
+    play(story, homes=1)

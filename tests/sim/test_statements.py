@@ -42,6 +42,7 @@ def test_a_household_and_its_neighbour(
             "sold_milli_wh": 2 * KWH,
             "paid_micro": 0,
             "earned_micro": 2 * KWH,
+            "fees_micro": 0,
             "sent_micro": 0,
             "received_micro": 7,
             "saved_micro": 600_000,

@@ -7,6 +7,7 @@ from zomes.market.integrity import BOOK, Order, basis_of
 from zomes.market.integrity import zome as integrity
 
 BOOK_ORDERS_MAX = 10_000
+OWN_ORDERS_MAX = 1_000
 
 zome = CoordinatorZome(integrity)
 
@@ -64,3 +65,16 @@ async def book(host: Host, start: int) -> list[dict[str, Any]]:
         for each in found
         if isinstance(each.entry, Order) and each.entry.valid_until > host.now_us()
     ]
+
+
+@zome.function
+async def ordered(host: Host, from_start: int) -> list[int]:
+    """The intervals from `from_start` on for which we placed orders, oldest first."""
+    placed = await host.query(Order, limit=OWN_ORDERS_MAX)
+    return sorted({each.entry.start for each in placed if each.entry.start >= from_start})
+
+
+@zome.function
+async def gate_of(host: Host, start: int) -> dict[str, Any] | None:
+    """The gate of an interval that counts here, and its matches; None without one."""
+    return None

@@ -125,13 +125,27 @@ async def exports(host: Host, from_seq: int) -> list[dict[str, Any]]:
     )
     rested_us = host.now_us() - REST_US
     wanted = [
-        {"hash": each.hash, "start": each.entry.start, "age": age}
+        {
+            "hash": each.hash,
+            "seq": each.action.action_seq,
+            "start": each.entry.start,
+            "age": age,
+        }
         for age, each in enumerate(found)
         if each.entry.export_milli_wh
         and each.action.action_seq >= from_seq
         and each.action.timestamp_us <= rested_us
     ]
     return wanted[::-1]
+
+
+@zome.function
+async def of(host: Host, device: AgentPubKey, start: int) -> ActionHash | None:
+    """A device's reading of the interval that begins at `start`; None while there is none."""
+    found = await host.query(
+        IntervalReading, author=device, enough=lambda each: each.entry.start <= start
+    )
+    return found[-1].hash if found and found[-1].entry.start == start else None
 
 
 @zome.function
