@@ -13,6 +13,7 @@ NIGHTLY_KILLS ?= 50
 NIGHTLY_SWARM_SEEDS ?= 1000
 NIGHTLY_TRIALS ?= 1000
 SWARM_SEEDS ?= 20
+TEST_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 SWARM_JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 
 STARTED := $(shell date +%s)
@@ -30,7 +31,7 @@ demo: $(STAMP)  ## a neighbourhood of real nodes on this machine plays a day; ch
 	$(TIMED)
 
 test: lint  ## style, types, every test, and a few seconds of fuzz
-	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	$(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup $(PYTEST_FLAGS)
 	$(TIMED)
 
 lint: $(STAMP)  ## style and types only

@@ -428,7 +428,9 @@ def _zones_of(due: match.Match, host: ValidationHost) -> tuple[str, str]:
 
 def matches_of(gate: Found) -> Sequence[match.Match] | None:
     """A gate's matches; None for what is no gate."""
-    matches: Sequence[match.Match] | None = getattr(gate.entry, "matches", None)
+    matches = getattr(gate.entry, "matches", None)
+    if not isinstance(matches, tuple) or not all(isinstance(m, match.Match) for m in matches):
+        return None
     return matches
 
 

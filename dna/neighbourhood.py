@@ -19,9 +19,11 @@ import zomes.metering.coordinator
 import zomes.reputation.coordinator
 from currency import fees
 from currency.fees import Fee
+from currency.market.gate import MECHANISMS
 from ioe_node.hdi import DIGEST_BYTES
 from ioe_node.hdk import AgentPubKey, DnaDef, Zome
 from zomes.demand.app import Demand
+from zomes.market.integrity import TALLIES_PER_GATE_MAX
 
 SECOND_US = 1_000_000
 BASIS_POINTS = 10_000
@@ -42,6 +44,7 @@ class Properties:
     settled against them; `fees` are parts of what sellers earn; `reserves` are the agents that
     give credits for cash and cash for credits, and may owe up to `reserve_limit_micro` each;
     `power_milli_w_max` is the largest connection's rating.
+    `mechanism` clears the market, at gates that `gate_quorum` members have signed, or more.
     """
 
     stewards: tuple[AgentPubKey, ...] = ()
@@ -61,6 +64,8 @@ class Properties:
     reserves: tuple[AgentPubKey, ...] = ()
     reserve_limit_micro: int = 0
     power_milli_w_max: int = 100_000_000
+    mechanism: str = "uniform"
+    gate_quorum: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what no community can run on; `ValueError` says what."""
@@ -84,6 +89,10 @@ class Properties:
             raise ValueError(fault)
         if not 1 <= self.approval_quorum <= max(1, len(set(self.approvers or self.stewards))):
             raise ValueError("approval_quorum is at least 1, and at most as many as may approve")
+        if self.mechanism not in MECHANISMS:
+            raise ValueError(f"mechanism is one of {', '.join(MECHANISMS)}")
+        if not 1 <= self.gate_quorum <= TALLIES_PER_GATE_MAX:
+            raise ValueError(f"gate_quorum is 1 to {TALLIES_PER_GATE_MAX}")
 
 
 def _zome(module: object) -> Zome:

@@ -305,6 +305,12 @@ OWNER_TEMPLATE = """
 zome = "demand"
 function = "reward"
 every_ms = 60000
+
+# Vote on the market's interval that has begun, where this node holds its book.
+[[schedule]]
+zome = "market"
+function = "keep"
+every_ms = 10000
 """
 
 DEVICE_TEMPLATE = """
@@ -348,7 +354,14 @@ zome = "currency"
 function = "sell"
 every_ms = 60000
 
+# Vote on the market's interval that has begun, where this device holds its book.
+[[schedule]]
+zome = "market"
+function = "keep"
+every_ms = 10000
+
 # A smart energy app beside this device: switch it off while power is dear.  See: ioe app.
+# feed = "market", without options: the prices of the community's own market.
 # [[app]]
 # name = "demand"
 # feed = "ioe_node.drivers.feed_csv:CsvFeed"

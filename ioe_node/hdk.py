@@ -189,6 +189,9 @@ class Host(Protocol):
     async def agents(self) -> list[AgentPubKey]:
         """Every agent of this network that is known here: all, in one of some dozens."""
 
+    async def authorities(self, basis: bytes) -> Sequence[AgentPubKey]:
+        """Who holds what is found at a basis, as far as is known here, closest first."""
+
     async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
         """Call a function of another zome of this cell, on the same scratch."""
 

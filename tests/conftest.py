@@ -46,6 +46,16 @@ from zomes.community.integrity import (
 settings.register_profile("node", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("node")  # a busy machine is no failure
 
+ALONE = (
+    "cli",
+    "discovery",
+    "interop",
+    "sim/test_demo.py",
+    "sim/test_nat.py",
+    "test_tutorial",
+    "web",
+)
+"""What meets on this machine's own network: one after the other, where tests run side by side."""
 STEWARD = 1
 NODE_MAJOR_MIN = 20  # as the package.json files say
 BEGIN_US = 1_700_000_100_000_000
@@ -53,6 +63,14 @@ STEP_US = 1_000
 
 
 NOWHERE = Written(3, action_hash(b"", Signer(bytes(31) + b"\x01").agent))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep those who would hear each other's announcements in one process."""
+    alone = tuple(str(Path(__file__).parent / name) for name in ALONE)
+    for item in items:
+        if str(item.path).startswith(alone):
+            item.add_marker(pytest.mark.xdist_group("loopback"))
 
 
 class Author:

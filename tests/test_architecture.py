@@ -47,7 +47,7 @@ NARROW = {
 KIT = ("ioe_node.hdi", "ioe_node.hdk")
 NEIGHBOURS: dict[str, tuple[str, ...]] = {
     "ioe_node": (),
-    "zomes": KIT,
+    "zomes": ("currency.market", *KIT),
     "currency": KIT,
     "dna": ("zomes", "currency", *KIT),
     "discovery": ("ioe_node.model", "ioe_node.errors", "ioe_node.clock", "ioe_node.net.peer_id"),

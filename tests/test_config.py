@@ -23,6 +23,7 @@ driver = "ioe_node.drivers.profile:Profile"
 sources = ["home:1"]
 """
 SHELLY = DEVICE.replace("profile:Profile", "shelly:Shelly").replace('sources = ["home:1"]', "{}")
+MARKET_APP = DEVICE + '[[app]]\nname = "demand"\nfeed = "market"\n'
 BOOTSTRAP = "/ip4/127.0.0.1/tcp/4001/p2p/12D3KooWCz798EbaPReQxJgLttXDEm3F1LvznD63H5SGSLsCmDZW"
 
 
@@ -136,10 +137,16 @@ def test_the_smallest_owner_and_a_full_one_are_good() -> None:
             "currency.sel",
         ),
         (DEVICE + '[[schedule]]\nzome = "currency"\nevery_ms = 1000', "function"),
+        (MARKET_APP + '[app.options]\npath = "x"', "feed 'market' takes no options"),
+        (MARKET_APP.replace("market", "markt"), "'markt' cannot be loaded"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_its_key(text: str, named: str) -> None:
     assert named in refusal(text)
+
+
+def test_an_app_may_have_the_communitys_market_for_a_feed() -> None:
+    check(parse_config(MARKET_APP, "config.toml"))
 
 
 @given(st.text(max_size=200))

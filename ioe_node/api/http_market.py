@@ -1,8 +1,8 @@
 """Routes about the market: open orders, and what was traded.
 
 Orders stand in the book of one settlement interval each.  Who offers or bids for a longer span has
-one order in each interval of it, the energy shared out evenly.  The newest trades are this node's
-own sales and purchases.
+one order in each interval of it, the energy shared out evenly.  The newest trades are all matches
+of the gates of the last intervals, and this node's own sales and purchases.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -30,17 +30,19 @@ if TYPE_CHECKING:
 BOOKS_SHOWN = 64
 """The books of so many intervals to come are shown; each is a question to the DHT."""
 INTERVALS_PER_ORDER_MAX = 96
+GATES_SHOWN = 32
 TRADES_SHOWN = 50
 MICRO_PER_BP = 100
 MILLI_WH_PER_KWH = 1_000_000
-MATCHED = "matched in the market, settled by what both meters counted"
-SHARED_OUT = "shared out by what both meters counted in the same interval, at the community's price"
 SIDES = {"offer": "ask", "bid": "bid"}
 
 
 @route("GET", "/api/v1/market", "read", fails=(404, 409))
 async def market(api: "Api", asked: InCommunity) -> Market:
-    """The open orders of the next intervals, our newest trades, and the community's price."""
+    """The open orders of the next intervals, the newest trades, and the price.
+
+    That is what the last interval cleared at; where none of late had a trade, the community's.
+    """
     cell = cell_for(api.conductor, asked.community, "market")
     properties = cell.space.rules.definition.properties
     length_us = properties.interval_us
@@ -50,7 +52,12 @@ async def market(api: "Api", asked: InCommunity) -> Market:
         for start_us in range(first_us, first_us + BOOKS_SHOWN * length_us, length_us)
         for each in await cell.call("market", "book", {"start": start_us})
     ]
-    return Market(orders, await _trades(cell), properties.price_bp * MICRO_PER_BP)
+    gates = await cell.call("market", "cleared", {"intervals": GATES_SHOWN})
+    prices = [each["price_micro"] for each in gates if each["price_micro"] is not None]
+    price_micro = prices[0] if prices else properties.price_bp * MICRO_PER_BP
+    trades = [_match(gate["start"], each) for gate in gates for each in gate["matches"]]
+    trades = sorted([*trades, *await _settled(cell)], key=lambda each: -each.at_us)
+    return Market(orders, trades[:TRADES_SHOWN], price_micro)
 
 
 def _order(us: AgentPubKey, start_us: int, end_us: int, each: dict[str, Any]) -> Order:
@@ -66,14 +73,25 @@ def _order(us: AgentPubKey, start_us: int, end_us: int, each: dict[str, Any]) ->
     )
 
 
-async def _trades(cell: Cell) -> list[Match]:
+def _match(start_us: int, each: dict[str, Any]) -> Match:
+    return Match(
+        start_us,
+        to_text(each["seller"]),
+        to_text(each["buyer"]),
+        each["energy_milli_wh"],
+        each["price_micro"],
+        "an offer met a bid at the gate of this interval",
+    )
+
+
+async def _settled(cell: Cell) -> list[Match]:
+    """Our sales and purchases of what no gate had matched; that is shown as it was matched."""
     settled = await cell.call("currency", "history", {"limit": 4 * TRADES_SHOWN})
-    return [_trade(cell.space.agent, each) for each in settled if each["energy_milli_wh"]][
-        :TRADES_SHOWN
-    ]
+    shared = [each for each in settled if each["energy_milli_wh"] and not each["matched"]]
+    return [_sale(cell.space.agent, each) for each in shared[:TRADES_SHOWN]]
 
 
-def _trade(us: AgentPubKey, each: dict[str, Any]) -> Match:
+def _sale(us: AgentPubKey, each: dict[str, Any]) -> Match:
     amount, energy = each["amount_micro"], each["energy_milli_wh"]
     seller, buyer = each["seller"], each["with"] if each["seller"] == us else us
     return Match(
@@ -82,7 +100,7 @@ def _trade(us: AgentPubKey, each: dict[str, Any]) -> Match:
         to_text(buyer),
         energy,
         abs(amount) * MILLI_WH_PER_KWH // energy,
-        MATCHED if each["matched"] else SHARED_OUT,
+        "shared out by what both meters counted in the same interval, at the community's price",
     )
 
 

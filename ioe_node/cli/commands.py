@@ -21,6 +21,7 @@ from ioe_node.cli import (
     doctor,
     driver,
     key,
+    market,
     meter,
     node,
     peers,
@@ -77,6 +78,7 @@ cli.add_command(key.key)
 cli.add_command(policy.policy)
 cli.add_command(meter.meter)
 cli.add_command(credit.credit)
+cli.add_command(market.market)
 cli.add_command(app.app)
 cli.add_command(demand.demand)
 cli.add_command(chain.chain)

@@ -1,5 +1,6 @@
 """`ioe community`: found, invite, join."""
 
+import re
 import sys
 from typing import Any
 
@@ -18,6 +19,8 @@ from ioe_node.cli.output import (
     table,
 )
 from ioe_node.errors import LocalError
+
+WORD = re.compile(r"[a-z][a-z_]{0,63}")
 
 
 @click.group()
@@ -47,6 +50,7 @@ def create(
     \b
       ioe community create street
       ioe community create street --set price_bp=8000 --set interval_us=900000000
+      ioe community create street --set mechanism=pay_as_bid
       ioe community create street --set approvers=uhCAk...,uhCAk... --set approval_quorum=2
       ioe community create street --fee platform=uhCAk...:100 --fee wires=uhCAk...:250:vic/carlton
     """
@@ -54,11 +58,13 @@ def create(
     for pair in amend:
         key, _, value = pair.partition("=")
         try:
-            agents = value.startswith("uhCAk")
-            values[key] = [*map(parse_agent, value.split(","))] if agents else int(value)
+            if value.startswith("uhCAk"):
+                values[key] = [*map(parse_agent, value.split(","))]
+            else:
+                values[key] = value if WORD.fullmatch(value) else int(value)
         except ValueError:
             raise LocalError(
-                f"--set '{pair}': write PROPERTY=NUMBER, or keys with commas"
+                f"--set '{pair}': write PROPERTY=NUMBER, a word, or keys with commas"
             ) from None
     if fees:
         values["fees"] = [_parse_fee(text) for text in fees]

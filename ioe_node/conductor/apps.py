@@ -14,6 +14,7 @@ import msgspec
 import trio
 
 from ioe_node.conductor import machine
+from ioe_node.conductor.market_feed import MARKET, MarketFeed
 from ioe_node.conductor.owner_calls import (
     AMOUNT_MAX,
     APPS_MAX,
@@ -27,6 +28,7 @@ from ioe_node.conductor.owner_calls import (
     Decided,
 )
 from ioe_node.config import AppConfig
+from ioe_node.drivers.feed import PriceFeed
 from ioe_node.errors import AgainstPolicy, CallError, ConfigError, IoeError, LocalError
 from ioe_node.hdk import App
 from ioe_node.plugins import load
@@ -54,7 +56,7 @@ class Running:
         self._cell = cell
         self._app = app
         self._kept = conductor.home.path / f"app-{app.name}.json"
-        self._feed = load(config.feed).from_options(config.options) if config.feed else None
+        self._feed = feed_of(config, cell)
 
     async def run(self) -> None:
         """Run the app until cancelled; what ends it is said, and it begins anew."""
@@ -149,6 +151,16 @@ class Running:
             settings if len(settings) <= SETTINGS_CHARS_MAX else "{}",
             tuple(self.decisions),
         )
+
+
+def feed_of(config: AppConfig, cell: "Cell") -> PriceFeed | None:
+    """Where an app's prices come from; None where its config says nothing."""
+    if config.feed == MARKET:
+        return MarketFeed(cell)
+    found: PriceFeed | None = None
+    if config.feed:
+        found = load(config.feed).from_options(config.options)
+    return found
 
 
 def _decided(decision: Mapping[str, Any]) -> Decided:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import AddressValueError, IPv4Address, ip_address
 
+from ioe_node.conductor.market_feed import MARKET
 from ioe_node.config import Alerting, Api, AppConfig, Config, Device, Mqtt
 from ioe_node.drivers.mqtt_broker import Broker, parse_broker
 from ioe_node.errors import ConfigError, IoeError
@@ -70,7 +71,10 @@ def _is_listen(text: str) -> bool:
 def _check_app(app: AppConfig, known: set[str]) -> None:
     if app.name not in known:
         raise ConfigError(f"app: no DNA here has '{app.name}'; there are: {sorted(known)}")
-    if app.feed:
+    if app.feed == MARKET:
+        if app.options:
+            raise ConfigError(f"app '{app.name}': feed '{MARKET}' takes no options")
+    elif app.feed:
         with _naming(f"app '{app.name}': feed"):
             load(app.feed).from_options(app.options)
 

@@ -20,6 +20,7 @@ from ioe_node.clock import Clock
 from ioe_node.conductor import (
     apps,
     changes,
+    clearings,
     devices,
     history,
     keytree,
@@ -241,8 +242,9 @@ class Conductor:
             looking = [recovery.look_for_communities] if state.recovering else []
             telling = partial(spread, send=self._send_policy)
             seeing_to = (devices.finish_claims, leaving.finish_departures, telling, changes.watch)
-            return [*turning, *looking, *seeing_to, history.keep]
-        return [*turning, leaving.look_for_a_sale, succession.keep_following, history.keep]
+            return [*turning, *looking, *seeing_to, clearings.watch, history.keep]
+        following = (leaving.look_for_a_sale, succession.keep_following, clearings.watch)
+        return [*turning, *following, history.keep]
 
     async def _send_policy(self, device: AgentPubKey, policy: bytes) -> None:
         await owner_calls.ask(self, device, owner_calls.SetPolicy(policy))

@@ -31,6 +31,7 @@ _DOMAIN = b"ioe policy 1\x00"
 
 SELL = "currency.sell"
 SALE = "currency.sale"
+KEEP = "market.keep"
 
 Whom = Literal["nobody", "portfolio", "members"]
 Circle = Literal["owner", "portfolio", "members"]
@@ -105,7 +106,8 @@ visibility = "public"
 # Sell what it exports, and buy what it imports, inside the community.
 sell = true
 buy = true
-# Hold its share of what others write (from the next start of its cells).
+# Hold its share of what others write (from the next start of its cells), and vote on the market
+# where its share says so.
 hold = true
 # Pass on messages for others that cannot reach each other.
 relay = true
@@ -267,7 +269,9 @@ def why_no_deal(rules: Rules, circle: Circle, other: AgentPubKey, draft: str, by
 
 
 def runs_by_itself(rules: Rules, zome: str, function: str) -> bool:
-    """Whether a device's schedule may call this function."""
-    if f"{zome}.{function}" == SELL:
-        return rules.automatic.sell
-    return rules.automatic.other
+    """Whether a device's schedule may call this function.
+
+    Who holds a share of what others write votes on the markets in it.
+    """
+    asked = {SELL: rules.automatic.sell, KEEP: rules.automatic.hold}
+    return asked.get(f"{zome}.{function}", rules.automatic.other)

@@ -1,7 +1,7 @@
 """Tables and their migrations, applied in order when a file is opened.
 
 A file remembers which migrations it has had, so they are append-only: what is new comes in a
-migration of its own, and none that stands here is ever edited.
+migration of its own; from the first release on, none that stands here is edited.
 
 A record's row id is `agent.id << 32 | action_seq`, so a chain is one contiguous run of the
 table's own b-tree and needs no index to be read, published or verified; a second action at

@@ -58,6 +58,7 @@ from ioe_node.workflows.evidence import convictions_of, newest_of_chain
 from ioe_node.workflows.finality import finalise
 from ioe_node.workflows.integration import end_revoked
 from ioe_node.workflows.links import retrieve_links
+from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.publish import throttle
 from ioe_node.workflows.remote_call import Run, call_remote
@@ -281,6 +282,9 @@ class CallHost:
 
     async def agents(self) -> list[AgentPubKey]:
         return sorted({*self.space.store.authors(), *self.space.others()})
+
+    async def authorities(self, basis: bytes) -> Sequence[AgentPubKey]:
+        return await authorities_of(self.space, basis)
 
     async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
         if self._depth >= CALL_DEPTH_MAX:

@@ -13,6 +13,7 @@ from ioe_node.conductor.policy import parse_policy
 from ioe_node.errors import CallError, LocalError
 from ioe_node.model.hashes import to_text
 from sim.virtual_clock import EPOCH_US
+from tests.conductor.conftest import INTERVAL_US
 from tests.conductor.steps import owns
 from zomes.demand.decide import Settings
 
@@ -23,6 +24,7 @@ feed = "ioe_node.drivers.feed_csv:CsvFeed"
 [app.options]
 path = "{path}"
 """
+MARKET = '[[app]]\nname = "demand"\nfeed = "market"\n'
 PAY = '[[schedule]]\nzome = "demand"\nfunction = "reward"\nevery_ms = 1000\n'
 PEAK = (120, 180)
 """Seconds after the clock's start in which power is dear."""
@@ -97,6 +99,20 @@ async def test_a_plug_is_off_at_the_peak_claims_what_it_saved_and_is_paid(
         payload={"agent": roof.agent},
     )
     assert found["balance_micro"] == claimed["earns_micro"] == claimed["saved_milli_wh"] // 2
+
+
+async def test_an_app_may_live_by_the_prices_of_its_own_market(
+    plug: Any, street: Any, prices: Path, autojump: Any
+) -> None:
+    _, roof = await plug()
+    await roof.stop()
+    roof.text = roof.text.replace(FEED.format(path=prices), MARKET)
+    await roof.start()
+    (app,) = await _apps(roof)
+    told = await app.prices()
+    usual_micro = 1_000_000
+    assert {(each["micro_per_kwh"], each["level"]) for each in told} == {(usual_micro, 0)}
+    assert told[-1]["start_us"] <= street.clock.now_us() < told[-1]["end_us"] + INTERVAL_US
 
 
 async def test_what_an_app_keeps_is_there_after_a_restart_and_goes_with_the_life(

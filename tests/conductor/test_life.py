@@ -308,7 +308,8 @@ async def test_an_account_goes_over_to_the_next_key_once(
     made = await owner.call("key_rotate", root=ROOT)
     await owner.until(lambda found: found["agent"] == made["agent"])
     await owns(owner, "roof")
-    await roof.until(lambda found: roof.home.state().before == (), "status")
+    for node in (owner, roof):
+        await node.until(lambda found, node=node: node.home.state().before == ())
     assert (await balance(roof), await balance(owner), await balance(other)) == (
         -5_000_000,
         2_000_000,

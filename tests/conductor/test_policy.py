@@ -186,6 +186,11 @@ def test_what_is_automatic() -> None:
     assert "does not sell" in why_no_deal(buys, "members", NEXT.agent, "currency.sale", True)
 
 
+def test_who_holds_a_share_votes_on_the_markets_in_it() -> None:
+    assert runs_by_itself(Rules(automatic=Automatic(other=False)), "market", "keep")
+    assert not runs_by_itself(Rules(automatic=Automatic(hold=False)), "market", "keep")
+
+
 def test_the_factory_lets_nobody_in() -> None:
     assert why_no_call(FACTORY, "members", "metering", "history")
     assert why_no_call(FACTORY, "portfolio", "metering", "history")

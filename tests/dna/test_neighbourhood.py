@@ -55,7 +55,9 @@ def test_its_zomes_and_types() -> None:
         "invoice.Invoice",
         "invoice.Promise",
         "invoice.Refusal",
+        "market.Gate",
         "market.Order",
+        "market.Tally",
         "metering.IntervalReading",
     ]
     assert DNA.entry_types["currency.Settlement"].countersigned
@@ -101,9 +103,11 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"grid_export_micro": -1},
         {"fees": (FEE,)},
         {"fees": (replace(FEE, zone="vic"),)},
+        {"mechanism": "pay_as_bid"},
+        {"gate_quorum": 2},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 20
+    assert len(names) == 22
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
@@ -131,6 +135,9 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         encode({"fees": [replace(FEE, part_bp=10_001)]}),
         encode({"fees": [replace(FEE, part_bp=-1)]}),
         encode({"interval_us": 0}),
+        encode({"mechanism": "lottery"}),
+        encode({"gate_quorum": 0}),
+        encode({"gate_quorum": 17}),
         encode({"interval_us": 1_500_000}),
         encode({"recovery": [bytes(32)]}),
         encode({"stewards": [STEWARD], "recovery": [bytes(31)]}),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import trio
 
+from currency.market.gate import ORDERS_PER_AGENT_MAX
 from ioe_node.errors import IoeError
 from sim.swarm import Swarm
 from sim.virtual_clock import EPOCH_US
@@ -93,3 +94,23 @@ def test_one_knows_the_intervals_that_it_has_ordered_for(play: Callable[..., Any
         assert ordered == [[NEXT_US, later], [later], []]
 
     play(story, homes=1)
+
+
+def test_an_agent_has_one_side_and_so_many_orders_in_an_interval(play: Callable[..., Any]) -> None:
+    """More would not count at the gate, so it is told at once."""
+
+    async def story(swarm: Swarm) -> None:
+        buyer, *_ = swarm.homes
+        for limit_micro in range(ORDERS_PER_AGENT_MAX):
+            last = await buyer.call("market", "place", {"order": order("bid", limit_micro)})
+        with pytest.raises(IoeError, match="the most; cancel one"):
+            await buyer.call("market", "place", {"order": order("bid", 250_000)})
+        await buyer.call("market", "cancel", {"order": last})
+        with pytest.raises(IoeError, match="other side"):
+            await buyer.call("market", "place", {"order": order("ask", 250_000)})
+        await buyer.call("market", "place", {"order": order("bid", 250_000)})
+        later = NEXT_US + INTERVAL_US
+        ask = order("ask", 250_000, start=later, valid_until=later)
+        await buyer.call("market", "place", {"order": ask})
+
+    play(story)

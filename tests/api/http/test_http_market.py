@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import trio
+
 US = 1_000_000
 PRICE = "price_micro_credits_per_kwh"
 
@@ -39,3 +41,29 @@ async def test_a_span_of_no_whole_intervals_is_refused(owner: Any) -> None:
         assert refused["error"] == "Unfit"
     past = {"start_us": good["start_us"] - 600 * US, "end_us": good["end_us"] - 600 * US}
     assert (await owner.post("/api/v1/market/orders", 409, **{**good, **past}))["error"]
+
+
+async def test_what_the_gate_matched_is_shown_with_its_price(lane: Any) -> None:
+    """Whoever reads it: the owner's book has its own bid, and a device's offer."""
+    owner = await lane.owner()
+    await owner.call("community_create", name="street", amend={"interval_us": 8 * US})
+    made = await lane.device("kettle", "consumer", 36_000_000)
+    found = await owner.until("/api/v1/near", bool)
+    await owner.post("/api/v1/claims", device=found[0]["agent"], code="1234-5678", name="kettle")
+    await owner.until("/api/v1/devices", lambda ours: ours and ours[0]["state"] == "ok")
+    start_us = (owner.conductor.clock.now_us() // (8 * US) + 1) * 8 * US
+    for node, side, price in ((owner, "bid", 300_000), (made, "offer", 200_000)):
+        span = {"start_us": start_us, "end_us": start_us + 8 * US}
+        await node.post(
+            "/api/v1/market/orders", side=side, milli_wh=1_000, **{PRICE: price}, **span
+        )
+    with trio.fail_after(30):
+        while not (found := (await owner.get("/api/v1/market"))["matches"]):
+            for node in (owner, made):
+                await node.call("zome_call", zome="market", function="keep", payload={})
+            await trio.sleep(0.3)
+    (match,) = found
+    assert (match["at_us"], match["milli_wh"], match[PRICE]) == (start_us, 1_000, 250_000)
+    assert match["buyer"] == owner.agent
+    assert (await made.get("/api/v1/market"))["matches"] == [match]
+    assert (await owner.get("/api/v1/market"))[PRICE] == 250_000
