@@ -153,16 +153,27 @@ def make_home(path: Path, arc: str | None) -> None:
     """What `ioe init` makes, without a process of its own; `arc` is the config's key."""
     home = Home(path)
     home.create()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    listen = f"/ip4/127.0.0.1/tcp/{port}"
-    text = TEMPLATE.format(role="owner", arc=arc or "full", listen=listen, mdns="", bootstrap="")
+    listen = f"/ip4/127.0.0.1/tcp/{_free_port()}"
+    text = TEMPLATE.format(
+        role="owner",
+        arc=arc or "full",
+        listen=listen,
+        http_port=_free_port(),
+        mdns="",
+        bootstrap="",
+    )
     text = text.replace('mdns = [""]', "mdns = []")
     text = text.replace('"dna.neighbourhood:DNA"', '"sim.load_dna:DNA"')
     home.write(home.config, text.encode())
     root = keytree.new_root_seed(secrets.token_bytes)
     Keystore.create(home.keystore, PASSPHRASE, keytree.owner_secrets(root), cost=MINIMAL)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @dataclass

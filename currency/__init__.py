@@ -5,5 +5,7 @@ settlement is one entry that both parties commit, names each party's previous on
 its account after it, so a validator takes one step and not the history.  `delivery` says what a
 match comes to once both meters have counted, `fees` who has a part of what is earned.
 `coordinator` pays and reads balances; `selling` settles what `matches` finds due and shares out
-the rest.  `market` clears orders, purely.  One credit is one kWh; one micro-credit one mWh.
+the rest; `reports` tells a member's month and audits everybody.  `limit` says how far below zero
+a member may go, `market` clears orders, both purely.  One credit is one kWh; one micro-credit one
+mWh.
 """

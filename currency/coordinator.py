@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from currency import ledger, matches, selling
+from currency import ledger, limit, matches, selling
 from currency.accounts import account_of, standing
 from currency.integrity import (
     Carried,
@@ -11,7 +11,12 @@ from currency.integrity import (
     Settlement,
     Side,
     fees_of,
+    invoiced,
+    is_invoice,
+    limit_at,
+    limit_of,
     previous_of,
+    proven_by,
     receipt_of,
     source_of,
 )
@@ -44,9 +49,10 @@ async def _claiming(
     What is needed for a payment, over what is not final; else now and then, and in the order in
     which it came.  `now_us` is the time of the settlement that claims.
     """
-    if not account.pending_micro:
+    if last is None or not account.pending_micro:
         return account, ()
-    needed = payment_micro > ledger.spendable(account, host.properties.credit_limit_micro)
+    limit_micro = limit_at(account, last.action.author, now_us, host.properties)
+    needed = payment_micro > ledger.spendable(account, limit_micro)
     due = account.receipts > 0 and account.receipts % CLAIMED_EVERY == 0
     if not needed and not due:
         return account, ()
@@ -64,7 +70,8 @@ async def _claiming(
     through = taken[-1].hash if taken else account.through
     after = ledger.claimed(account, _receipts(taken), claims, through)
     assert after is not None, "what is claimed is pending"
-    return after, claims
+    claimed = [found for found in pending if found.hash in claims]
+    return proven_by(after, claimed, host.properties), claims
 
 
 async def _pending(host: Host, account: Account, run: list[Found]) -> list[Found]:
@@ -101,19 +108,32 @@ async def transfer(
     parties: tuple[Party, Party],
     amount_micro: int,
     memo: str,
+    invoice: ActionHash | None = None,
 ) -> Settlement:
     """The proposer pays the counterparty."""
     payer, payee = parties
-    paying = await _paying(host, payer, amount_micro)
+    paying = await _paying(host, parties, payer, amount_micro)
+    if invoice is not None:
+        found = await host.get(invoice)
+        if found is None:
+            raise Busy("the invoice is not here yet; try again")
+        account = invoiced(paying.account, parties, found) if is_invoice(found) else None
+        if account is None:
+            raise CallError(
+                "no invoice, one that is past or paid already, or too many paid that still stand"
+            )
+        paying = replace(paying, account=account)
     earning = await _earning(host, payee, amount_micro)
-    return Settlement(parties, (paying, earning), amount_micro, 0, None, memo)
+    return Settlement(parties, (paying, earning), amount_micro, 0, None, memo, invoice=invoice)
 
 
-async def _paying(host: Host, party: Party, amount_micro: int) -> Side:
+async def _paying(
+    host: Host, parties: tuple[Party, Party], party: Party, amount_micro: int
+) -> Side:
     last, account = await standing(host, party.agent)
-    limit_micro = host.properties.credit_limit_micro
     account, claims = await _claiming(host, last, account, amount_micro, party.timestamp_us)
     after = ledger.paid(account, amount_micro)
+    limit_micro = limit_of(after, party, parties, host.properties)
     if after.free_micro < -limit_micro <= after.balance_micro:
         raise Busy(_waits(account))
     return Side(None if last is None else last.hash, after, claims)
@@ -145,7 +165,7 @@ async def sale(
     if buyer.agent == host.agent_info().agent:
         await selling.check_offer(host, found, buyer.agent, energy_milli_wh)
     amount_micro = ledger.price_of(energy_milli_wh, host.properties.price_bp)
-    paying = await _paying(host, buyer, amount_micro)
+    paying = await _paying(host, parties, buyer, amount_micro)
     earning = await _earning(host, seller, amount_micro)
     sides = (paying, _selling(earning, found, energy_milli_wh))
     entry = Settlement((buyer, seller), sides, amount_micro, energy_milli_wh, reading, "")
@@ -172,7 +192,7 @@ async def fee(host: Host, parties: tuple[Party, Party], place: int) -> Settlemen
     account, claims = await _claiming(host, last, account, owed_micro, payer.timestamp_us)
     after = ledger.fee_paid(ledger.paid(account, owed_micro), place, owed_micro)
     assert after is not None, "what is owed is paid"
-    if after.free_micro < -host.properties.credit_limit_micro:
+    if after.free_micro < -limit_of(after, payer, parties, host.properties):
         raise Busy(_waits(account))
     paying = Side(None if last is None else last.hash, after, claims)
     sides = (paying, await _earning(host, payee, owed_micro))
@@ -203,7 +223,7 @@ async def match(
     if due.match.seller == parties[1].agent == host.agent_info().agent:
         await selling.check_order(host, due)
     payer, payee = [by_agent[agent] for agent in (names if owed >= 0 else names[::-1])]
-    paying = await _paying(host, payer, abs(owed))
+    paying = await _paying(host, parties, payer, abs(owed))
     sides = [paying, await _earning(host, payee, abs(owed))]
     seller = int(owed >= 0)
     after = ledger.settled(sides[seller].account, due.gate.entry.start, place)
@@ -233,24 +253,50 @@ def _credits(micro: int) -> str:
 
 
 @zome.function
-async def pay(host: Host, payee: AgentPubKey, amount_micro: int, memo: str = "") -> ActionHash:
-    """Pay another member, both chains or neither."""
+async def pay_invoice(host: Host, invoice: ActionHash) -> ActionHash:
+    """Pay what an invoice for us asks for, once."""
+    asked = await host.call("invoice", "to_pay", {"invoice": invoice})
+    return await pay(host, **asked, invoice=invoice)
+
+
+@zome.function
+async def invoices_paid(host: Host, agent: AgentPubKey, since_us: int) -> list[ActionHash]:
+    """The invoices that an agent has paid since a time."""
+    found = await host.query(
+        Settlement, author=agent, enough=lambda each: each.action.timestamp_us < since_us
+    )
+    return [
+        each.entry.invoice
+        for each in found
+        if each.entry.invoice is not None and each.entry.parties[0].agent == agent
+    ]
+
+
+@zome.function
+async def pay(
+    host: Host,
+    payee: AgentPubKey,
+    amount_micro: int,
+    memo: str = "",
+    invoice: ActionHash | None = None,
+) -> ActionHash:
+    """Pay another member, both chains or neither; `pay_invoice` pays what one asks for."""
     us = host.agent_info().agent
     if payee == us:
         raise CallError("that is you; pay another member")
     if payee not in await host.agents():
         raise CallError("the payee is not a member known here; see 'ioe community list'")
-    limit_micro = host.properties.credit_limit_micro
     last, account = await standing(host, us)
+    claimed, _ = await _claiming(host, last, account, amount_micro, host.now_us())
+    limit_micro = limit_at(claimed, us, host.now_us(), host.properties)
     if amount_micro > account.balance_micro + limit_micro:
         spendable = ledger.spendable(account, limit_micro)
         raise CallError(f"only {_credits(spendable)} credits may be spent; pay that or less")
-    claimed, _ = await _claiming(host, last, account, amount_micro, host.now_us())
     if amount_micro > ledger.spendable(claimed, limit_micro):
         run = await _unclaimed(host, last, account)
         host.hasten([source_of(each) for each in await _pending(host, account, run)])
         raise Busy(_waits(claimed))
-    terms = {"amount_micro": amount_micro, "memo": memo}
+    terms = {"amount_micro": amount_micro, "memo": memo, "invoice": invoice}
     return await host.countersign(payee, "currency.transfer", terms)
 
 
@@ -280,17 +326,20 @@ async def carry(host: Host, close: ActionHash) -> ActionHash | None:
 async def balance(host: Host, agent: AgentPubKey | None = None) -> dict[str, int]:
     """An agent's balance, what of it is pending and what it may spend, in micro-credits.
 
-    Pending is what is not known here to be final.
+    Pending is what is not known here to be final.  `near_limit` warns of the credit limit before
+    a payment fails at it.
     """
-    last, account = await standing(host, agent or host.agent_info().agent)
-    limit = host.properties.credit_limit_micro
-    everything = account.balance_micro + limit
-    claimed, _ = await _claiming(host, last, account, everything, host.now_us())
+    who, now_us = agent or host.agent_info().agent, host.now_us()
+    last, account = await standing(host, who)
+    everything = account.balance_micro + limit_at(account, who, now_us, host.properties)
+    claimed, _ = await _claiming(host, last, account, everything, now_us)
+    limit_micro = limit_at(claimed, who, now_us, host.properties)
     return {
         "balance_micro": account.balance_micro,
         "pending_micro": claimed.pending_micro,
-        "credit_limit_micro": limit,
-        "spendable_micro": ledger.spendable(claimed, limit),
+        "credit_limit_micro": limit_micro,
+        "spendable_micro": ledger.spendable(claimed, limit_micro),
+        "near_limit": limit.is_near(claimed.free_micro, limit_micro, host.properties.soft_limit_bp),
     }
 
 

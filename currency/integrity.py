@@ -13,13 +13,13 @@ match is settled by its gate and both readings (`delivery`), and never cleared a
 gate is right is the gate's own rule.  What a seller earns raises the fees that it owes.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from currency import delivery, fees, ledger
+from currency import delivery, fees, ledger, limit
 from currency.delivery import Grid, Terms
-from currency.ledger import RUN_MAX, Account, Receipt
+from currency.ledger import RUN_MAX, Account, InvoicePaid, Receipt
 from currency.market import match
 from ioe_node.hdi import (
     ActionHash,
@@ -42,7 +42,7 @@ from ioe_node.hdi import (
 
 MEMO_CHARS_MAX = 140
 
-zome = IntegrityZome("currency", pure_modules=[ledger, delivery, fees, match])
+zome = IntegrityZome("currency", pure_modules=[ledger, limit, delivery, fees, match])
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Settlement:
     For a sale of metered energy, `reading` is the seller's interval reading (None where a match's
     seller has none) and `energy_milli_wh` what is sold of its export; otherwise None and 0.
     `matched` is None where no gate has matched what is sold.  `fee` is the place of the community's
-    fee that is paid.
+    fee that is paid.  Who pays an `invoice` pays what it asks for, with its memo, once.
     """
 
     parties: tuple[Party, ...]
@@ -90,6 +90,7 @@ class Settlement:
     memo: str
     matched: Matched | None = None
     fee: int | None = None
+    invoice: ActionHash | None = None
 
     @property
     def seller(self) -> AgentPubKey | None:
@@ -168,17 +169,53 @@ def each_side_follows_its_last(entry: Settlement, op: CreateOp, host: Validation
         ledger.paid(accounts[0], entry.amount_micro),
         ledger.received(accounts[1], entry.amount_micro),
     ]
-    unsold = _of_energy(entry, after, host)
-    if unsold is not None:
-        return unsold
+    fault = _of_invoice(entry, after, host) or _of_energy(entry, after, host)
+    if fault is not None:
+        return fault
     if entry.sides[0].account != after[0]:
         return Invalid("the payer's account is not what it was less the amount")
-    if after[0].free_micro < -host.properties.credit_limit_micro:
+    if after[0].free_micro < -limit_of(after[0], entry.parties[0], entry.parties, host.properties):
         return Invalid("past the payer's credit limit")
     if entry.sides[1].account != after[1]:
         return Invalid("the payee's account is not what it was with the amount")
     host.must_be_final(rests_on)
     return Valid
+
+
+def _of_invoice(entry: Settlement, accounts: list[Account], host: ValidationHost) -> Invalid | None:
+    """What is wrong with the invoice paid; otherwise the payer's account is made to know of it."""
+    if entry.invoice is None:
+        return None
+    invoice = host.must_get_record(entry.invoice)
+    if not is_invoice(invoice) or not _is_asked(entry, invoice):
+        return Invalid("an invoice that asks for something else")
+    after = invoiced(accounts[0], entry.parties, invoice)
+    if after is None:
+        return Invalid("an invoice that is past or paid already")
+    accounts[0] = after
+    return None
+
+
+def invoiced(account: Account, parties: tuple[Party, ...], invoice: Found) -> Account | None:
+    """The payer's account with an invoice paid, by its own time, which never runs back.
+
+    None where that may not be: see `ledger.invoiced`.
+    """
+    paid = InvoicePaid(invoice.hash, invoice.entry.valid_until)
+    return ledger.invoiced(account, paid, parties[0].timestamp_us)
+
+
+def is_invoice(found: Found) -> bool:
+    """Whether a record is an invoice: zomes know each other's entries by their names."""
+    return isinstance(found.action, Create) and found.action.entry_type == "invoice.Invoice"
+
+
+def _is_asked(entry: Settlement, invoice: Found) -> bool:
+    """Whether a settlement is what an invoice asks for."""
+    payer, payee = (party.agent for party in entry.parties)
+    asked = (invoice.entry.payer, invoice.action.author, invoice.entry.amount_micro)
+    same = asked == (payer, payee, entry.amount_micro) and entry.memo == invoice.entry.memo
+    return same and entry.seller is None and entry.fee is None
 
 
 def _claimed(
@@ -200,7 +237,48 @@ def _claimed(
     after = ledger.claimed(account, receipts, side.claims, side.account.through)
     if after is None:
         return Invalid("a claim of credits that are not pending")
-    return after, [source_of(found) for found in host.must_get_records(side.claims)]
+    claims = host.must_get_records(side.claims)
+    return proven_by(after, claims, host.properties), [source_of(found) for found in claims]
+
+
+def proven_by(account: Account, claims: Iterable[Found], properties: Any) -> Account:
+    """An account whose limit the sales among what it claims have raised, where they raise any."""
+    if not properties.limit_share_bp:
+        return account
+    sales = [
+        (found.action.timestamp_us, found.entry.energy_milli_wh)
+        for found in claims
+        if isinstance(found.entry, Settlement) and found.entry.seller == found.action.author
+    ]
+    proven = limit.proven_after(account.proven, sales, properties.limit_window_us)
+    return replace(account, proven=proven)
+
+
+def limit_of(account: Account, payer: Party, parties: Iterable[Party], properties: Any) -> int:
+    """How far below zero a payer's account may go in a settlement of these parties.
+
+    At the later of their times: a payer that dates itself back would keep what it once proved.
+    """
+    at_us = max(party.timestamp_us for party in parties)
+    return limit_at(account, payer.agent, at_us, properties)
+
+
+def limit_at(account: Account, agent: AgentPubKey, at_us: int, properties: Any) -> int:
+    """How far below zero an agent's account may go at a time; a reserve has a limit of its own.
+
+    Cash comes in where a reserve pays for it in credits, and goes out where it is paid: what a
+    reserve owes is what it must hold.
+    """
+    if agent in properties.reserves:
+        reserve_limit_micro: int = properties.reserve_limit_micro
+        return reserve_limit_micro
+    terms = limit.Terms(
+        properties.credit_limit_micro,
+        properties.limit_share_bp,
+        properties.limit_window_us,
+        properties.limit_raise_micro_max,
+    )
+    return limit.limit_micro(account.proven, at_us, terms)
 
 
 def _must_be_theirs(through: ActionHash | None, party: Party, host: ValidationHost) -> None:

@@ -12,12 +12,15 @@ gates: it remembers the last.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from currency.limit import NOTHING, Proven
 from ioe_node.hdi import ActionHash
 
 BASIS_POINTS = 10_000
 RUN_MAX = 128
 """How many settlements one claim may go past."""
 SKIPPED_MAX = 32
+INVOICES_MAX = 32
+"""How many invoices that have not expired an account remembers as paid."""
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,22 @@ class Receipt:
 
 
 @dataclass(frozen=True)
+class InvoicePaid:
+    """An invoice that its payer has paid, and when it would have expired."""
+
+    invoice: ActionHash
+    valid_until_us: int
+
+
+@dataclass(frozen=True)
 class Account:
     """An agent's standing: balance (micro-credits), last reading sold from, energy sold of it.
 
     `reading_seq` is that reading's place on the seller's chain, -1 before the first sale.
     `pending_micro` of the balance is not claimed as final yet: all that was received, `receipts`
     times, since the settlement `through`, what is `skipped` of before, and what was given up.
+    `proven` is what it sold and was paid for, which raises its credit limit; `invoices` it has
+    paid and could pay again, had it forgotten them.
     `gate_start` is the interval of the last match that it settled as a seller, and `gate_place` the
     match's place in its gate, -1 before the first.  `fees_micro` is what it owes of what it sold,
     in the order of the community's fees.
@@ -47,6 +60,8 @@ class Account:
     receipts: int = 0
     through: ActionHash | None = None
     skipped: tuple[Receipt, ...] = ()
+    proven: Proven = NOTHING
+    invoices: tuple[InvoicePaid, ...] = ()
     gate_start: int = -1
     gate_place: int = -1
     fees_micro: tuple[int, ...] = ()
@@ -60,6 +75,19 @@ class Account:
 def paid(account: Account, amount_micro: int) -> Account:
     """The account after it paid `amount_micro`."""
     return replace(account, balance_micro=account.balance_micro - amount_micro)
+
+
+def invoiced(account: Account, invoice: InvoicePaid, at_us: int) -> Account | None:
+    """The account once it has paid an invoice; None for one that is past, or paid already.
+
+    Also None while `INVOICES_MAX` others that it paid have not expired.
+    """
+    kept = tuple(each for each in account.invoices if each.valid_until_us > at_us)
+    if invoice.valid_until_us <= at_us or len(kept) == INVOICES_MAX:
+        return None
+    if any(each.invoice == invoice.invoice for each in kept):
+        return None
+    return replace(account, invoices=(*kept, invoice))
 
 
 def received(account: Account, amount_micro: int) -> Account:

@@ -183,6 +183,11 @@ class Properties:
     recovery: tuple[bytes, ...] = ()
     price_bp: int = 10_000
     credit_limit_micro: int = 10**15
+    limit_share_bp: int = 0
+    limit_window_us: int = 1
+    limit_raise_micro_max: int = 0
+    soft_limit_bp: int = 10_000
+    reserves: tuple[AgentPubKey, ...] = ()
 
 
 DNA = DnaDef(

@@ -74,8 +74,8 @@ PURE = (
     *("ioe_node/api/conductor_auth.py", "ioe_node/api/conductor_bundle.py"),
     *("ioe_node/api/conductor_frames.py", "ioe_node/api/conductor_requests.py"),
     "ioe_node/api/conductor_signing.py",
-    *("currency/delivery.py", "currency/fees.py", "currency/ledger.py", "currency/value.py"),
-    *("currency/market/", "currency/traders/"),
+    *(f"currency/{name}.py" for name in ("delivery", "fees", "ledger", "limit", "statement")),
+    *("currency/value.py", "currency/market/", "currency/traders/"),
     *("discovery/announcement.py", "discovery/hidden.py", "discovery/p", "discovery/rendezvous.py"),
     *("sim/load_rules.py", "zomes/origin/audit.py", "zomes/origin/holdings.py"),
 )

@@ -1,8 +1,12 @@
 """`ioe credit`: balances, payments and the proof that all sums to zero."""
 
+from typing import Any
+
 import click
 
 from ioe_node.cli import client
+from ioe_node.cli.audit import audit
+from ioe_node.cli.invoice import decline, invoice, invoices, promise
 from ioe_node.cli.output import (
     community_option,
     console,
@@ -11,6 +15,7 @@ from ioe_node.cli.output import (
     json_option,
     kwh,
     limit_option,
+    parse_action,
     parse_agent,
     parse_amount,
     plain,
@@ -18,11 +23,21 @@ from ioe_node.cli.output import (
     table,
     when,
 )
+from ioe_node.cli.statement import statement
 
 
 @click.group()
 def credit() -> None:
     """Mutual credit: one credit is one kWh, and all balances sum to zero."""
+
+
+def warn(found: dict[str, Any]) -> None:
+    """Say that a balance nears its credit limit, where it does."""
+    if found["near_limit"]:
+        console.print(
+            f"near the credit limit: {credits_text(found['spendable_micro'])} of "
+            f"{credits_text(found['credit_limit_micro'])} left; sell or be paid before you pay more"
+        )
 
 
 @credit.command()
@@ -47,33 +62,47 @@ def balance(
             f"spendable {credits_text(found['spendable_micro'])}  "
             f"(credit limit {credits_text(found['credit_limit_micro'])})"
         )
+        warn(found)
 
     show(found, as_json, people)
 
 
 # An amount may look like an option: -1 is no amount, and is not "no such option" either.
 @credit.command(context_settings={"ignore_unknown_options": True})
-@click.argument("payee")
-@click.argument("amount")
+@click.argument("payee", required=False)
+@click.argument("amount", required=False)
 @click.option("--memo", default="", help="A line for both.")
+@click.option("--invoice", metavar="INVOICE", help="Pay what this invoice asks for.")
 @community_option
 @click.pass_context
-def pay(context: click.Context, payee: str, amount: str, memo: str, community: str | None) -> None:
-    """Pay AMOUNT credits to the agent PAYEE; both chains take it, or neither.
+def pay(
+    context: click.Context,
+    payee: str | None,
+    amount: str | None,
+    memo: str,
+    invoice: str | None,
+    community: str | None,
+) -> None:
+    """Pay AMOUNT credits to the agent PAYEE, or an invoice; both chains take it, or neither.
 
     \b
       ioe credit pay uhCAk... 2.5 --memo "for the eggs"
+      ioe credit pay --invoice uhCkk...
     """
-    made = client.zome(
-        home_of(context),
-        community,
-        "currency",
-        "pay",
-        payee=parse_agent(payee),
-        amount_micro=parse_amount(amount),
-        memo=memo,
-    )
-    console.print(f"paid {amount} to {payee[:13]}: {plain(made)}")
+    home = home_of(context)
+    if invoice is not None:
+        if payee is not None or memo:
+            raise click.UsageError("an invoice says itself who is paid, how much and what for")
+        named = {"invoice": parse_action(invoice)}
+        made = client.zome(home, community, "currency", "pay_invoice", **named)
+        console.print(f"paid the invoice {invoice[:13]}: {plain(made)}")
+    elif payee is None or amount is None:
+        raise click.UsageError("name PAYEE and AMOUNT, or --invoice INVOICE")
+    else:
+        terms = {"amount_micro": parse_amount(amount), "memo": memo}
+        made = client.zome(home, community, "currency", "pay", payee=parse_agent(payee), **terms)
+        console.print(f"paid {amount} to {payee[:13]}: {plain(made)}")
+    warn(client.zome(home, community, "currency", "balance"))
 
 
 @credit.command()
@@ -108,20 +137,5 @@ def history(
     show(found, as_json, people)
 
 
-@credit.command()
-@community_option
-@json_option
-@click.pass_context
-def audit(context: click.Context, community: str | None, as_json: bool) -> None:
-    """Every balance that this node knows, and their sum."""
-    found = client.zome(home_of(context), community, "currency", "audit")
-
-    def people() -> None:
-        rows = [
-            (plain(each["agent"])[:13], credits_text(each["balance_micro"]))
-            for each in found["balances"]
-        ]
-        table("", ("agent", "balance"), rows)
-        console.print(f"sum {credits_text(found['sum_micro'])}")
-
-    show(found, as_json, people)
+for command in (audit, invoice, invoices, promise, decline, statement):
+    credit.add_command(command)

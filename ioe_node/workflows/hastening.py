@@ -18,10 +18,10 @@ from ioe_node.workflows.finality import NeverFinal, finalise
 from ioe_node.workflows.settle import Halves
 from ioe_node.workflows.space import Space, log
 
-OWN_PAUSE_S = 0.2
-OTHERS_PAUSE_S = 2.0
+OWN_PAUSE_S = 0.1
+OTHERS_PAUSE_S = 0.4
 """For the other to do its own errand."""
-SPACING_S = 3.0
+SPACING_S = 0.4
 """Between two errands for one chain: who settles often has many made final at once."""
 ERRAND_TIMEOUT_S = 10.0
 RETRY_MIN_S = 2.0

@@ -25,6 +25,7 @@ def test_its_zomes_and_types() -> None:
         "identity",
         "metering",
         "currency",
+        "invoice",
         "market",
         "origin",
         "claims",
@@ -53,6 +54,9 @@ def test_its_zomes_and_types() -> None:
         "identity.Offer",
         "identity.Release",
         "identity.Revocation",
+        "invoice.Invoice",
+        "invoice.Promise",
+        "invoice.Refusal",
         "market.Gate",
         "market.Order",
         "market.Tally",
@@ -96,6 +100,12 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"interval_us": 60_000_000},
         {"price_bp": 1},
         {"credit_limit_micro": 1},
+        {"limit_share_bp": 1},
+        {"limit_window_us": 1},
+        {"limit_raise_micro_max": 1},
+        {"soft_limit_bp": 1},
+        {"reserves": (STEWARD,)},
+        {"reserve_limit_micro": 1},
         {"power_milli_w_max": 1},
         {"verifiers": (STEWARD,)},
         {"values": Values(clean_bp=12_000)},
@@ -107,7 +117,7 @@ def test_every_property_and_the_seed_make_another_network() -> None:
         {"gate_quorum": 2},
     ):
         names.add(replace(DNA, properties=replace(DNA.properties, **changed)).hash)
-    assert len(names) == 18
+    assert len(names) == 24
     assert replace(DNA, name="only a name").hash == DNA.hash
 
 
@@ -128,6 +138,10 @@ def test_a_clone_is_made_again_from_its_modifiers() -> None:
         b"\x80\x80",
         encode({"price_bp": "dear"}),
         encode({"price_bp": -1}),
+        encode({"limit_share_bp": -1}),
+        encode({"limit_window_us": 0}),
+        encode({"reserve_limit_micro": -1}),
+        encode({"soft_limit_bp": 10_001}),
         encode({"grid_import_micro": 1, "grid_export_micro": 2}),
         encode({"grid_import_micro": -1, "grid_export_micro": -2}),
         encode({"fees": [replace(FEE, part_bp=10_001)]}),

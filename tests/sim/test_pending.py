@@ -273,3 +273,16 @@ def test_a_payee_that_withholds_what_is_final_has_its_payer_pass_over_nothing(
         await pay(payer, withholding, 3 * LIMIT)
 
     play(story, homes=6)
+
+
+def test_a_payment_is_final_for_its_payee_within_a_second(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        await trio.sleep(STAFFED_S)
+        payer, payee = swarm.homes[1:3]
+        for micro in (5, 7):
+            await pay(payer, payee, micro)
+            await trio.sleep(1)
+            (newest, *_) = await payee.call("currency", "history", {"limit": 1})
+            assert newest["final"]
+
+    play(story, homes=6)

@@ -90,6 +90,26 @@ async def before(host: Host, device: AgentPubKey | None = None) -> AgentPubKey |
 
 
 @zome.function
+async def summed(host: Host, device: AgentPubKey, from_us: int, until_us: int) -> dict[str, Any]:
+    """What a meter's readings of the intervals that begin in a time add up to.
+
+    `complete` is False where more readings have come since than are looked through.
+    """
+    found = await host.query(
+        IntervalReading,
+        author=device,
+        limit=HISTORY_MAX,
+        enough=lambda each: each.entry.start < from_us,
+    )
+    inside = [each.entry for each in found if from_us <= each.entry.start < until_us]
+    return {
+        "import_milli_wh": sum(each.import_milli_wh for each in inside),
+        "export_milli_wh": sum(each.export_milli_wh for each in inside),
+        "complete": len(found) < HISTORY_MAX,
+    }
+
+
+@zome.function
 async def presence(host: Host, device: AgentPubKey) -> dict[str, int] | None:
     """How much of the time a device metered of late; None for one that says nothing.
 
