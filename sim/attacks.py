@@ -28,6 +28,7 @@ import trio
 
 from currency.ledger import sold
 from currency.limit import Proven
+from currency.value import g_co2_of
 from dna.neighbourhood import DNA
 from ioe_node.errors import IoeError
 from ioe_node.hdi import ActionHash, AgentPubKey, Timestamp
@@ -43,6 +44,8 @@ from sim.paper import (
     claiming,
     commit,
     invited,
+    reading,
+    running,
     settlement,
     signed,
     tell,
@@ -52,7 +55,9 @@ from sim.swarm import Swarm, open_swarm
 from sim.virtual_clock import run_virtual
 from zomes.identity.integrity import Acknowledgement
 from zomes.invoice.integrity import Invoice, Promise
-from zomes.metering.integrity import IntervalReading
+from zomes.origin.holdings import Holdings, gained
+from zomes.origin.integrity import Give, Issue, Plant
+from zomes.origin.integrity import Side as Kept
 
 HOMES = 6
 """The first is the steward, the last hands out what is signed on paper."""
@@ -181,23 +186,17 @@ async def _replay_to_home(on: Field, made: Try) -> None:
 async def back_dated_reading(on: Field, made: Try) -> None:
     """A reading of an interval that is over, after a later one; or before its chain's last."""
     (meter,) = await on.agents(1)
-    length = on.swarm.definition.properties.interval_us
-    start = on.swarm.clock.now_us() // length * length
-    first = _reading(start, length, 0, 5 * KWH, 5 * KWH)
+    start, length = running(on.swarm)
+    first = reading(start, length, 0, 5 * KWH, 5 * KWH)
     await on.prepare(made, meter.create("metering.IntervalReading", first))
     if on.rng.random() < 0.5:
-        late = _reading(start - length, length, 0, 5 * KWH, 10 * KWH)
+        late = reading(start - length, length, 0, 5 * KWH, 10 * KWH)
         sealed = meter.create("metering.IntervalReading", late)
     else:
-        next_ = _reading(start + length, length, 0, 5 * KWH, 10 * KWH)
+        next_ = reading(start + length, length, 0, 5 * KWH, 10 * KWH)
         sealed = meter.create("metering.IntervalReading", next_, timestamp_us=start - length)
     made.forbid(sealed)
     made.errors += await on.tell([sealed])
-
-
-def _reading(start: int, length: int, drawn: int, fed: int, register: int) -> IntervalReading:
-    begin, end = Timestamp(start), Timestamp(start + length)
-    return IntervalReading(begin, end, drawn, fed, drawn, register, "measured", "device")
 
 
 @attack
@@ -276,10 +275,9 @@ async def revoked_key(on: Field, made: Try) -> None:
 async def fake_export(on: Field, made: Try) -> None:
     """A limit raised by export: not sold, said to be sold, or sold and not finally paid for."""
     seller, buyer, payee = await on.agents(3)
-    length = on.swarm.definition.properties.interval_us
-    start = on.swarm.clock.now_us() // length * length
+    start, length = running(on.swarm)
     fed = 20 * KWH
-    metered = seller.create("metering.IntervalReading", _reading(start, length, 0, fed, fed))
+    metered = seller.create("metering.IntervalReading", reading(start, length, 0, fed, fed))
     await on.prepare(made, metered)
     most = LIMIT_MICRO + 5 * KWH
     half = 2 * on.swarm.clock.now_us() // on.swarm.definition.properties.limit_window_us
@@ -302,6 +300,31 @@ async def fake_export(on: Field, made: Try) -> None:
     made.forbid(halves[0])
     for each in halves:
         made.errors += await on.tell([each])
+
+
+@attack
+async def split_certificate(on: Field, made: Try) -> None:
+    """A certificate that becomes more than itself: issued twice, or given and yet kept."""
+    maker, accomplice = await on.agents(2)
+    start, length = running(on.swarm)
+    metered = maker.create("metering.IntervalReading", reading(start, length, 0, KWH, KWH))
+    plant = maker.create("origin.Plant", Plant("pv_roof", "", 5_000_000))
+    counted = Holdings(issued_seq=metered.action.action_seq, issued_milli_wh=KWH)
+    weight, end = g_co2_of("pv_roof", DNA.properties.values), Timestamp(start + length)
+    of_it = (metered.hash, Timestamp(start), end, KWH)
+    whole = Issue(None, gained(counted, KWH), *of_it, "pv_roof", weight, "", "device")
+    certificate = maker.create("origin.Issue", whole)
+    await on.prepare(made, metered, plant, certificate)
+    if on.rng.random() < 0.5:
+        again = replace(whole, previous=certificate.hash, after=gained(whole.after, KWH))
+        halves = [maker.create("origin.Issue", again)]
+    else:
+        sides = (Kept(certificate.hash, whole.after), Kept(None, gained(Holdings(), KWH)))
+        parties, named = (maker.party(), accomplice.party()), certificate.hash
+        gift = Give(parties, sides, named, named, KWH, None)
+        halves = signed(on.swarm, gift, maker, accomplice, "origin.Give")
+    made.forbid(*halves)
+    made.errors += [error for each in halves for error in await on.tell([each])]
 
 
 # -- the network ----------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from ioe_node.workflows.settle import half_of
 from sim.home import Home
 from sim.swarm import Swarm
 from zomes.community.integrity import vouch
+from zomes.metering.integrity import IntervalReading
 
 SETTLEMENT = "currency.Settlement"
 TOLD_TIMES_MAX = 5
@@ -110,6 +111,18 @@ async def invited(swarm: Swarm, rng: Random) -> Paper:
     return made
 
 
+def running(swarm: Swarm) -> tuple[int, int]:
+    """When the interval began that runs, and how long it is, in microseconds."""
+    length = swarm.definition.properties.interval_us
+    return swarm.clock.now_us() // length * length, length
+
+
+def reading(start: int, length: int, drawn: int, fed: int, register: int) -> IntervalReading:
+    """What was drawn and fed in an interval, and the register of what was ever fed; milli-Wh."""
+    begin, end = Timestamp(start), Timestamp(start + length)
+    return IntervalReading(begin, end, drawn, fed, drawn, register, "measured", "device")
+
+
 def settlement(payer: Paper, payee: Paper, amount_micro: int, **changed: Any) -> Settlement:
     """What would be right between two, with what is changed of it."""
     sides = (
@@ -129,10 +142,12 @@ def claiming(payer: Paper, half: Record, amount_micro: int) -> Side:
     return Side(payer.last, paid(account, amount_micro), (half.hash,))
 
 
-def signed(swarm: Swarm, entry: Settlement, payer: Paper, payee: Paper) -> list[Record]:
+def signed(
+    swarm: Swarm, entry: Any, payer: Paper, payee: Paper, entry_type: str = SETTLEMENT
+) -> list[Record]:
     """Both halves, without going on from them."""
     data = encode(entry)
-    actions = party_actions(entry.parties, SETTLEMENT, entry_hash(data))
+    actions = party_actions(entry.parties, entry_type, entry_hash(data))
     root = tree_of([hash_[CORE] for hash_, _ in actions])[-1][0]
     message = seal_message(swarm.definition.hash, root)
     signatures = [each.signer.sign(message) for each in (payer, payee)]

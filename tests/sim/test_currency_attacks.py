@@ -13,5 +13,5 @@ def test_no_attack_has_success_and_nobody_honest_suffers() -> None:
         assert sum(each.tried[name] for each in reports) == 8
         ended = sum(each.warranted[name] + each.refused[name] for each in reports)
         assert ended == 8, name
-    for name in ("double spend", "back dated reading", "altered invoice"):
+    for name in ("double spend", "back dated reading", "altered invoice", "split certificate"):
         assert sum(each.warranted[name] for each in reports) == 8, name
