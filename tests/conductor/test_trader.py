@@ -38,9 +38,7 @@ async def test_a_roof_offers_its_next_interval(
     await owner.until(lambda found: found["near"], "device_list")
     await owner.call("device_claim", device="roof", code="1234-5678")
     await owns(owner, "roof")
-    await owner.call(
-        "app_set", name="trader", settings={"sell_min_micro": 100_000}
-    )
+    await owner.call("app_set", name="trader", settings={"sell_min_micro": 100_000})
 
     def sold(found: Any) -> bool:
         return bool(found) and "sell" in [each["what"] for each in found[0]["decisions"]]
