@@ -28,11 +28,12 @@ import numpy as np
 
 from bench.accounting import at_most
 from bench.report import Line, show
-from bench.settlement import Accounts, metered, settle
-from currency import delivery
+from bench.settlement import metered, settle
+from currency.delivery import Grid
 from currency.market.book import Order
 from currency.market.uniform import uniform
-from currency.market.zones import Grid, best_pico, clear_tree
+from currency.market.zones import best_pico, clear_tree
+from sim.accounts import Accounts
 
 AIMS_MS = {1_000: 2.0, 10_000: None, 100_000: 300.0}
 RUNS = {1_000: 21, 10_000: 7, 100_000: 7}
@@ -174,7 +175,7 @@ def orders_of(rng: Random, houses: int, slot: int) -> list[Order]:
 def simulate(houses: int, slots: int) -> Day:
     """Clear each slot through the tree, settle it, add up every account; only that is timed."""
     rng, day, of_zones = Random(1), Day(), fees(houses)
-    of_meters, accounts, grid = Random(2), Accounts(), delivery.Grid(*GRID)
+    of_meters, accounts = Random(2), Accounts()
     for slot in range(slots):
         orders = orders_of(rng, houses, slot)
         begun = process_time()
@@ -195,7 +196,7 @@ def simulate(houses: int, slots: int) -> Day:
         )
         exports, imports = metered(of_meters, orders)
         begun = process_time()
-        settle(accounts, slot, cleared.routed, orders, exports, imports, grid, PRICE_BP)
+        settle(accounts, slot, cleared.routed, orders, exports, imports, GRID, PRICE_BP)
         day.settling_s += process_time() - begun
     day.settled, day.settled_sum_micro = accounts.settled, accounts.sum_micro()
     return day

@@ -1,9 +1,10 @@
 """The trader app: bids and offers for its device in the market's next interval, and says why.
 
-Once an interval it reads its own readings, takes the grid's price from its feed, and places
-what the owner's policy makes of them.  Orders that the owner places by hand stand beside its
-own; it neither counts nor cancels them.  For which interval it traded last is kept over a restart,
-so that nothing is placed twice.
+Once an interval it reads its own readings, takes the grid's prices from its feed and its owner,
+or else the community's, and places what the owner's policy makes of them.  Energy for which orders
+stand already, placed by hand, it does not order again; it cancels none, and what is placed after
+it has traded comes on top.  For which interval it traded last is kept over a restart, so that
+nothing is placed twice.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,12 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from currency.delivery import Grid
 from currency.market.book import Order
 from currency.traders.past import remembering
 from currency.traders.policy import MICRO_MAX, POLICIES, Policy
-from currency.traders.trader import DAY_US, DAYS, Decision, orders_of, trader_of
-from currency.traders.worth import GridPrice
-from ioe_node.hdk import AppHost, IoeError, LocalError
+from currency.traders.trader import DAY_US, DAYS, Decision, beside, orders_of, trader_of
+from ioe_node.hdk import AppHost, IoeError
 
 LOOK_EVERY_S = 30
 READINGS_MAX = 10_000
@@ -37,8 +38,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     buy_max_micro: Annotated[Micro, Meta(title="Never bid above")] = MICRO_MAX
     sell_min_micro: Annotated[Micro, Meta(title="Never sell below")] = -MICRO_MAX
     export_micro: Annotated[
-        Micro, Meta(title="What the grid pays", description="For a kWh that nobody buys.")
-    ] = 0
+        Micro | None,
+        Meta(
+            title="What the grid pays",
+            description="For a kWh that nobody buys; empty: as the community has it.",
+        ),
+    ] = None
     clean: Annotated[bool, Meta(title="What the device generates is clean")] = False
     zone: Annotated[str, Meta(max_length=200, title="The device's zone")] = ""
 
@@ -76,9 +81,11 @@ class Trading:
         start_us = (now_us // length_us + 1) * length_us
         if host.recall().get(TRADED, 0) >= start_us:
             return
-        price = GridPrice(price_at(await host.prices(), start_us), settings.export_micro)
+        price = await _price(host, settings, start_us)
         readings = await host.call("metering", "history", {"limit": _limit(length_us)})
-        decision = decided(settings, readings, length_us, start_us, now_us, price)
+        ordered = await host.call("market", "own", {"start": start_us})
+        wished = decided(settings, readings, length_us, start_us, now_us, price)
+        decision = beside(wished, ordered)
         host.remember({TRADED: start_us})
         for order, reason in zip(decision.orders, decision.reasons, strict=True):
             await host.call("market", "place", {"order": fields_of(order)})
@@ -90,8 +97,10 @@ class Trading:
                     "threshold_micro": reason.worth_micro,
                 }
             )
-        if not decision.orders:
+        if not wished.orders:
             self._leave(host, "no need and no surplus is expected of the next interval")
+        elif not decision.orders:
+            self._leave(host, "the orders placed by hand for the next interval leave nothing to do")
 
     def _leave(self, host: AppHost, why: str) -> None:
         """Say each new reason for doing nothing, once."""
@@ -110,7 +119,7 @@ def decided(
     length_us: int,
     start_us: int,
     now_us: int,
-    price: GridPrice,
+    price: Grid,
 ) -> Decision:
     """The orders of a device for the interval from `start_us`, by its readings."""
     policy: Policy = replace(
@@ -123,13 +132,29 @@ def decided(
     return orders_of(remembering(unknowing, nets, start_us), start_us, now_us, price)
 
 
-def price_at(periods: Sequence[Mapping[str, Any]], at_us: int) -> int:
-    """The grid's price at a moment; raises `LocalError` where the feed has none."""
+async def _price(host: AppHost, settings: Settings, start_us: int) -> Grid:
+    """The grid's prices of the interval from `start_us`.
+
+    What is taken costs what the feed says, or, where it does not, what the community's terms do,
+    against which a broken promise is settled as well.  No grid pays more than it takes.
+    """
+    terms = await host.call("market", "terms", {})
+    try:
+        fed = price_at(await host.prices(), start_us)
+    except IoeError:
+        fed = None
+    takes = terms["grid_import_micro"] if fed is None else fed
+    pays = settings.export_micro
+    return Grid(takes, min(takes, terms["grid_export_micro"] if pays is None else pays))
+
+
+def price_at(periods: Sequence[Mapping[str, Any]], at_us: int) -> int | None:
+    """The grid's price at a moment; None where the feed has none."""
     for each in periods:
         if each["start_us"] <= at_us < each["end_us"] and each["micro_per_kwh"] is not None:
             price: int = each["micro_per_kwh"]
             return price
-    raise LocalError("the feed has no price for the next interval")
+    return None
 
 
 def fields_of(order: Order) -> dict[str, Any]:

@@ -20,8 +20,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from currency.delivery import Grid
 from currency.traders.policy import POLICIES
-from currency.traders.worth import GridPrice
 from ioe_node.drivers.citylearn import HOMES, HOURS_PER_YEAR, fetch, load_grid, load_home
 from ioe_node.errors import LocalError
 from sim.homes_market import BATTERY, DAY_HOURS, Outcome, Street, play
@@ -55,7 +55,7 @@ def street_of(data: Path, homes: Sequence[int], hours: slice) -> Street:
             )
             for year in years
         ),
-        tuple(GridPrice(price, EXPORT_MICRO) for price in grid.price_micro[hours]),
+        tuple(Grid(price, EXPORT_MICRO) for price in grid.price_micro[hours]),
         grid.carbon_mg[hours],
     )
 

@@ -3,19 +3,19 @@
 The interval's order is the one that real nodes have.  Before it begins every trader places its
 orders, knowing only past hours and the published tariff; the gate clears them; the batteries
 get their set points; then the hour happens, as nobody knew it, and is metered.  A match is settled
-as it was metered: what a seller did not deliver it pays at the grid's price.  What was metered
-beside the matches is shared out in the middle of the grid's prices, and the rest is the grid's.
+as it was metered (`currency.delivery`).  What no match has sold is shared out in the middle of the
+grid's prices, and the rest is the grid's.
 Every hour the accounts must sum to zero and the meters to what the grid gave and took.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from currency.ledger import BASIS_POINTS, Account, paid, price_of, received, share_out, sold
+from currency.delivery import Grid
+from currency.ledger import BASIS_POINTS
+from currency.market import gate
 from currency.market.book import KWH_MILLI_WH, Order
-from currency.market.preferences import cleared
-from currency.market.uniform import uniform
+from currency.market.match import Match
 from currency.traders.battery import HOUR_US, Battery, follow
 from currency.traders.policy import Policy
 from currency.traders.reason import Reason
@@ -27,11 +27,12 @@ from currency.traders.trader import (
     trader_of,
     watched,
 )
-from currency.traders.worth import GridPrice
+from sim.accounts import Accounts
 
 GRID = b"grid"
 DAY_HOURS = 24
 NEVER = 1 << 62
+MECHANISM = "uniform"
 BATTERY = Battery(6_400_000, 5_000_000, 948_683, 948_683)
 """The homes' own, as the data's schema has it: 6.4 kWh, 5 kW, and 0.9 there and back."""
 
@@ -41,7 +42,7 @@ class Street:
     """Each home's net (load less generation) by the hour, and the grid's prices and carbon."""
 
     nets: tuple[tuple[int, ...], ...]
-    prices: tuple[GridPrice, ...]
+    prices: tuple[Grid, ...]
     carbon_mg: tuple[int, ...]
 
 
@@ -52,7 +53,7 @@ class Outcome:
     `cost_pico` is what the grid's energy costs before each bill is rounded down, as all bills are.
     """
 
-    accounts: dict[bytes, Account]
+    accounts: Accounts = field(default_factory=Accounts)
     cost_pico: int = 0
     grid_import: int = 0
     grid_export: int = 0
@@ -66,14 +67,7 @@ class Outcome:
     @property
     def paid_micro(self) -> int:
         """What the homes together paid to the grid."""
-        return self.accounts[GRID].balance_micro
-
-    def pay(self, payer: bytes, payee: bytes, amount_micro: int) -> None:
-        """Move an amount; one below zero moves the other way."""
-        if amount_micro < 0:
-            payer, payee, amount_micro = payee, payer, -amount_micro
-        self.accounts[payer] = paid(self.accounts[payer], amount_micro)
-        self.accounts[payee] = received(self.accounts[payee], amount_micro)
+        return self.accounts.of[GRID].balance_micro
 
 
 def play(
@@ -96,7 +90,7 @@ def play(
         for name, policy in zip(names, policies, strict=True)
     ]
     storage = sum(trader.battery.capacity_milli_wh for trader in traders if trader.battery)
-    outcome = Outcome({name: Account() for name in [*names, GRID]})
+    outcome = Outcome()
     for hour, price in enumerate(street.prices):
         tariff = street.prices[hour : hour + DAY_HOURS]
         log = hour >= log_from
@@ -113,21 +107,12 @@ def play(
             watched(each, nets[each.agent], _pooled(each, whole, storage), stored[each.agent])
             for each in traders
         ]
-        assert sum(account.balance_micro for account in outcome.accounts.values()) == 0, hour
+        assert outcome.accounts.sum_micro() == 0, hour
     return outcome
 
 
-class Match(NamedTuple):
-    """What a trade says, with its parties."""
-
-    buyer: bytes
-    seller: bytes
-    energy_milli_wh: int
-    price_micro: int
-
-
 def _gate(
-    traders: Sequence[Trader], hour: int, price: GridPrice, outcome: Outcome, log: bool
+    traders: Sequence[Trader], hour: int, price: Grid, outcome: Outcome, log: bool
 ) -> list[Match]:
     """Every trader's orders, cleared at one price."""
     orders: list[Order] = []
@@ -136,18 +121,15 @@ def _gate(
         orders += decision.orders
         if log:
             outcome.reasons += ((hour, trader.agent, reason) for reason in decision.reasons)
-    agents = {order.id: order.agent for order in orders}
-    return [
-        Match(agents[trade.bid], agents[trade.ask], trade.energy_milli_wh, trade.price_micro)
-        for trade in cleared(orders, uniform).trades
-    ]
+    counting = gate.counted(orders)
+    return gate.matches(counting, gate.clear(counting, MECHANISM))
 
 
 def _lived(
     traders: Sequence[Trader],
     nets: Mapping[bytes, int],
     matches: Sequence[Match],
-    price: GridPrice,
+    price: Grid,
     outcome: Outcome,
     log: bool,
 ) -> tuple[dict[bytes, int], dict[bytes, int]]:
@@ -179,67 +161,31 @@ def _settled(
     meters: Mapping[bytes, int],
     matches: Sequence[Match],
     hour: int,
-    price: GridPrice,
+    price: Grid,
     outcome: Outcome,
     sharing: bool,
 ) -> int:
     """Pay for the hour as it was metered; the milli-Wh that the grid gave."""
-    exports = {name: -meter for name, meter in meters.items() if meter < 0}
-    imports = {name: meter for name, meter in meters.items() if meter > 0}
-    for match, delivered, sold_of_it in _deliveries(matches, exports, imports):
-        amount = match.energy_milli_wh * match.price_micro
-        amount -= price.import_micro * (match.energy_milli_wh - delivered)
-        amount -= price.export_micro * (delivered - sold_of_it)
-        outcome.pay(match.buyer, match.seller, amount // KWH_MILLI_WH)
-        _sell(outcome, match, hour, sold_of_it, exports, imports)
-        outcome.matched += match.energy_milli_wh
-        outcome.delivered += sold_of_it
-    middle_bp = (price.import_micro + price.export_micro) // 2 * BASIS_POINTS // KWH_MILLI_WH
-    for seller, buyer, energy in share_out(exports, imports) if sharing else ():
-        outcome.pay(buyer, seller, price_of(energy, middle_bp))
-        match = Match(buyer, seller, energy, 0)
-        _sell(outcome, match, hour, energy, exports, imports)
-        outcome.shared += energy
+    exports = {name: max(0, -meter) for name, meter in meters.items()}
+    imports = {name: max(0, meter) for name, meter in meters.items()}
+    accounts = outcome.accounts
+    terms = accounts.settle(hour, matches, exports, imports, price)
+    delivered = sum(sold for _, sold in terms)
+    outcome.matched += sum(match.energy_milli_wh for match in matches)
+    outcome.delivered += delivered
+    if sharing:
+        middle_bp = (price.import_micro + price.export_micro) // 2 * BASIS_POINTS // KWH_MILLI_WH
+        metered = sum(exports.values())
+        exports, imports = accounts.share_out(hour, matches, exports, imports, price, middle_bp)
+        outcome.shared += metered - delivered - sum(exports.values())
     for name, energy in imports.items():
-        outcome.pay(name, GRID, energy * price.import_micro // KWH_MILLI_WH)
+        if energy:
+            accounts.transfer(name, GRID, energy * price.import_micro // KWH_MILLI_WH)
     for name, energy in exports.items():
-        outcome.pay(GRID, name, energy * price.export_micro // KWH_MILLI_WH)
+        if energy:
+            accounts.transfer(GRID, name, energy * price.export_micro // KWH_MILLI_WH)
     given, taken = sum(imports.values()), sum(exports.values())
     assert given - taken == sum(meters.values()), hour
     outcome.grid_export += taken
     outcome.cost_pico += given * price.import_micro - taken * price.export_micro
     return given
-
-
-def _deliveries(
-    matches: Sequence[Match], exports: Mapping[bytes, int], imports: Mapping[bytes, int]
-) -> Iterator[tuple[Match, int, int]]:
-    """(match, delivered, sold): what of each was exported, and imported as well, in gate order."""
-    out, into = dict(exports), dict(imports)
-    for match in matches:
-        delivered = min(match.energy_milli_wh, out.get(match.seller, 0))
-        consumed = min(match.energy_milli_wh, into.get(match.buyer, 0))
-        if delivered:
-            out[match.seller] -= delivered
-        if consumed:
-            into[match.buyer] -= consumed
-        yield match, delivered, min(delivered, consumed)
-
-
-def _sell(
-    outcome: Outcome,
-    match: Match,
-    hour: int,
-    energy: int,
-    exports: dict[bytes, int],
-    imports: dict[bytes, int],
-) -> None:
-    """Take an energy out of both meters; the account knows how much of the hour is sold."""
-    if not energy:
-        return
-    account = sold(outcome.accounts[match.seller], hour, energy)
-    assert account is not None, (hour, match.seller)
-    outcome.accounts[match.seller] = account
-    exports[match.seller] -= energy
-    imports[match.buyer] -= energy
-    assert exports[match.seller] >= 0 <= imports[match.buyer], (hour, match)

@@ -16,9 +16,11 @@ from operator import attrgetter
 
 from currency.market.book import Mechanism, Order, Trade
 from currency.market.double_auction import double_auction
+from currency.market.match import Match
 from currency.market.pay_as_bid import pay_as_bid
 from currency.market.preferences import cleared
 from currency.market.uniform import uniform
+from ioe_node.hdi import ActionHash, AgentPubKey
 
 ORDERS_PER_AGENT_MAX = 16
 ORDERS_MAX = 1_000
@@ -47,3 +49,12 @@ def clear(orders: Iterable[Order], mechanism: str) -> list[Trade]:
     at_once = [order._replace(placed_us=0) for order in orders]
     at_once.sort(key=attrgetter("id"))
     return list(cleared(at_once, MECHANISMS[mechanism]).trades)
+
+
+def matches(orders: Iterable[Order], trades: Iterable[Trade]) -> list[Match]:
+    """What trades of these orders say, with their parties."""
+    agent_of = {order.id: AgentPubKey(order.agent) for order in orders}
+    return [
+        Match(ActionHash(bid), ActionHash(ask), agent_of[bid], agent_of[ask], energy, price_micro)
+        for bid, ask, energy, price_micro in trades
+    ]

@@ -18,19 +18,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from currency.delivery import Grid
 from currency.market.book import Clearing, Fees, Mechanism, Money, Order, Trade, left_of, money_of
 from currency.market.merit import wants_clean
 from currency.market.preferences import cleared
 
 GRID = b"grid"
 """Stands for the grid's order in a trade."""
-
-
-class Grid(NamedTuple):
-    """The grid's prices, micro-credits a kWh; it sells no cheaper than it buys."""
-
-    import_micro: int
-    export_micro: int
 
 
 class Routed(NamedTuple):

@@ -10,15 +10,16 @@ net, divided over all batteries by capacity: who holds less than the others then
 worth more, bids more, and so the batteries fill and empty as one.  Without, from the home's own.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+from currency.delivery import Grid
 from currency.market.book import Order, Wants
 from currency.traders.battery import HOUR_US, PPM, Battery, SetPoints
 from currency.traders.policy import BASIS_POINTS, Policy
 from currency.traders.reason import Act, Reason
-from currency.traders.worth import CELLS, NOTHING, GridPrice, Slopes, cell_of, worth_before
+from currency.traders.worth import CELLS, NOTHING, Slopes, cell_of, worth_before
 
 DAYS = 14
 """What is learned from: two weeks have each day of the week twice, and lie in one season."""
@@ -96,7 +97,7 @@ def trader_of(
 # --- before the gate --------------------------------------------------------------------------
 
 
-def foreseen(trader: Trader, tariff: Sequence[GridPrice]) -> Trader:
+def foreseen(trader: Trader, tariff: Sequence[Grid]) -> Trader:
     """The trader with worths for the coming interval; `tariff` from it on, a day's if it can.
 
     They are computed a day at a time: backwards from what yesterday's said of this time of day.
@@ -128,12 +129,14 @@ def _mean(nets: Sequence[int]) -> int:
     return sum(nets) // len(nets)
 
 
-def orders_of(trader: Trader, start_us: int, now_us: int, price: GridPrice) -> Decision:
+def orders_of(trader: Trader, start_us: int, now_us: int, price: Grid) -> Decision:
     """What to place for the interval from `start_us`, by what is known at `now_us`.
 
     The curve: what the home would draw from its neighbours at each price, falling in the price.
     Where it is negative it sells.  Nobody buys as dear as the grid sells, nor sells as cheap as
-    it buys: such offers and bids are left out.
+    it buys: such offers and bids are left out.  A gate counts one side of each agent's: who would
+    sell at some price and buy at a lower one offers, which on the seventeen homes' year costs
+    the neighbourhood least.
     """
     net = expected(trader)
     wanted = [Step(price.import_micro, net)] if net > 0 else []
@@ -150,13 +153,29 @@ def orders_of(trader: Trader, start_us: int, now_us: int, price: GridPrice) -> D
         if sold and limit < price.import_micro:
             asks.append(Step(limit, sold))
         if sold < energy and limit > price.export_micro:
-            below = asks[-1].limit_micro - 1 if asks else limit
-            bids.append(Step(min(limit, price.import_micro, below), energy - sold))
-    made = [
-        *_orders(trader, "ask", asks, start_us, now_us),
-        *_orders(trader, "bid", bids, start_us, now_us),
-    ]
+            bids.append(Step(min(limit, price.import_micro), energy - sold))
+    made = list(_orders(trader, "ask", asks, start_us, now_us))
+    made = made or list(_orders(trader, "bid", bids, start_us, now_us))
     return Decision(tuple(order for order, _ in made), tuple(reason for _, reason in made))
+
+
+def beside(decision: Decision, ordered: Mapping[str, int]) -> Decision:
+    """What is left of a decision where orders of so much, by side, stand in the agent's name.
+
+    The same energy is not ordered twice, and nothing on the other side than those, as a gate counts
+    one of both.
+    """
+    left = sum(ordered.values())
+    orders: list[Order] = []
+    reasons: list[Reason] = []
+    for order, reason in zip(decision.orders, decision.reasons, strict=True):
+        taken = min(left, order.energy_milli_wh)
+        left -= taken
+        energy = order.energy_milli_wh - taken
+        if energy >= ORDER_MILLI_WH_MIN and ordered[order.side] == sum(ordered.values()):
+            orders.append(order._replace(energy_milli_wh=energy))
+            reasons.append(reason._replace(energy_milli_wh=energy))
+    return Decision(tuple(orders), tuple(reasons))
 
 
 def _charging(trader: Trader, battery: Battery) -> list[Step]:
@@ -236,7 +255,7 @@ def _orders(
 
 
 def set_points_of(
-    trader: Trader, bought_milli_wh: int, price: GridPrice
+    trader: Trader, bought_milli_wh: int, price: Grid
 ) -> tuple[SetPoints, Reason] | None:
     """Where to hold the meter and between which levels, what was matched known (sold: negative).
 
@@ -265,7 +284,7 @@ def set_points_of(
     return points, _why(trader, battery, points, price)
 
 
-def _why(trader: Trader, battery: Battery, points: SetPoints, price: GridPrice) -> Reason:
+def _why(trader: Trader, battery: Battery, points: SetPoints, price: Grid) -> Reason:
     """What the set points make the battery do, if the home is as expected."""
     stored, slopes = trader.stored_milli_wh, trader.worths[1]
     level = stored - battery.reserve_milli_wh

@@ -15,8 +15,8 @@ Source: stochastic dual programming of reservoirs (Pereira and Pinto, 1991), in 
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
 
+from currency.delivery import Grid
 from currency.traders.battery import PPM, Battery
 
 CELLS = 32
@@ -28,13 +28,6 @@ Slopes = tuple[int, ...]
 NOTHING: Slopes = (0,) * CELLS
 
 
-class GridPrice(NamedTuple):
-    """What the grid asks and pays in an interval, micro-credits a kWh; published a day ahead."""
-
-    import_micro: int
-    export_micro: int
-
-
 def cell_of(battery: Battery) -> int:
     """Milli-Wh of one cell: a part of what is usable, above the reserve."""
     return max(1, (battery.capacity_milli_wh - battery.reserve_milli_wh) // CELLS)
@@ -42,7 +35,7 @@ def cell_of(battery: Battery) -> int:
 
 @lru_cache(KEPT_MAX)
 def worth_before(
-    battery: Battery, length_us: int, after: Slopes, price: GridPrice, nets: tuple[int, ...]
+    battery: Battery, length_us: int, after: Slopes, price: Grid, nets: tuple[int, ...]
 ) -> Slopes:
     """The slopes before an interval, of those after it and of its `nets` on past days.
 
@@ -60,7 +53,7 @@ def worth_before(
     return tuple(worth // len(nets) for worth in total)
 
 
-def _chances(battery: Battery, length_us: int, price: GridPrice, net: int) -> list[tuple[int, int]]:
+def _chances(battery: Battery, length_us: int, price: Grid, net: int) -> list[tuple[int, int]]:
     """(worth of a stored kWh, milli-Wh of store) of each use, from charging to exporting."""
     power = battery.energy_max(length_us)
     need, surplus = min(max(0, net), power), min(max(0, -net), power)

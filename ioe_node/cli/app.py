@@ -80,6 +80,7 @@ def set_(context: click.Context, name: str, settings: tuple[str, ...], device: s
     \b
       ioe app set demand over_average_percent=30
       ioe app set demand enabled=false --device kettle
+      ioe app set trader export_micro=null         as if it had never been set
     """
     read = dict(_read(each) for each in settings)
     made = client.call(home_of(context), "app_set", name=name, settings=read, device=device)

@@ -108,8 +108,12 @@ def _nothing(why: str) -> dict[str, Any]:
 
 
 def schema_of(shape: type[msgspec.Struct]) -> dict[str, Any]:
-    """The JSON schema of an app's settings, which hold nothing nested."""
+    """The JSON schema of an app's settings, which hold nothing nested; one may be left out."""
     found: dict[str, Any] = msgspec.json.schema(shape)["$defs"][shape.__name__]
+    for field in found["properties"].values():
+        for choice in field.pop("anyOf", ()):
+            if choice != {"type": "null"}:
+                field.update(choice)
     return found
 
 
@@ -117,6 +121,8 @@ async def app_set(
     conductor: "Conductor", name: str, settings: dict[str, Any], device: str | None = None
 ) -> dict[str, Any]:
     """Change an app's settings in our policy, for one device (its name or key) or all of ours.
+
+    None takes a setting out of it, so that the app's own default holds.
 
     Raises `CallError` or `UnfitSettings`.
     """
@@ -130,7 +136,9 @@ async def app_set(
     if device is not None:
         path = ("device", _called(document, device, await _ours(conductor)), *path)
     table = _table(document, *path)
-    table.update(settings)
+    table.update({name: value for name, value in settings.items() if value is not None})
+    for gone in [name for name, value in settings.items() if value is None and name in table]:
+        del table[gone]
     apps.read_settings(name, {name: table.unwrap()}, app.settings_type)
     document["version"] = int(document["version"]) + (1 if conductor.policy.text else 0)
     return await policy_set(conductor, tomlkit.dumps(document))

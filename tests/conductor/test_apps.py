@@ -209,6 +209,9 @@ async def test_settings_are_set_for_one_device_or_all_and_the_rest_of_the_policy
     assert apps.read_settings("demand", read.rules.apps, Settings) == Settings(max_off_s=60)
     both = Settings(enabled=False, max_off_s=60)
     assert apps.read_settings("demand", south.apps, Settings) == both
+    await owner.call("app_set", name="demand", settings={"max_off_s": None, "min_on_s": None})
+    read = parse_policy(owner.conductor.policy.text)
+    assert apps.read_settings("demand", read.rules.apps, Settings) == Settings()
 
 
 async def test_a_device_is_set_where_the_policy_already_names_it(

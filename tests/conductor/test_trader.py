@@ -8,6 +8,7 @@ import pytest
 
 from currency import app
 from currency.traders import trader
+from dna.neighbourhood import Properties
 from sim.virtual_clock import EPOCH_US
 from tests.conductor.steps import owns
 
@@ -29,7 +30,7 @@ async def test_a_roof_offers_its_next_interval(
     monkeypatch.setattr(app, "DAY_US", SHORT_DAY_US)
     start = datetime.fromtimestamp(EPOCH_US // 1_000_000, UTC)
     path = tmp_path / "prices.csv"
-    path.write_text(f"start,end,price\n{start.isoformat()},2999-01-01T00:00:00+00:00,0.3\n")
+    path.write_text(f"start,end,price\n{start.isoformat()},2999-01-01T00:00:00+00:00,1.3\n")
     owner = await founded()
     boxed = street.boxed("roof")
     boxed.text += FEED.format(path=path)
@@ -44,6 +45,6 @@ async def test_a_roof_offers_its_next_interval(
 
     (shown,) = await owner.until(sold, "app_list")
     (sale, *_) = [each for each in shown["decisions"] if each["what"] == "sell"]
-    said = "offer 0.010 kWh from 0.100 on: to keep it is worth 0.000, by the last "
+    said = "offer 0.010 kWh from 0.700 on: to keep it is worth 0.700, by the last "
     assert sale["why"].startswith(said)
-    assert sale["micro_per_kwh"] == 100_000
+    assert sale["micro_per_kwh"] == Properties.grid_export_micro

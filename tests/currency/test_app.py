@@ -9,7 +9,7 @@ from currency.app import TRADED, Settings, Trading
 from currency.traders.past import remembering
 from currency.traders.policy import POLICIES
 from currency.traders.trader import trader_of
-from ioe_node.errors import LocalError
+from ioe_node.errors import LocalError, TransportError
 from ioe_node.hdi import Timestamp, Valid
 from zomes.market.integrity import Order
 
@@ -27,6 +27,8 @@ class Roof:
         self.kept: Mapping[str, int] = {}
         self.said: list[Mapping[str, Any]] = []
         self.placed: list[dict[str, Any]] = []
+        self.by_hand = {"bid": 0, "ask": 0}
+        self.feed_away = False
         self.readings = [
             {
                 "start": NOW_US // LENGTH_US * LENGTH_US - (ago + 1) * LENGTH_US,
@@ -51,6 +53,8 @@ class Roof:
         raise LocalError("no switch")
 
     async def prices(self) -> Sequence[Mapping[str, Any]]:
+        if self.feed_away:
+            raise TransportError("no answer")
         ahead = {"start_us": 0, "end_us": 2 * NOW_US, "micro_per_kwh": 300_000, "level": 0}
         return [{**ahead, "micro_per_kwh": None}, ahead]
 
@@ -60,6 +64,11 @@ class Roof:
     async def call(self, zome: str, function: str, payload: Mapping[str, Any]) -> Any:
         if (zome, function) == ("metering", "history"):
             return self.readings[: payload["limit"]]
+        if (zome, function) == ("market", "terms"):
+            return {"grid_import_micro": 310_000, "grid_export_micro": 80_000}
+        if (zome, function) == ("market", "own"):
+            assert payload["start"] == (self.now // LENGTH_US + 1) * LENGTH_US
+            return self.by_hand
         assert (zome, function) == ("market", "place")
         self.placed.append(payload["order"])
         return b"name"
@@ -149,11 +158,46 @@ async def test_the_market_takes_what_it_places(neighbourhood: Any, roof: Roof) -
     assert neighbourhood.verdict(neighbourhood.member(2), order) is Valid
 
 
-async def test_without_a_price_nothing_is_placed(roof: Roof) -> None:
-    roof.now = 3 * NOW_US
-    with pytest.raises(LocalError, match="no price"):
-        await Trading().look(roof)
-    assert (roof.placed, roof.kept) == ([], {})
+@pytest.mark.parametrize("feed_away", [False, True])
+async def test_where_the_feed_has_no_price_the_communitys_holds(
+    roof: Roof, feed_away: bool
+) -> None:
+    """The roof's last day, of imports now, lies at the end of what the feed knows or beyond it."""
+    for each in roof.readings:
+        each["import_milli_wh"], each["export_milli_wh"] = 200_000, 0
+    await Trading().look(roof)
+    roof.kept, roof.feed_away = {}, feed_away
+    later_us = 0 if feed_away else 20 * DAY * LENGTH_US
+    for each in roof.readings:
+        each["start"], each["end"] = each["start"] + later_us, each["end"] + later_us
+    roof.now += later_us
+    await Trading().look(roof)
+    assert [each["limit_micro"] for each in roof.placed] == [300_000, 310_000]
+
+
+@pytest.mark.parametrize(("export_micro", "limit"), [(None, 80_000), (0, 0), (120_000, 120_000)])
+async def test_what_nobody_buys_earns_what_the_owner_says_or_the_community(
+    roof: Roof, export_micro: int | None, limit: int
+) -> None:
+    roof.chosen = Settings(export_micro=export_micro)
+    await Trading().look(roof)
+    assert [each["limit_micro"] for each in roof.placed] == [limit]
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "left"),
+    [(0, 0, [500_000]), (0, 300_000, [200_000]), (0, 495_000, []), (0, 900_000, []), (1, 0, [])],
+)
+async def test_what_is_ordered_by_hand_is_not_ordered_again(
+    roof: Roof, bid: int, ask: int, left: list[int]
+) -> None:
+    roof.by_hand = {"bid": bid, "ask": ask}
+    await Trading().look(roof)
+    assert [each["energy_milli_wh"] for each in roof.placed] == left
+    if left:
+        assert roof.said[0]["why"].startswith(f"offer 0.{left[0] // 1_000} kWh")
+    else:
+        assert "by hand" in roof.said[0]["why"]
 
 
 def test_a_gap_is_taken_as_the_day_before() -> None:

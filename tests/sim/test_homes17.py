@@ -47,8 +47,8 @@ def test_without_batteries_sharing_costs_what_perfect_sharing_does(street: Stree
 
 
 def test_money_and_readings_add_up(street: Street, shared: Outcome) -> None:
-    assert sum(account.balance_micro for account in shared.accounts.values()) == 0
-    assert shared.accounts[GRID].balance_micro == shared.paid_micro > 0
+    assert shared.accounts.sum_micro() == 0
+    assert shared.accounts.of[GRID].balance_micro == shared.paid_micro > 0
 
 
 def test_batteries_save_most_of_what_foresight_would(street: Street, shared: Outcome) -> None:

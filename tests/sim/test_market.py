@@ -46,6 +46,9 @@ def test_everyone_reads_the_same_book(play: Callable[..., Any]) -> None:
         assert [each["id"] for each in books[0]] == sorted([bid, ask])
         assert {each["agent"] for each in books[0]} == {buyer.agent, seller.agent}
         assert await others[0].call("market", "book", {"start": NEXT_US + INTERVAL_US}) == []
+        own = [await home.call("market", "own", {"start": NEXT_US}) for home in swarm.homes[:3]]
+        standing = (("bid", 500_000), ("ask", 500_000), ("bid", 0))
+        assert own == [{"bid": 0, "ask": 0, side: energy} for side, energy in standing]
 
     play(story)
 

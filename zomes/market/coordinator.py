@@ -86,12 +86,26 @@ async def cancel(host: Host, order: ActionHash) -> None:
 
 @zome.function
 async def terms(host: Host) -> dict[str, Any]:
-    """How this community trades: an interval's length, the next to begin, and what clears it."""
+    """How this community trades: an interval's length, the next to begin, what clears it, and what
+    the grid takes and pays for a kWh.
+    """
     length_us: int = host.properties.interval_us
     return {
         "interval_us": length_us,
         "next_us": host.now_us() // length_us * length_us + length_us,
         "mechanism": host.properties.mechanism,
+        "grid_import_micro": host.properties.grid_import_micro,
+        "grid_export_micro": host.properties.grid_export_micro,
+    }
+
+
+@zome.function
+async def own(host: Host, start: int) -> dict[str, int]:
+    """What our orders that stand at an interval's gate would buy and sell, in milli-Wh."""
+    ours = standing(await _listed(host, start, host.agent_info().agent), start)
+    return {
+        side: sum(order.energy_milli_wh for order in ours if order.side == side)
+        for side in ("bid", "ask")
     }
 
 

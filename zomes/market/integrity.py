@@ -251,18 +251,7 @@ def _as_the_market_reads(found: Found) -> book.Order:
 def matches_of(found: Iterable[Found], start: int, mechanism: str) -> tuple[Match, ...]:
     """What the orders that count clear to."""
     orders = gate.counted(standing(found, start))
-    agent_of = {order.id: AgentPubKey(order.agent) for order in orders}
-    return tuple(
-        Match(
-            ActionHash(trade.bid),
-            ActionHash(trade.ask),
-            agent_of[trade.bid],
-            agent_of[trade.ask],
-            trade.energy_milli_wh,
-            trade.price_micro,
-        )
-        for trade in gate.clear(orders, mechanism)
-    )
+    return tuple(gate.matches(orders, gate.clear(orders, mechanism)))
 
 
 def _listed(op: LinkOp, host: ValidationHost, listed: type[Any]) -> Verdict:

@@ -8,10 +8,11 @@ from random import Random
 
 import pytest
 
+from currency.delivery import Grid
 from currency.market.book import Order, Price
 from currency.market.mid_market import mid_market, price_by_ratio
 from currency.market.uniform import uniform
-from currency.market.zones import GRID, Grid, clear_tree
+from currency.market.zones import GRID, clear_tree
 from tests.currency.market.books import Program, order
 
 MEGA = 1_000_000

@@ -6,11 +6,12 @@ from random import Random
 
 import pytest
 
+from currency.delivery import Grid
 from currency.market.book import ROUNDING, Mechanism, Order, Wants
 from currency.market.double_auction import double_auction
 from currency.market.pay_as_bid import pay_as_bid
 from currency.market.uniform import uniform
-from currency.market.zones import GRID, Grid, TreeClearing, best_pico, clear_tree, outward
+from currency.market.zones import GRID, TreeClearing, best_pico, clear_tree, outward
 from tests.currency.market.books import ZONES, Program, book, order
 
 TREES = 2_000

@@ -5,11 +5,12 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from currency.delivery import Grid
 from currency.traders.battery import HOUR_US, Battery
-from currency.traders.worth import CELLS, NOTHING, GridPrice, cell_of, worth_before
+from currency.traders.worth import CELLS, NOTHING, cell_of, worth_before
 
 BATTERY = Battery(6_400_000, 5_000_000, 1_000_000, 800_000)
-PEAK, NIGHT = GridPrice(500_000, 0), GridPrice(200_000, 0)
+PEAK, NIGHT = Grid(500_000, 0), Grid(200_000, 0)
 
 
 def test_what_replaces_an_import_is_worth_it_less_the_loss() -> None:
@@ -54,7 +55,7 @@ def test_worths_fall_and_stay_between_the_prices(
 ) -> None:
     worth, dearest = NOTHING, 0
     for asked, below, nets in hours:
-        price = GridPrice(asked, min(asked, below))
+        price = Grid(asked, min(asked, below))
         dearest = max(dearest, asked)
         worth = worth_before(BATTERY, HOUR_US, worth, price, tuple(nets))
         assert len(worth) == CELLS
