@@ -60,6 +60,7 @@ ALONE = (
     "web",
 )
 """What meets on this machine's own network: one after the other, where tests run side by side."""
+NAMED_BYTES_MAX = 16
 STEWARD = 1
 NODE_MAJOR_MIN = 20  # as the package.json files say
 BEGIN_US = 1_700_000_100_000_000
@@ -67,6 +68,11 @@ STEP_US = 1_000
 
 
 NOWHERE = Written(3, action_hash(b"", Signer(bytes(31) + b"\x01").agent))
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Long bytes have no name of their own: some hold a time, and each process must find the same."""
+    return argname if isinstance(val, bytes) and len(val) > NAMED_BYTES_MAX else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
