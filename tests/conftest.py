@@ -71,7 +71,7 @@ NOWHERE = Written(3, action_hash(b"", Signer(bytes(31) + b"\x01").agent))
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Long bytes have no name of their own: some hold a time, and each process must find the same."""
+    """Long bytes name no test: some hold a time, and each process must find the same names."""
     return argname if isinstance(val, bytes) and len(val) > NAMED_BYTES_MAX else None
 
 
