@@ -37,6 +37,7 @@ from ioe_node.workflows.standing import seat_doubted, shut_out_uninvited, take_s
 from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 
 FETCHES_AT_ONCE_MAX = 64
+BROUGHT_AT_ONCE_MAX = 1
 FETCH_AFTER_S = 0.3
 RETRY_MISSING_S = 2.0
 RETRY_FINAL_S = 10.0
@@ -80,8 +81,7 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
             if due:
                 finals = _fair_share(space, [lack for lack in due if lack[0] == FINAL])
                 nursery.start_soon(_fetch_certificates, space, finals)
-                due = [lack for lack in due if lack[0] != FINAL]
-                due = space.rng.sample(due, min(len(due), FETCHES_AT_ONCE_MAX))
+                due = _worth_fetching(space, [lack for lack in due if lack[0] != FINAL])
                 await fetch(space, due)
                 now_s = trio.current_time()
                 fetched_s.update(dict.fromkeys(due, now_s + RETRY_MISSING_S))
@@ -91,6 +91,20 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
             await space.validation_bell.wait(
                 patience if lacked or looked or ending else float("inf")
             )
+
+
+def _worth_fetching(space: Space, lacks: Sequence[Lack]) -> list[Lack]:
+    """Of these as many as are fetched at once, by lot.
+
+    Few of those that a row brings which waits itself: that moves when the first of all comes.  But
+    none would be too few: who seals an action twice may have sent us the one that never moves.
+    """
+    brought = [lack for lack in lacks if space.limbo.brings(lack)]
+    absent = [lack for lack in lacks if not space.limbo.brings(lack)]
+    return [
+        *space.rng.sample(absent, min(len(absent), FETCHES_AT_ONCE_MAX)),
+        *space.rng.sample(brought, min(len(brought), BROUGHT_AT_ONCE_MAX)),
+    ]
 
 
 async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:
