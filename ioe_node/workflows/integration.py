@@ -66,6 +66,7 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
                 ending += (each for each in (*found.valid, *found.alone) if _ends(space, each))
                 after_row = found.last_row
                 lacked |= found.lacked
+            lacked = {lack for lack in lacked if space.limbo.is_awaited(lack)}  # not met since
             overdue = (lacked & lacked_before) | space.wanted
             overdue |= {lack for lack in lacked if lack[0] == FINAL}  # nobody is on his way with it
             space.wanted.clear()

@@ -126,6 +126,10 @@ class LimboMemory:
         ]
         return [self._waits[digest] for digest in dict.fromkeys(digests)]
 
+    def is_awaited(self, lack: Lack) -> bool:
+        """Whether any row waits for it."""
+        return lack in self._waiting
+
     def brings(self, lack: Lack) -> bool:
         """Whether a row that waits itself brings the action that is lacked."""
         kind, hash_ = lack
