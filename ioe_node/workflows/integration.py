@@ -27,7 +27,7 @@ from ioe_node.model.warrant import (
 from ioe_node.workflows import cascade
 from ioe_node.workflows.certificates import learn
 from ioe_node.workflows.incoming_ops import VERDICT_WAIT_S, park, pull, with_room
-from ioe_node.workflows.limbo import ADMISSION, CHAIN, FINAL, Lack
+from ioe_node.workflows.limbo import ADMISSION, CHAIN, FINAL, RECORD, Lack
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.revocation import is_revoked, note_ended, revoked_us, warrants_of
@@ -66,7 +66,7 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
                 ending += (each for each in (*found.valid, *found.alone) if _ends(space, each))
                 after_row = found.last_row
                 lacked |= found.lacked
-            lacked = {lack for lack in lacked if space.limbo.is_awaited(lack)}  # not met since
+            lacked = {lack for lack in lacked if not _is_over(space, lack)}
             overdue = (lacked & lacked_before) | space.wanted
             overdue |= {lack for lack in lacked if lack[0] == FINAL}  # nobody is on his way with it
             space.wanted.clear()
@@ -92,6 +92,14 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
             await space.validation_bell.wait(
                 patience if lacked or looked or ending else float("inf")
             )
+
+
+def _is_over(space: Space, lack: Lack) -> bool:
+    """Whether what a row lacked has come since, and no row is known to wait for it still."""
+    kind, hash_ = lack
+    if kind not in (RECORD, CHAIN) or space.limbo.is_awaited(lack):
+        return False
+    return space.store.has(ActionHash(hash_))
 
 
 def _worth_fetching(space: Space, lacks: Sequence[Lack]) -> list[Lack]:

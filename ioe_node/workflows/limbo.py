@@ -96,6 +96,7 @@ class LimboMemory:
     ) -> None:
         """The row, which was opened to these records, waits for these."""
         self._end_wait(parked.digest)
+        missing = tuple(dict.fromkeys(missing))
         brings = tuple(record.hash for record in records)
         seq = records[0].action.action_seq
         self._waits[parked.digest] = Wait(parked, missing, seq, brings, store.head(parked.author))

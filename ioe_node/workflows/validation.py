@@ -39,6 +39,7 @@ from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Space
 
 PARCELS_PER_PASS_MAX = 256
+RELEASED_PER_PASS_MAX = 256
 PASS_BYTES_MAX = 16 * 1024 * 1024
 VERIFIERS = 4
 PARCELS_PER_VERIFIER_MIN = 16
@@ -108,6 +109,7 @@ class Pass:
     done_rows: list[int] = field(default_factory=list)
     lacked: set[Lack] = field(default_factory=set)
     last_row: int = 0
+    released: int = 0  # how many were judged again, as what they waited for was found valid
 
 
 @dataclass
@@ -226,15 +228,17 @@ def _judge_page(space: Space, page: _Page, opened: dict[int, Opened]) -> Pass:
 def _released(space: Space, found: Pass, record: Record) -> list[tuple[Parked, Opened]]:
     """What waits for a record that was just found valid, to be judged in the same pass.
 
-    Two who settle with each other rest on one another's chains in turn: pass by pass, what they
-    catch up with would be looked through as often as they have settled.
+    Who settle with each other rest on one another's chains in turn: else a pass for each.
     """
     released: list[tuple[Parked, Opened]] = []
     for wait in space.limbo.waiting_for(record.hash):
+        if any(found.overlay.record(ActionHash(hash_)) is None for _, hash_ in wait.missing):
+            continue
         opened = space.limbo.opened(wait.parked)
-        if opened is None or len(found.done_rows) >= PARCELS_PER_PASS_MAX:
+        if opened is None or found.released >= RELEASED_PER_PASS_MAX:
             found.lacked.update(wait.missing)  # so that another pass follows at once
         else:
+            found.released += 1
             released.append((wait.parked, opened))
     return released
 

@@ -51,6 +51,7 @@ def test_who_settled_back_and_forth_is_caught_up_with_at_once(
     monkeypatch.setattr(validation, "_judge_parcel", judging)
     monkeypatch.setattr(integration, "fetch", fetching)
     monkeypatch.setattr(validation, "PARCELS_PER_PASS_MAX", page)
+    monkeypatch.setattr(validation, "RELEASED_PER_PASS_MAX", page)
 
     async def story(swarm: Swarm) -> None:
         await trio.sleep(STAFFED_S)
