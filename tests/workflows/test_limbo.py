@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import trio
 
+from ioe_node.store.limbo import Parked
 from ioe_node.workflows import integration, validation
-from ioe_node.workflows.limbo import Lack
+from ioe_node.workflows.limbo import RECORD, Lack, LimboMemory
 from ioe_node.workflows.space import Space
 from sim.home import Home
 from sim.swarm import Swarm
@@ -79,3 +80,20 @@ def watching(watched: list[Space], home: Home, took_up: Callable[..., None]) -> 
             watched.append(cell.space)
 
     return noting
+
+
+def test_what_a_rule_names_twice_is_waited_for_once(play: Play) -> None:
+    async def story(swarm: Swarm) -> None:
+        home = swarm.homes[1]
+        store, memory = home.store, LimboMemory()
+        record = store.chain(home.agent, 0, 1)[0]
+        parked = Parked(1, b"digest", record.hash, home.agent, home.agent, False, 1, 0)
+        lack: Lack = (RECORD, record.hash)
+        memory.keep_waiting(parked, [record], (lack, lack), store)
+        assert [wait.parked for wait in memory.waiting_for(record.hash)] == [parked]
+        assert memory.is_awaited(lack) and memory.brings(lack)
+        memory.forget(parked)
+        assert not memory.waiting_for(record.hash)
+        assert not memory.is_awaited(lack) and not memory.brings(lack)
+
+    play(story, 2)
