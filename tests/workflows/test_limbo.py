@@ -91,9 +91,11 @@ def test_what_a_rule_names_twice_is_waited_for_once(play: Play) -> None:
         lack: Lack = (RECORD, record.hash)
         memory.keep_waiting(parked, [record], (lack, lack), store)
         assert [wait.parked for wait in memory.waiting_for(record.hash)] == [parked]
-        assert memory.is_awaited(lack) and memory.brings(lack)
+        assert memory.is_awaited(lack)
+        assert memory.brings(lack)
         memory.forget(parked)
         assert not memory.waiting_for(record.hash)
-        assert not memory.is_awaited(lack) and not memory.brings(lack)
+        assert not memory.is_awaited(lack)
+        assert not memory.brings(lack)
 
     play(story, 2)
