@@ -145,8 +145,10 @@ async def with_kills(
         struck = True
 
 
-async def stuck(cluster: Cluster, pairs: list[Pair]) -> tuple[int, int, int]:
-    """(chains in doubt, directions that settle no more, nodes that find no sum of zero)."""
+async def stuck(cluster: Cluster, pairs: list[Pair]) -> tuple[int, int, int, float]:
+    """(chains in doubt, directions that settle no more, nodes that find no sum of zero), and how
+    many seconds it took to find out."""
+    began = perf_counter()
     doubtful = len(cluster.members)
     with trio.move_on_after(CALM_S):
         while doubtful:
@@ -166,7 +168,7 @@ async def stuck(cluster: Cluster, pairs: list[Pair]) -> tuple[int, int, int]:
             audits = [await each.zome("currency", "audit") for each in cluster.members]
             uneven = sum(each["sum_micro"] != 0 for each in audits)
             await trio.sleep(AGAIN_S)
-    return doubtful, unable, uneven
+    return doubtful, unable, uneven, perf_counter() - began
 
 
 async def play(
@@ -190,13 +192,14 @@ async def play(
             *times(f"{name}, to both signed", signed),
         ]
         if kills:
-            doubtful, unable, uneven = await stuck(cluster, pairs)
+            doubtful, unable, uneven, calm_s = await stuck(cluster, pairs)
             return [
                 *lines,
                 count(f"{name}, kills", kills, "kills"),
                 at_most(f"{name}, chains in doubt", doubtful, "chains", len(members), 0.0),
                 at_most(f"{name}, directions that settle no more", unable, "", 2 * len(pairs), 0.0),
                 at_most(f"{name}, books that sum to anything", uneven, "nodes", len(members), 0.0),
+                count(f"{name}, until all is even after the last kill", calm_s, "s"),
             ]
         rate = sum(len(pair.signed_ms) / pair.seconds for pair in pairs) / len(pairs)
         final = [each for pair in pairs for each in pair.final_ms]

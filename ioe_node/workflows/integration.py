@@ -27,7 +27,7 @@ from ioe_node.model.warrant import (
 from ioe_node.workflows import cascade
 from ioe_node.workflows.certificates import learn
 from ioe_node.workflows.incoming_ops import VERDICT_WAIT_S, park, pull, with_room
-from ioe_node.workflows.limbo import ADMISSION, CHAIN, FINAL, Lack
+from ioe_node.workflows.limbo import ADMISSION, CHAIN, FINAL, RECORD, Lack
 from ioe_node.workflows.locate import authorities_of
 from ioe_node.workflows.overlay import Overlay
 from ioe_node.workflows.revocation import is_revoked, note_ended, revoked_us, warrants_of
@@ -37,6 +37,7 @@ from ioe_node.workflows.standing import seat_doubted, shut_out_uninvited, take_s
 from ioe_node.workflows.validation import Pass, Verdicts, fork_of, judge_limbo
 
 FETCHES_AT_ONCE_MAX = 64
+BROUGHT_AT_ONCE_MAX = 1
 FETCH_AFTER_S = 0.3
 RETRY_MISSING_S = 2.0
 RETRY_FINAL_S = 10.0
@@ -65,6 +66,7 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
                 ending += (each for each in (*found.valid, *found.alone) if _ends(space, each))
                 after_row = found.last_row
                 lacked |= found.lacked
+            lacked = {lack for lack in lacked if not _is_over(space, lack)}
             overdue = (lacked & lacked_before) | space.wanted
             overdue |= {lack for lack in lacked if lack[0] == FINAL}  # nobody is on his way with it
             space.wanted.clear()
@@ -80,8 +82,7 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
             if due:
                 finals = _fair_share(space, [lack for lack in due if lack[0] == FINAL])
                 nursery.start_soon(_fetch_certificates, space, finals)
-                due = [lack for lack in due if lack[0] != FINAL]
-                due = space.rng.sample(due, min(len(due), FETCHES_AT_ONCE_MAX))
+                due = _worth_fetching(space, [lack for lack in due if lack[0] != FINAL])
                 await fetch(space, due)
                 now_s = trio.current_time()
                 fetched_s.update(dict.fromkeys(due, now_s + RETRY_MISSING_S))
@@ -91,6 +92,28 @@ async def validate_and_integrate(space: Space, verdicts: Verdicts) -> None:
             await space.validation_bell.wait(
                 patience if lacked or looked or ending else float("inf")
             )
+
+
+def _is_over(space: Space, lack: Lack) -> bool:
+    """Whether what a row lacked has come since, and no row is known to wait for it still."""
+    kind, hash_ = lack
+    if kind not in (RECORD, CHAIN) or space.limbo.is_awaited(lack):
+        return False
+    return space.store.has(ActionHash(hash_))
+
+
+def _worth_fetching(space: Space, lacks: Sequence[Lack]) -> list[Lack]:
+    """Of these as many as are fetched at once, by lot.
+
+    Few of those that a row brings which waits itself: that moves when the first of all comes.  But
+    none would be too few: who seals an action twice may have sent us the one that never moves.
+    """
+    brought = [lack for lack in lacks if space.limbo.brings(lack)]
+    absent = [lack for lack in lacks if not space.limbo.brings(lack)]
+    return [
+        *space.rng.sample(absent, min(len(absent), FETCHES_AT_ONCE_MAX)),
+        *space.rng.sample(brought, min(len(brought), BROUGHT_AT_ONCE_MAX)),
+    ]
 
 
 async def integrate(space: Space, verdicts: Verdicts, found: Pass) -> None:

@@ -3,17 +3,17 @@
 A parcel is decoded and its signature checked once, however many passes it waits through: the
 opened records are kept by the digest of the parcel's bytes, within `OPENED_BYTES_MAX`.  A parcel
 that waits for others is looked at again only when one of those has come, or when its author's
-chain has moved (it may be the other branch of a fork).
+chain has come as far as it (it may be the other branch of a fork).
 """
 
-from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ioe_node.core.chain import Head
 from ioe_node.errors import Malformed
-from ioe_node.hdi import AgentPubKey
+from ioe_node.hdi import ActionHash, AgentPubKey
 from ioe_node.model.hashes import DnaHash
 from ioe_node.model.record import Record, decode_parcel, open_parcel
 from ioe_node.store.limbo import Parked
@@ -42,12 +42,20 @@ def open_wire(wire: bytes, network: DnaHash) -> Opened:
 
 
 class Wait(NamedTuple):
-    """What a row waits for, how far its author's chain was here when it was judged, and who may
-    have what it waits for: its author, and who gave it."""
+    """A row that waits: for what, from which place of its author's chain on, which actions it
+    brings, and how far that chain was here when it was judged."""
 
+    parked: Parked
     missing: tuple[Lack, ...]
+    seq: int
+    brings: tuple[ActionHash, ...]
     head: Head | None
-    askers: tuple[AgentPubKey, AgentPubKey]
+
+    def is_reached(self, head: Head | None) -> bool:
+        """Whether its author's chain has moved since, and stands where that may matter to it."""
+        if head is None or self.head is None:
+            return head != self.head
+        return head != self.head and head.seq + 1 >= self.seq
 
 
 @dataclass
@@ -57,6 +65,10 @@ class LimboMemory:
     _opened: OrderedDict[bytes, tuple[int, Opened]] = field(default_factory=OrderedDict)
     _opened_bytes: int = 0
     _waits: OrderedDict[bytes, Wait] = field(default_factory=OrderedDict)
+    _waiting: dict[Lack, dict[bytes, None]] = field(default_factory=dict)
+    """The digests of the rows that wait for each lack, in the order in which they began to."""
+    _brought: Counter[bytes] = field(default_factory=Counter)
+    """How many of the rows that wait bring each action."""
 
     def opened(self, parked: Parked) -> Opened | None:
         """What a row was opened to before, if that is still known."""
@@ -77,14 +89,52 @@ class LimboMemory:
         """The row is judged."""
         size_bytes, _ = self._opened.pop(parked.digest, (0, ""))
         self._opened_bytes -= size_bytes
-        self._waits.pop(parked.digest, None)
+        self._end_wait(parked.digest)
 
-    def keep_waiting(self, parked: Parked, missing: tuple[Lack, ...], store: Store) -> None:
-        """The row waits for these."""
-        askers = (parked.author, parked.sender)
-        self._waits[parked.digest] = Wait(missing, store.head(parked.author), askers)
+    def keep_waiting(
+        self, parked: Parked, records: Sequence[Record], missing: tuple[Lack, ...], store: Store
+    ) -> None:
+        """The row, which was opened to these records, waits for these."""
+        self._end_wait(parked.digest)
+        missing = tuple(dict.fromkeys(missing))
+        brings = tuple(record.hash for record in records)
+        seq = records[0].action.action_seq
+        self._waits[parked.digest] = Wait(parked, missing, seq, brings, store.head(parked.author))
+        for lack in missing:
+            self._waiting.setdefault(lack, {})[parked.digest] = None
+        self._brought.update(brings)
         if len(self._waits) > WAITS_REMEMBERED_MAX:
-            self._waits.popitem(last=False)
+            self._end_wait(next(iter(self._waits)))
+
+    def _end_wait(self, digest: bytes) -> None:
+        wait = self._waits.pop(digest, None)
+        if wait is None:
+            return
+        for lack in wait.missing:
+            waiting = self._waiting[lack]
+            waiting.pop(digest, None)
+            if not waiting:
+                del self._waiting[lack]
+        for hash_ in wait.brings:
+            self._brought[hash_] -= 1
+            if not self._brought[hash_]:
+                del self._brought[hash_]
+
+    def waiting_for(self, action: ActionHash) -> list[Wait]:
+        """The rows that wait for an action, or for the chain up to it."""
+        digests = [
+            digest for kind in (RECORD, CHAIN) for digest in self._waiting.get((kind, action), ())
+        ]
+        return [self._waits[digest] for digest in dict.fromkeys(digests)]
+
+    def is_awaited(self, lack: Lack) -> bool:
+        """Whether any row waits for it."""
+        return lack in self._waiting
+
+    def brings(self, lack: Lack) -> bool:
+        """Whether a row that waits itself brings the action that is lacked."""
+        kind, hash_ = lack
+        return kind in (RECORD, CHAIN) and hash_ in self._brought
 
     def missing(self) -> list[bytes]:
         """The hashes that rows wait for; those of actions have their authors' locations."""
@@ -96,7 +146,8 @@ class LimboMemory:
         for wait in self._waits.values():
             for lack in wait.missing:
                 if lack in found:
-                    found[lack].update(dict.fromkeys(wait.askers))
+                    askers = (wait.parked.author, wait.parked.sender)
+                    found[lack].update(dict.fromkeys(askers))
         return {lack: list(agents) for lack, agents in found.items()}
 
     def waits_for(
@@ -104,6 +155,6 @@ class LimboMemory:
     ) -> tuple[Lack, ...]:
         """What the row still waits for, if judging it again would say the same; else nothing."""
         wait = self._waits.get(parked.digest)
-        if wait is None or wait.head != store.head(parked.author):
+        if wait is None or wait.is_reached(store.head(parked.author)):
             return ()
         return () if any(map(met, wait.missing)) else wait.missing

@@ -6,7 +6,7 @@ pass itself has found valid, and written by `integration` in one transaction: a 
 limbo as it was.
 """
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 import trio
@@ -39,6 +39,7 @@ from ioe_node.workflows.overlay import Overlay, judge
 from ioe_node.workflows.space import TIMESTAMP_AHEAD_US_MAX, Space
 
 PARCELS_PER_PASS_MAX = 256
+RELEASED_PER_PASS_MAX = 256
 PASS_BYTES_MAX = 16 * 1024 * 1024
 VERIFIERS = 4
 PARCELS_PER_VERIFIER_MIN = 16
@@ -108,6 +109,7 @@ class Pass:
     done_rows: list[int] = field(default_factory=list)
     lacked: set[Lack] = field(default_factory=set)
     last_row: int = 0
+    released: int = 0  # how many were judged again, as what they waited for was found valid
 
 
 @dataclass
@@ -197,20 +199,48 @@ def _open_chunk(network: DnaHash, wires: list[tuple[Parked, bytes]]) -> dict[int
 
 def _judge_page(space: Space, page: _Page, opened: dict[int, Opened]) -> Pass:
     found = Pass(Overlay(space.store), lacked=page.lacked, last_row=page.last_row)
-    for parked in page.rows:
-        missing = _judge_parcel(space, found, parked, opened[parked.row])
+    ready = deque((parked, opened[parked.row]) for parked in page.rows)
+    judged: set[int] = set()
+    while ready:
+        parked, found_in = ready.popleft()
+        if parked.row in judged:
+            continue
+        valid = len(found.valid)
+        missing = _judge_parcel(space, found, parked, found_in)
         if missing and not _too_old(space, parked):
+            assert not isinstance(found_in, str), "bytes that do not open wait for nothing"
             found.lacked.update(missing)
-            space.limbo.keep_open(parked, opened[parked.row])
-            space.limbo.keep_waiting(parked, missing, space.store)
-        else:
-            if missing:
-                page.expired.append(parked)
-            space.limbo.forget(parked)
+            space.limbo.keep_open(parked, found_in)
+            space.limbo.keep_waiting(parked, found_in, missing, space.store)
+            continue
+        judged.add(parked.row)
+        if missing:
+            page.expired.append(parked)
+        space.limbo.forget(parked)
+        for record in found.valid[valid:]:
+            ready += _released(space, found, record)
     for parked in page.expired:
         space.limbo.forget(parked)
         found.done_rows.append(parked.row)
     return found
+
+
+def _released(space: Space, found: Pass, record: Record) -> list[tuple[Parked, Opened]]:
+    """What waits for a record that was just found valid, to be judged in the same pass.
+
+    Who settle with each other rest on one another's chains in turn: else a pass for each.
+    """
+    released: list[tuple[Parked, Opened]] = []
+    for wait in space.limbo.waiting_for(record.hash):
+        if any(found.overlay.record(ActionHash(hash_)) is None for _, hash_ in wait.missing):
+            continue
+        opened = space.limbo.opened(wait.parked)
+        if opened is None or found.released >= RELEASED_PER_PASS_MAX:
+            found.lacked.update(wait.missing)  # so that another pass follows at once
+        else:
+            found.released += 1
+            released.append((wait.parked, opened))
+    return released
 
 
 def _too_old(space: Space, parked: Parked) -> bool:
