@@ -105,6 +105,7 @@ def test_an_order_is_listed_in_its_own_book_by_who_placed_it(
     said(linked(trader, tag=b"buy mine"), "without a word")
     said(linked(trader, target=trader.chain[2].hash), "lists orders")
     link = neighbourhood.write(trader, CreateLink, **fields)
+    said(linked(trader), "listed once")
     gone = {"base": fields["base"], "create_link": link.hash}
     said(neighbourhood.verdict_on(other, DeleteLink, **gone), "who placed it")
     assert neighbourhood.verdict_on(trader, DeleteLink, **gone) is Valid
@@ -262,8 +263,11 @@ def test_votes_and_gates_are_listed_by_their_authors_for_good(
     neighbourhood: Any, market: Market
 ) -> None:
     voter, other = market.voters
-    gate = market.place.create(voter, market.gate())
-    for target, kind in ((market.votes[0], TALLIES), (gate.hash, GATES)):
+    for kind in (TALLIES, GATES):
+        if kind == TALLIES:
+            target = market.vote(voter, round=2)
+        else:
+            target = market.place.create(voter, market.gate()).hash
         fields = {"base": basis_of(NEXT_US), "target": target, "link_type": kind, "tag": b""}
         said(neighbourhood.verdict_on(other, CreateLink, **fields), "another's")
         said(neighbourhood.verdict_on(voter, CreateLink, **{**fields, "tag": b"x"}), "a word")
@@ -272,5 +276,6 @@ def test_votes_and_gates_are_listed_by_their_authors_for_good(
         elsewhere = {**fields, "base": basis_of(NEXT_US + LENGTH_US)}
         said(neighbourhood.verdict_on(voter, CreateLink, **elsewhere), "another basis")
         link = neighbourhood.write(voter, CreateLink, **fields)
+        said(neighbourhood.verdict_on(voter, CreateLink, **fields), "listed once")
         gone = {"base": fields["base"], "create_link": link.hash}
         said(neighbourhood.verdict_on(voter, DeleteLink, **gone), "stays to be seen")
