@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from currency.market.gate import ORDERS_MAX
-from ioe_node.hdi import Invalid, Timestamp, Valid
+from ioe_node.hdi import Invalid, Timestamp, Valid, external_hash
 from ioe_node.model.action import CreateLink, Delete, DeleteLink
 from ioe_node.model.hashes import action_hash, agent_key
 from tests.conftest import Neighbourhood
@@ -202,11 +202,13 @@ class Market:
     def gate(self, **changed: Any) -> Gate:
         """The gate of it all, or what somebody makes of it.
 
-        Each ask serves half of the bid; as they have more to sell, the price is theirs.
+        Each ask serves half of the bid; as they have more to sell, the price is theirs.  Which of
+        equals is first is drawn by lot.
         """
+        lot = external_hash(b"".join(self.orders))
         matches = tuple(
             Match(self.bid.hash, ask.hash, self.buyer.agent, self.seller.agent, 250_000, 100_000)
-            for ask in sorted(self.asks, key=lambda ask: bytes(ask.hash))
+            for ask in sorted(self.asks, key=lambda ask: external_hash(lot + ask.hash))
         )
         gate = Gate(Timestamp(NEXT_US), self.orders, matches, tuple(sorted(self.votes)))
         return replace(gate, **changed)

@@ -4,6 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import chain
+from statistics import median_low
 from typing import Any
 
 from currency.market.gate import ORDERS_PER_AGENT_MAX, counted
@@ -263,13 +264,18 @@ def _told(start: int, matches: Sequence[Match]) -> dict[str, Any]:
 
 
 def _price_micro(matches: Sequence[Match]) -> int | None:
-    """The mean price of an interval's matches by their energy, rounded down; None without any.
+    """What a kWh costs by an interval's matches: the median of the buyers; None without any.
 
-    Under the uniform price it is the price of each.
+    Each buyer has the mean of its own matches by their energy, rounded down; of two in the middle
+    the lower counts.  Under the uniform price it is the price of each.  A mean of all would be
+    whatever two who trade much with each other, and keep none of it, agree on.
     """
-    energy = sum(each.energy_milli_wh for each in matches)
-    worth = sum(each.energy_milli_wh * each.price_micro for each in matches)
-    return worth // energy if energy else None
+    energy: Counter[AgentPubKey] = Counter()
+    worth: Counter[AgentPubKey] = Counter()
+    for each in matches:
+        energy[each.buyer] += each.energy_milli_wh
+        worth[each.buyer] += each.energy_milli_wh * each.price_micro
+    return median_low(worth[buyer] // energy[buyer] for buyer in energy) if energy else None
 
 
 async def _gate_of(host: Host, start: int, authorities: Sequence[AgentPubKey]) -> Found | None:
