@@ -7,6 +7,7 @@ import pytest
 from msgspec import structs
 
 from currency.market.gate import ORDERS_MAX
+from currency.market.match import Match
 from ioe_node.hdi import Invalid, Timestamp, Valid, external_hash
 from ioe_node.model.action import CreateLink, Delete, DeleteLink
 from ioe_node.model.hashes import action_hash, agent_key
@@ -20,7 +21,6 @@ from zomes.market.integrity import (
     TALLIES,
     ZONE_CHARS_MAX,
     Gate,
-    Match,
     Order,
     Tally,
     basis_of,

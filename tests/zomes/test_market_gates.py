@@ -9,11 +9,11 @@ import trio
 from currency.market.match import Match
 from dna.neighbourhood import DNA
 from ioe_node.hdi import Timestamp, external_hash
-from ioe_node.hdk import LinkFound
+from ioe_node.hdk import Busy, LinkFound
 from zomes.market import coordinator
 from zomes.market.integrity import GATES, TALLIES, Gate, Tally
 
-LENGTH_US = DNA.properties.interval_us
+LENGTH_US: int = DNA.properties.interval_us
 START = 100 * LENGTH_US
 ALICE, BOB, CAROL, DAVE, MALLORY = (bytes([number]) * 8 for number in range(1, 6))
 AUTHORITIES = (ALICE, BOB, CAROL, MALLORY)
@@ -37,12 +37,14 @@ class Shown:
         return target
 
     def now_us(self) -> int:
-        return START + 2 * LENGTH_US
+        return START + LENGTH_US * 2
 
     async def get_links(self, base: bytes, link_type: str) -> list[LinkFound]:
         return self.links[link_type]
 
     async def get_judged(self, action: bytes) -> Any:
+        if action not in self.records:
+            raise Busy("not judged here")
         return self.records[action]
 
     async def query(self, *_: Any, **__: Any) -> list[Any]:
@@ -79,6 +81,17 @@ def test_a_gate_counts_for_no_other_interval_than_its_own(host: Any) -> None:
     host.show(ALICE, GATES, SimpleNamespace(), by=MALLORY)
     assert trio.run(coordinator._gate_of, host, START, AUTHORITIES) is None
     assert trio.run(coordinator._gate_of, host, before, AUTHORITIES) is not None
+
+
+def test_nobody_hides_the_gate_behind_others_of_its_own(host: Any) -> None:
+    """An authority shows as many as are read, which nobody can judge."""
+    for number in range(coordinator.GATES_READ_MAX):
+        del host.records[host.show(MALLORY, GATES, number)]
+    votes = tuple(host.show(author, TALLIES, tally()) for author in AUTHORITIES)
+    gate = host.show(ALICE, GATES, Gate(Timestamp(START), (), (), votes))
+    found = trio.run(coordinator._gate_of, host, START, AUTHORITIES)
+    assert found is not None
+    assert found.hash == gate
 
 
 def match(buyer: bytes, energy: int, price: int) -> Match:

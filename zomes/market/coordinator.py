@@ -283,15 +283,17 @@ async def _gate_of(host: Host, start: int, authorities: Sequence[AgentPubKey]) -
 
     What counted when the votes were over goes on counting: who was asleep then has no say.
     Of several that say the same, the one of the lowest name, so that all come to name the same.
-    Raises `Busy` while one is fetched and judged, for some intervals: what another shows may never
-    be judged valid.
+    Each author has written one.  Raises `Busy` while one is fetched and judged, for some
+    intervals: what another shows may never be judged valid.
     """
     judged = await _judged(host, [each.entry.gate for each in await _first_judged(host, start)])
     if judged:
         return judged[0]
     links = await host.get_links(basis_of(start), GATES)
     links.sort(key=lambda link: link.author not in authorities)
-    names = [ActionHash(link.target) for link in links[:GATES_READ_MAX]]
+    first = {link.author: ActionHash(link.target) for link in reversed(links)}
+    names = [first[author] for author in dict.fromkeys(link.author for link in links)]
+    names = names[:GATES_READ_MAX]
     gates, counting = await _judged(host, names), []
     for each in gates:
         round_ = await _signed(host, each, authorities) if _is_of(each, Gate, start) else 0
