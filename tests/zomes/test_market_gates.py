@@ -39,6 +39,12 @@ class Shown:
     def now_us(self) -> int:
         return START + LENGTH_US * 2
 
+    def agent_info(self) -> Any:
+        return SimpleNamespace(agent=ALICE)
+
+    async def authorities(self, basis: bytes) -> tuple[bytes, ...]:
+        return AUTHORITIES
+
     async def get_links(self, base: bytes, link_type: str) -> list[LinkFound]:
         return self.links[link_type]
 
@@ -92,6 +98,25 @@ def test_nobody_hides_the_gate_behind_others_of_its_own(host: Any) -> None:
     found = trio.run(coordinator._gate_of, host, START, AUTHORITIES)
     assert found is not None
     assert found.hash == gate
+
+
+def test_an_interval_that_waits_for_ever_holds_up_no_other(
+    host: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs_us = START + 2 * LENGTH_US
+
+    async def voted(_: Any, start: int) -> bytes | None:
+        return b"a vote" if start == runs_us else None
+
+    async def waits(*_: Any) -> bool:
+        raise Busy("not every order of that gate is here yet")
+
+    monkeypatch.setattr(coordinator, "tally", voted)
+    monkeypatch.setattr(coordinator, "_gate_of", waits)
+    host.show(ALICE, TALLIES, tally(runs_us - LENGTH_US, 1, b"an order"))
+    host.show(BOB, TALLIES, tally(runs_us - LENGTH_US, 1, b"an order"))
+    host.show(CAROL, TALLIES, tally(runs_us - LENGTH_US, 1, b"an order"))
+    assert trio.run(coordinator.keep, host) == {"tallied": 1, "gated": 0}
 
 
 def match(buyer: bytes, energy: int, price: int) -> Match:

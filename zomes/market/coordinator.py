@@ -430,20 +430,26 @@ async def keep(host: Host) -> dict[str, int]:
     not.  These, and who has ordered, also write down for themselves which gate counts.
     """
     length_us: int = host.properties.interval_us
-    us, now_us = host.agent_info().agent, host.now_us()
-    runs_us = now_us // length_us * length_us
+    runs_us = host.now_us() // length_us * length_us
     traded = await ordered(host, runs_us - length_us)
     done = {"tallied": 0, "gated": 0}
     for start in (runs_us - length_us, runs_us):
-        authorities = await host.authorities(basis_of(start))
-        if us in authorities:
-            if await tally(host, start) is not None:
-                done["tallied"] += 1
-                continue
-            done["gated"] += await _gate_in_turn(host, start, authorities)
-        if us in authorities or start in traded:
-            await _write_down(host, start, authorities)
+        # What one interval waits for, and may never come, holds up no other.
+        with suppress(Busy):
+            await _keep_one(host, start, start in traded, done)
     return done
+
+
+async def _keep_one(host: Host, start: int, traded: bool, done: dict[str, int]) -> None:
+    authorities = await host.authorities(basis_of(start))
+    voting = host.agent_info().agent in authorities
+    if voting:
+        if await tally(host, start) is not None:
+            done["tallied"] += 1
+            return
+        done["gated"] += await _gate_in_turn(host, start, authorities)
+    if voting or traded:
+        await _write_down(host, start, authorities)
 
 
 async def _gate_in_turn(host: Host, start: int, authorities: Sequence[AgentPubKey]) -> bool:
