@@ -339,7 +339,7 @@ def _of_energy(entry: Settlement, accounts: list[Account], host: ValidationHost)
     if entry.reading is None:
         return Invalid("energy sold without a reading") if entry.energy_milli_wh else None
     found = host.must_get_record(entry.reading)
-    if not _is_reading_of(found, entry.parties[1].agent):
+    if not is_reading_of(found, entry.parties[1].agent):
         return Invalid("a sale of something that is no reading of the seller's")
     if entry.energy_milli_wh <= 0:
         return Invalid("a sale of no energy")
@@ -369,7 +369,8 @@ def fees_of(entry: Settlement, source: str, destination: str, properties: Any) -
     return fees.parts(properties.fees, seller, earned_micro, source, destination)
 
 
-def _is_reading_of(found: Found, agent: AgentPubKey) -> bool:
+def is_reading_of(found: Found, agent: AgentPubKey) -> bool:
+    """Whether a record is a meter's reading by an agent."""
     return found.action.author == agent and hasattr(found.entry, "export_milli_wh")
 
 
@@ -401,7 +402,7 @@ def _of_match(
             readings.append(None)
             continue
         reading = host.must_get_record(hash_)
-        if not _is_reading_of(reading, agent) or reading.entry.start != gate.start:
+        if not is_reading_of(reading, agent) or reading.entry.start != gate.start:
             return Invalid("a match settled by something else than its party's own reading of it")
         readings.append(reading)
     own, theirs = readings

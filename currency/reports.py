@@ -146,7 +146,11 @@ async def _begun(
 async def _stepped(host: Host, found: Found, at: Trail, findings: Findings) -> Trail:
     """The trail after a settlement."""
     entry: Settlement = found.entry
-    place = [party.agent for party in entry.parties].index(found.action.author)
+    agents = [party.agent for party in entry.parties]
+    if len(agents) != 2 or len(entry.sides) != 2 or found.action.author not in agents:
+        findings.wrong(found.hash, "a settlement of others, or not of two")
+        return at
+    place = agents.index(found.action.author)
     side = entry.sides[place]
     balance_micro = at.balance_micro + (entry.amount_micro if place else -entry.amount_micro)
     if side.previous != at.last:
@@ -166,7 +170,9 @@ async def _stepped(host: Host, found: Found, at: Trail, findings: Findings) -> T
 async def _sold(host: Host, found: Found, at: Trail, findings: Findings) -> Trail:
     """The trail after a sale: of a reading no more than it exported, and none before the last."""
     entry: Settlement = found.entry
-    assert entry.reading is not None
+    if entry.reading is None:
+        findings.wrong(found.hash, "energy sold without a reading")
+        return at
     again = entry.reading == at.reading
     sold = entry.energy_milli_wh + (at.sold_milli_wh if again else 0)
     reading = await host.get(entry.reading)

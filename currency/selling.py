@@ -4,7 +4,7 @@ from typing import Any
 
 from currency import matches
 from currency.accounts import account_of, standing
-from currency.integrity import Settlement
+from currency.integrity import Settlement, is_reading_of
 from ioe_node.hdk import (
     ActionHash,
     AgentPubKey,
@@ -171,6 +171,8 @@ async def check_order(host: Host, due: matches.Due) -> None:
 async def check_offer(host: Host, reading: Found, buyer: AgentPubKey, energy: int) -> None:
     """The buyer's own look: the share-out of that interval gives it this energy, once."""
     seller = reading.action.author
+    if not is_reading_of(reading, seller):
+        raise CallError("a sale is of what a reading says; that is none")
     shares = await matches.shares(host, reading.entry.start)
     if shares is None:
         raise Busy("not every reading of that interval is here yet; try again")

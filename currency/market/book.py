@@ -9,7 +9,8 @@ continuous market has more than one, in a periodic one every order stands at the
 price and place, each in proportion to its energy, rounded down, and what rounding leaves goes
 one milli-Wh each in the order of ids.  So nothing is gained by coming early to a periodic
 market, by splitting an order, or (but for that milli-Wh) by choosing an id.  Who of those that
-trade is paired with whom goes by price, then id.
+trade is paired with whom goes by price, then id; at a gate ids are drawn by lot (`gate.clear`), as
+under pay-as-bid it matters whom one meets.
 
 **Rounding.**  Every sum of money is energy times price over a kWh, rounded down (towards minus
 infinity, where a price is negative).  Of a trade at one price, buyer and seller round the same.

@@ -20,7 +20,7 @@ from currency.market.match import Match
 from currency.market.pay_as_bid import pay_as_bid
 from currency.market.preferences import cleared
 from currency.market.uniform import uniform
-from ioe_node.hdi import ActionHash, AgentPubKey
+from ioe_node.hdi import ActionHash, AgentPubKey, external_hash
 
 ORDERS_PER_AGENT_MAX = 16
 ORDERS_MAX = 1_000
@@ -45,10 +45,19 @@ def counted(orders: Iterable[Order]) -> list[Order]:
 
 
 def clear(orders: Iterable[Order], mechanism: str) -> list[Trade]:
-    """The trades of orders that all count, by a mechanism of `MECHANISMS`."""
-    at_once = [order._replace(placed_us=0) for order in orders]
-    at_once.sort(key=attrgetter("id"))
-    return list(cleared(at_once, MECHANISMS[mechanism]).trades)
+    """The trades of orders that all count, by a mechanism of `MECHANISMS`.
+
+    Ids are drawn by lot for it, from all of them: an id that its author has chosen would meet the
+    best of the other side first, which is worth money where each trade has a price of its own.
+    """
+    placed = {order.id: order for order in orders}
+    lot = external_hash(b"".join(sorted(placed)))
+    drawn: dict[bytes, bytes] = {external_hash(lot + id_): id_ for id_ in placed}
+    at_once = [placed[id_]._replace(id=draw, placed_us=0) for draw, id_ in sorted(drawn.items())]
+    return [
+        trade._replace(bid=drawn[trade.bid], ask=drawn[trade.ask])
+        for trade in cleared(at_once, MECHANISMS[mechanism]).trades
+    ]
 
 
 def matches(orders: Iterable[Order], trades: Iterable[Trade]) -> list[Match]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import trio
 
-from currency.integrity import Carried, Settlement
+from currency.integrity import Carried, Matched, Settlement
 from currency.ledger import Account
 from currency.reports import Trail, audit_page
 from ioe_node.hdi import ActionHash, AgentPubKey, Found
@@ -103,6 +103,17 @@ def test_energy_that_was_sold_twice_is_found(market: Market) -> None:
     assert "before the last one" in Shown(market).audit(market.seller.agent)[1][-1]
     commit(market, market.sale(theirs, 10, sold=10))
     assert "another's reading" in Shown(market).audit(market.seller.agent)[1][-1]
+
+
+def test_what_no_rule_would_pass_is_named_and_the_audit_goes_on(market: Market) -> None:
+    sale = market.sale(market.meter(market.seller, 100), 60, sold=60)
+    matched = Matched(market.seller.chain[0].hash, 0, None, seller_owes=False)
+    commit(market, replace(sale, reading=None, matched=matched))
+    assert Shown(market).audit(market.seller.agent)[1] == ["energy sold without a reading"]
+    halves = market.sign(replace(market.payment(10), sides=()))
+    for record, author in zip(halves, (market.buyer, market.seller), strict=True):
+        author.take(record)
+    assert "not of two" in Shown(market).audit(market.buyer.agent)[1][-1]
 
 
 def test_credits_out_of_nothing_are_found(market: Market) -> None:

@@ -58,6 +58,7 @@ def test_its_zomes_and_types() -> None:
         "invoice.Promise",
         "invoice.Refusal",
         "market.Gate",
+        "market.Judged",
         "market.Order",
         "market.Tally",
         "metering.IntervalReading",

@@ -316,6 +316,55 @@ def test_who_votes_twice_in_a_round_is_warranted(play: Callable[..., Any]) -> No
     play(story)
 
 
+def test_who_lists_its_vote_twice_neither_counts_twice_nor_spoils_the_gate(
+    play: Callable[..., Any],
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        buyer, seller, liar, _ = swarm.homes
+        await place(buyer, "bid", 250_000)
+        await place(seller, "ask", 100_000)
+        await until(swarm, NEXT_US + ROUND_S * 1_000_000)
+        vote = await liar.call("market", "tally", {"start": NEXT_US})
+
+        async def again(host: CallHost) -> None:
+            await host.create_link(basis_of(NEXT_US), vote, TALLIES)
+
+        with pytest.raises(IoeError, match="listed once"):
+            await perform(liar.cell.space, liar.cell._settlements, again)
+        lenient(liar)
+        await perform(liar.cell.space, liar.cell._settlements, again)
+        await kept(swarm, 3 * ROUND_S, [home for home in swarm.homes if home is not liar])
+        await trio.sleep(WARRANT_SPREADS_S)
+        found = await buyer.call("market", "gate_of", {"start": NEXT_US})
+        assert len(found["orders"]) == 2
+        assert faults(swarm, [liar]) == []
+
+    play(story)
+
+
+def test_what_counted_while_half_slept_counts_on_when_they_are_back(
+    play: Callable[..., Any],
+) -> None:
+    async def story(swarm: Swarm) -> None:
+        awake, asleep = swarm.homes[:3], swarm.homes[3:]
+        swarm.network.partition([[home.agent for home in half] for half in (awake, asleep)])
+        await until(swarm, NEXT_US - 60_000_000)
+        await place(awake[0], "bid", 250_000)
+        await place(awake[1], "ask", 100_000)
+        await until(swarm, NEXT_US)
+        await kept(swarm, 7 * ROUND_S, awake)
+        before = (await gates(swarm))[:3]
+        assert len(before[0]["matches"]) == 1
+        swarm.network.heal()
+        await kept(swarm, 8 * ROUND_S)
+        found = await gates(swarm)
+        assert found[:3] == before
+        assert found[3:] == [None] * 3
+        assert faults(swarm, []) == []
+
+    play(story, homes=6)
+
+
 async def voted(swarm: Swarm) -> tuple[ActionHash, ActionHash, list[ActionHash]]:
     """A bid, an ask, and everyone's votes for both, sorted; nobody has written a gate."""
     buyer, seller, *_ = swarm.homes

@@ -7,7 +7,8 @@ import pytest
 from msgspec import structs
 
 from currency.market.gate import ORDERS_MAX
-from ioe_node.hdi import Invalid, Timestamp, Valid
+from currency.market.match import Match
+from ioe_node.hdi import Invalid, Timestamp, Valid, external_hash
 from ioe_node.model.action import CreateLink, Delete, DeleteLink
 from ioe_node.model.hashes import action_hash, agent_key
 from tests.conftest import Neighbourhood
@@ -20,7 +21,6 @@ from zomes.market.integrity import (
     TALLIES,
     ZONE_CHARS_MAX,
     Gate,
-    Match,
     Order,
     Tally,
     basis_of,
@@ -105,6 +105,7 @@ def test_an_order_is_listed_in_its_own_book_by_who_placed_it(
     said(linked(trader, tag=b"buy mine"), "without a word")
     said(linked(trader, target=trader.chain[2].hash), "lists orders")
     link = neighbourhood.write(trader, CreateLink, **fields)
+    said(linked(trader), "listed once")
     gone = {"base": fields["base"], "create_link": link.hash}
     said(neighbourhood.verdict_on(other, DeleteLink, **gone), "who placed it")
     assert neighbourhood.verdict_on(trader, DeleteLink, **gone) is Valid
@@ -201,11 +202,13 @@ class Market:
     def gate(self, **changed: Any) -> Gate:
         """The gate of it all, or what somebody makes of it.
 
-        Each ask serves half of the bid; as they have more to sell, the price is theirs.
+        Each ask serves half of the bid; as they have more to sell, the price is theirs.  Which of
+        equals is first is drawn by lot.
         """
+        lot = external_hash(b"".join(self.orders))
         matches = tuple(
             Match(self.bid.hash, ask.hash, self.buyer.agent, self.seller.agent, 250_000, 100_000)
-            for ask in sorted(self.asks, key=lambda ask: bytes(ask.hash))
+            for ask in sorted(self.asks, key=lambda ask: external_hash(lot + ask.hash))
         )
         gate = Gate(Timestamp(NEXT_US), self.orders, matches, tuple(sorted(self.votes)))
         return replace(gate, **changed)
@@ -262,8 +265,11 @@ def test_votes_and_gates_are_listed_by_their_authors_for_good(
     neighbourhood: Any, market: Market
 ) -> None:
     voter, other = market.voters
-    gate = market.place.create(voter, market.gate())
-    for target, kind in ((market.votes[0], TALLIES), (gate.hash, GATES)):
+    for kind in (TALLIES, GATES):
+        if kind == TALLIES:
+            target = market.vote(voter, round=2)
+        else:
+            target = market.place.create(voter, market.gate()).hash
         fields = {"base": basis_of(NEXT_US), "target": target, "link_type": kind, "tag": b""}
         said(neighbourhood.verdict_on(other, CreateLink, **fields), "another's")
         said(neighbourhood.verdict_on(voter, CreateLink, **{**fields, "tag": b"x"}), "a word")
@@ -272,5 +278,6 @@ def test_votes_and_gates_are_listed_by_their_authors_for_good(
         elsewhere = {**fields, "base": basis_of(NEXT_US + LENGTH_US)}
         said(neighbourhood.verdict_on(voter, CreateLink, **elsewhere), "another basis")
         link = neighbourhood.write(voter, CreateLink, **fields)
+        said(neighbourhood.verdict_on(voter, CreateLink, **fields), "listed once")
         gone = {"base": fields["base"], "create_link": link.hash}
         said(neighbourhood.verdict_on(voter, DeleteLink, **gone), "stays to be seen")

@@ -3,6 +3,8 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import chain
+from statistics import median_low
 from typing import Any
 
 from currency.market.gate import ORDERS_PER_AGENT_MAX, counted
@@ -24,6 +26,7 @@ from zomes.market.integrity import (
     TALLIES,
     TALLIES_PER_GATE_MAX,
     Gate,
+    Judged,
     Order,
     Tally,
     basis_of,
@@ -183,12 +186,25 @@ def _round_us(host: Host) -> int:
 
 
 async def _votes(host: Host, start: int, authorities: Sequence[AgentPubKey]) -> list[Found]:
-    """The tallies of an interval by those whom we take for its authorities, as judged here."""
+    """The tallies of an interval by those whom we take for its authorities, as judged here.
+
+    Of each author one a round, whatever it shows: else it would outvote the others, or have a
+    gate count it twice, which is none.
+    """
     names: defaultdict[AgentPubKey, list[ActionHash]] = defaultdict(list)
     for link in await host.get_links(basis_of(start), TALLIES):
         if link.author in authorities and len(names[link.author]) < ROUNDS_MAX:
             names[link.author].append(ActionHash(link.target))
-    return await _judged(host, (name for each in names.values() for name in each))
+    votes: dict[tuple[AgentPubKey, int], Found] = {}
+    for each in await _judged(host, chain.from_iterable(names.values())):
+        if _is_of(each, Tally, start) and each.action.author in authorities:
+            votes.setdefault((each.action.author, each.entry.round), each)
+    return list(votes.values())
+
+
+def _is_of(found: Found, kind: type[Any], start: int) -> bool:
+    """Whether a record is of a kind and an interval: a link that others show may lead anywhere."""
+    return isinstance(found.entry, kind) and found.entry.start == start
 
 
 async def _judged(host: Host, names: Iterable[ActionHash]) -> list[Found]:
@@ -262,34 +278,70 @@ def _told(start: int, matches: Sequence[Match]) -> dict[str, Any]:
 
 
 def _price_micro(matches: Sequence[Match]) -> int | None:
-    """The mean price of an interval's matches by their energy, rounded down; None without any.
+    """What a kWh costs by an interval's matches: the median of the buyers; None without any.
 
-    Under the uniform price it is the price of each.
+    Each buyer has the mean of its own matches by their energy, rounded down; of two in the middle
+    the lower counts.  Under the uniform price it is the price of each.  A mean of all would be
+    whatever two who trade much with each other, and keep none of it, agree on.
     """
-    energy = sum(each.energy_milli_wh for each in matches)
-    worth = sum(each.energy_milli_wh * each.price_micro for each in matches)
-    return worth // energy if energy else None
+    energy: Counter[AgentPubKey] = Counter()
+    worth: Counter[AgentPubKey] = Counter()
+    for each in matches:
+        energy[each.buyer] += each.energy_milli_wh
+        worth[each.buyer] += each.energy_milli_wh * each.price_micro
+    return median_low(worth[buyer] // energy[buyer] for buyer in energy) if energy else None
 
 
 async def _gate_of(host: Host, start: int, authorities: Sequence[AgentPubKey]) -> Found | None:
     """The gate that counts here: of the lowest round that more than half of those have signed.
 
+    What counted when the votes were over goes on counting: who was asleep then has no say.
     Of several that say the same, the one of the lowest name, so that all come to name the same.
-    Raises `Busy` while one is fetched and judged, for some intervals: what another shows may never
-    be judged valid.
+    Each author has written one.  Raises `Busy` while one is fetched and judged, for some
+    intervals: what another shows may never be judged valid.
     """
+    judged = await _judged(host, [each.entry.gate for each in await _first_judged(host, start)])
+    if judged:
+        return judged[0]
     links = await host.get_links(basis_of(start), GATES)
     links.sort(key=lambda link: link.author not in authorities)
-    names = [ActionHash(link.target) for link in links[:GATES_READ_MAX]]
+    first = {link.author: ActionHash(link.target) for link in reversed(links)}
+    names = [first[author] for author in dict.fromkeys(link.author for link in links)]
+    names = names[:GATES_READ_MAX]
     gates, counting = await _judged(host, names), []
     for each in gates:
-        round_ = await _signed(host, each, authorities)
+        round_ = await _signed(host, each, authorities) if _is_of(each, Gate, start) else 0
         if round_:
             counting.append((round_, each.hash, each))
     patient_until = start + PATIENCE_INTERVALS * host.properties.interval_us
     if not counting and len(gates) < len(names) and host.now_us() < patient_until:
         raise Busy("a gate of that interval is not judged here yet; try again")
     return min(counting, key=lambda ranked: ranked[:2])[2] if counting else None
+
+
+async def _first_judged(host: Host, start: int) -> list[Found]:
+    """What we wrote down of the gate that counted once the votes were over, if anything.
+
+    They are written of the interval that runs and of the one before, in either order.
+    """
+    before = start - host.properties.interval_us
+    found = await host.query(Judged, enough=lambda each: each.entry.start < before)
+    return [each for each in found if each.entry.start == start]
+
+
+async def _write_down(host: Host, start: int, authorities: Sequence[AgentPubKey]) -> None:
+    """Write down which gate counts here, once, when the votes are over."""
+    if host.now_us() < _votes_end_us(host, start) or await _first_judged(host, start):
+        return
+    with suppress(Busy):
+        found = await _gate_of(host, start, authorities)
+        if found is not None:
+            await host.create(Judged(found.entry.start, found.hash))
+
+
+def _votes_end_us(host: Host, start: int) -> int:
+    """When the last round is over, and what was voted in it has arrived."""
+    return start + (ROUNDS_MAX + 2) * _round_us(host)
 
 
 async def _signed(host: Host, found: Found, authorities: Sequence[AgentPubKey]) -> int:
@@ -342,7 +394,7 @@ async def prices(host: Host, intervals: int = 16) -> list[dict[str, int]]:
     found = []
     for back in range(min(intervals, CLEARED_MAX) - 1, -1, -1):
         start = runs_us - back * length_us
-        open_ = now_us < start + (ROUNDS_MAX + 2) * _round_us(host)
+        open_ = now_us < _votes_end_us(host, start)
         price_micro = traded.get(start, price_micro if open_ else usual_micro)
         found.append({"start": start, "price_micro": price_micro})
     return found
@@ -388,27 +440,42 @@ async def announce(host: Host, gate: ActionHash) -> None:
 async def keep(host: Host) -> dict[str, int]:
     """Vote on the interval that runs, and write the gate of it or the one before; on a schedule.
 
-    Who is no authority of theirs does nothing.  The closest authority writes first, the others
-    only where it has not.
+    That is for the authorities of theirs: the closest writes first, the others only where it has
+    not.  These, and who has ordered, also write down for themselves which gate counts.
     """
     length_us: int = host.properties.interval_us
-    us, now_us = host.agent_info().agent, host.now_us()
+    runs_us = host.now_us() // length_us * length_us
+    traded = await ordered(host, runs_us - length_us)
     done = {"tallied": 0, "gated": 0}
-    for start in (now_us // length_us * length_us + late for late in (-length_us, 0)):
-        authorities = await host.authorities(basis_of(start))
-        if us not in authorities:
-            continue
+    for start in (runs_us - length_us, runs_us):
+        # What one interval waits for, and may never come, holds up no other.
+        with suppress(Busy):
+            await _keep_one(host, start, start in traded, done)
+    return done
+
+
+async def _keep_one(host: Host, start: int, traded: bool, done: dict[str, int]) -> None:
+    authorities = await host.authorities(basis_of(start))
+    voting = host.agent_info().agent in authorities
+    if voting:
         if await tally(host, start) is not None:
             done["tallied"] += 1
-            continue
-        votes = _carried(await _votes(host, start, authorities), authorities)
-        if not votes or await _gate_of(host, start, authorities) is not None:
-            continue
-        round_us = _round_us(host)
-        turn_us = round_us // 2 * authorities.index(us)
-        if now_us >= start + votes[0].entry.round * round_us + turn_us:
-            done["gated"] += await gate(host, start) is not None
-    return done
+            return
+        done["gated"] += await _gate_in_turn(host, start, authorities)
+    if voting or traded:
+        await _write_down(host, start, authorities)
+
+
+async def _gate_in_turn(host: Host, start: int, authorities: Sequence[AgentPubKey]) -> bool:
+    """Write the gate of an interval if nobody has by the time when it is for us to do it."""
+    votes = _carried(await _votes(host, start, authorities), authorities)
+    if not votes or await _gate_of(host, start, authorities) is not None:
+        return False
+    round_us = _round_us(host)
+    turn_us = round_us // 2 * authorities.index(host.agent_info().agent)
+    if host.now_us() < start + votes[0].entry.round * round_us + turn_us:
+        return False
+    return await gate(host, start) is not None
 
 
 @zome.function

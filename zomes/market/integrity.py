@@ -50,6 +50,7 @@ ZONE_CHARS_MAX = 200
 ROUNDS_MAX = 4
 TALLIES_PER_GATE_MAX = 16
 """Of as many authorities as there are, and some that only a few take for one."""
+_LISTED_AT_ONCE = "a link that does not follow what it lists: each is listed once, at once"
 
 zome = IntegrityZome(
     "market",
@@ -119,6 +120,18 @@ def basis_of(start: int) -> ExternalHash:
     return external_hash(f"market {start}".encode())
 
 
+@zome.entry_type(visibility="private")
+@dataclass(frozen=True)
+class Judged:
+    """Once the votes on the interval that begins at `start` were over, `gate` counted here.
+
+    It goes on counting for the author, whoever sleeps or wakes up afterwards.
+    """
+
+    start: Timestamp
+    gate: ActionHash
+
+
 @zome.validate_create
 def an_order_that_can_be_kept(order: Order, op: CreateOp, host: ValidationHost) -> Verdict:
     length, placed = host.properties.interval_us, op.action.timestamp_us
@@ -155,6 +168,8 @@ def in_its_own_interval(op: LinkOp, host: ValidationHost) -> Verdict:
         return Invalid("an order is listed and unlisted by who placed it")
     if op.link.base != basis_of(found.entry.start) or op.link.tag:
         return Invalid("an order stands in its own interval's book, without a word")
+    if op.link.action_seq != found.action.action_seq + 1:
+        return Invalid(_LISTED_AT_ONCE)
     return _in_time(found.entry, op.action.timestamp_us)
 
 
@@ -263,6 +278,8 @@ def _listed(op: LinkOp, host: ValidationHost, listed: type[Any]) -> Verdict:
         return Invalid("a link to something else, or to another's")
     if op.link.base != basis_of(found.entry.start) or op.link.tag:
         return Invalid("a link at another basis than its interval's, or with a word")
+    if op.link.action_seq != found.action.action_seq + 1:
+        return Invalid(_LISTED_AT_ONCE)
     return Valid
 
 

@@ -172,7 +172,8 @@ async def at(host: Host, start: int) -> list[dict[str, Any]]:
     """Every meter's reading of the interval that begins at `start`, in key order.
 
     `present` is False for a device at work that has said nothing about this interval yet; one
-    that stays silent while others go on for `SILENT_INTERVALS_MAX` is left out.
+    that stays silent while others go on for `SILENT_INTERVALS_MAX` is left out, and then of each
+    interval at once until it speaks again.
     """
     at_work = await host.call("identity", "at_work", {})
     agents = sorted({*await host.agents(), *at_work})
@@ -186,9 +187,11 @@ async def at(host: Host, start: int) -> list[dict[str, Any]]:
         for agent in agents
     ]
     newest = max((found[0].entry.start for _, found in chains if found), default=start)
-    waiting = newest - start < SILENT_INTERVALS_MAX * host.properties.interval_us
+    patience_us = SILENT_INTERVALS_MAX * host.properties.interval_us
     listed = []
     for agent, found in chains:
+        spoken_until = found[0].entry.end if found else start
+        waiting = newest - min(start, spoken_until) < patience_us
         silent = found[0].entry.start < start if found else agent in at_work
         if silent and waiting:
             listed.append({"agent": agent, "present": False})

@@ -57,3 +57,15 @@ def test_the_order_of_arrival_changes_nothing_and_nobody_sells_to_itself(mechani
         assert all(agents[trade.bid] != agents[trade.ask] for trade in trades)
         traded += len(trades)
     assert traded > 100
+
+
+def test_an_id_that_its_author_has_chosen_meets_no_better_a_bid() -> None:
+    """Two asks at one price, and two bids that each pay as they bid: the lower id gains nothing."""
+    bids = [order("bid", 1_000, price, 10_000 + price, agent=ALICE) for price in (300, 200)]
+    won = 0
+    for number in range(1, 201):
+        low = order("ask", 1_000, 100, 0, agent=BOB)
+        high = order("ask", 1_000, 100, number, agent=CAROL)
+        (best,) = [t for t in clear([*bids, low, high], "pay_as_bid") if t.price_micro == 300]
+        won += best.ask == low.id
+    assert 70 < won < 130
