@@ -38,10 +38,6 @@ HEADERS: Headers = (
 NO_STORE = (b"cache-control", b"no-store")
 HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:/@\s]+)(?::\d{1,5})?")
 LOCAL = "localhost"
-FRAMINGS = {b"content-length", b"transfer-encoding"}
-FRAMED_TWICE = Problem(
-    "BadRequest", "send Content-Length or Transfer-Encoding, not both: they may say two things"
-)
 NO_SUCH_NAME = Problem(
     "Forbidden", "this node has no such name; use its address, or add the name to [api] names"
 )
@@ -75,13 +71,10 @@ def guarded(app: App, names: tuple[str, ...]) -> App:
             return
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         ours = len(hosts) == 1 and is_ours(hosts[0].decode("latin1"), names)
-        framed_twice = {name for name, _ in scope["headers"]} >= FRAMINGS
-        if ours and not framed_twice:
+        if ours:
             await app(scope, receive, _with_headers(send))
         elif scope["type"] != "http":
             await send({"type": "websocket.close", "code": 1008})
-        elif framed_twice:
-            await _refuse(_with_headers(send), 400, FRAMED_TWICE, [(b"connection", b"close")])
         else:
             await _refuse(_with_headers(send), 403, NO_SUCH_NAME)
 
@@ -99,12 +92,11 @@ def _with_headers(send: Send) -> Send:
     return sending
 
 
-async def _refuse(send: Send, status: int, why: Problem, more: Headers = ()) -> None:
+async def _refuse(send: Send, status: int, why: Problem) -> None:
     body = msgspec.json.encode(why)
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
-        *more,
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

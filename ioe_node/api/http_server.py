@@ -9,8 +9,10 @@ import ssl
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
+import h11
 import trio
 from hypercorn.config import Config as HypercornConfig
+from hypercorn.events import Closed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
@@ -37,6 +39,11 @@ LINGER_MAX_S = 120.0
 HEADER_BYTES_MAX = 16 * 1024
 WEBSOCKET_BYTES_MAX = 4 * 1024
 BACKLOG = 128
+FRAMINGS = {b"content-length", b"transfer-encoding"}
+FRAMED_TWICE = (
+    b'{"error":"BadRequest",'
+    b'"text":"send Content-Length or Transfer-Encoding, not both: they may say two things"}'
+)
 
 AnyStream = trio.SocketStream | trio.SSLStream
 
@@ -85,6 +92,21 @@ class Http1(H11Protocol):
 
     async def _check_protocol(self, event: Any) -> None:
         return None
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        """Begin to answer; a request of two lengths is refused here.
+
+        What follows it would be read, and the connection closed, before an app has said why.
+        """
+        if not {name for name, _ in request.headers} >= FRAMINGS:
+            await super()._create_stream(request)
+            return
+        length = (b"content-length", b"%d" % len(FRAMED_TWICE))
+        headers = [(b"content-type", b"application/json"), length, (b"connection", b"close")]
+        await self._send_h11_event(h11.Response(status_code=400, headers=headers))
+        await self._send_h11_event(h11.Data(data=FRAMED_TWICE))
+        await self._send_h11_event(h11.EndOfMessage())
+        await self.send(Closed())
 
 
 class Connection(TCPServer):
