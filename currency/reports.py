@@ -9,7 +9,7 @@ from typing import Any, Literal
 from currency.accounts import account_of
 from currency.coordinator import HISTORY_MAX, zome
 from currency.integrity import Carried, Settlement
-from currency.statement import Movement, Tariff, statement_of
+from currency.statement import Movement, Tariff, carbon_of, statement_of
 from ioe_node.hdi import Create, half_of
 from ioe_node.hdk import ActionHash, AgentPubKey, Found, Host
 
@@ -26,12 +26,18 @@ async def statement(
     devices = await host.call("identity", "portfolio", {"owner": member})
     own = sorted({member, *(each["device"] for each in devices)})
     metered: list[tuple[int, int]] = []
+    used: list[tuple[int, int | None]] = []
+    drawn = 0
     movements: list[Movement] = []
     complete = True
     for each in own:
         asked = {"device": each, "from_us": from_us, "until_us": until_us}
         summed = await host.call("metering", "summed", asked)
         metered.append((summed["import_milli_wh"], summed["export_milli_wh"]))
+        plant = await host.call("origin", "plant", {"agent": each})
+        if plant is None or plant["source"] != "storage":
+            drawn += summed["import_milli_wh"]
+            used += await _used(host, each, from_us, until_us)
         settled = await host.query(
             Settlement,
             author=each,
@@ -44,7 +50,17 @@ async def statement(
         ]
     tariff = Tariff(host.properties.grid_import_micro, host.properties.grid_export_micro)
     made = statement_of(own, metered, movements, tariff)
-    return {"member": member, "devices": len(own) - 1, "complete": complete, **asdict(made)}
+    carbon = carbon_of(drawn, used, host.properties.values.grid_g_co2_per_kwh)
+    said = {"member": member, "devices": len(own) - 1, "complete": complete}
+    return {**said, **asdict(made), **asdict(carbon)}
+
+
+async def _used(
+    host: Host, agent: AgentPubKey, from_us: int, until_us: int
+) -> list[tuple[int, int | None]]:
+    asked = {"from_us": from_us, "to_us": until_us, "agent": agent}
+    parts = await host.call("origin", "used", asked)
+    return [(each["energy_milli_wh"], each["g_co2_per_kwh"]) for each in parts]
 
 
 def _moved(found: Found) -> Movement:
