@@ -24,6 +24,8 @@ READINGS_MAX = 10_000
 TRADED = "traded_us"
 """The start of the last interval that was traded for, as it is kept."""
 
+LEARNING = "it watches the meter for a day before it trades; until then, orders by hand"
+
 Micro = Annotated[int, Meta(ge=-MICRO_MAX, le=MICRO_MAX)]
 
 
@@ -78,6 +80,10 @@ class Trading:
             return
         price = GridPrice(price_at(await host.prices(), start_us), settings.export_micro)
         readings = await host.call("metering", "history", {"limit": _limit(length_us)})
+        watched_us = start_us - readings[-1]["start"]
+        if watched_us < DAY_US:
+            self._leave(host, LEARNING)
+            return
         decision = decided(settings, readings, length_us, start_us, now_us, price)
         host.remember({TRADED: start_us})
         for order, reason in zip(decision.orders, decision.reasons, strict=True):

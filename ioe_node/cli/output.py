@@ -91,7 +91,9 @@ def parse_agent(text: str) -> AgentPubKey:
     try:
         return AgentPubKey(from_text(text, AGENT))
     except Malformed:
-        raise LocalError(f"'{text[:60]}' is no agent key; 'ioe status' shows ours") from None
+        raise LocalError(
+            f"'{text[:60]}' is no agent key; 'ioe status' shows ours, 'ioe peers' others'"
+        ) from None
 
 
 def our_device(home: Path, text: str) -> AgentPubKey:

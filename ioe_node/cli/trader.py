@@ -24,8 +24,8 @@ def trader() -> None:
     """The app that buys and sells for a device, in the market's next interval.
 
     It runs where the device's config names it, with the grid's prices as its feed ([[app]]); how
-    it trades is in its owner's policy: 'ioe app set trader policy=clean-only'.  What you place by
-    hand stands beside its orders.
+    it trades is in its owner's policy: 'ioe app set trader policy=clean-only'.  It watches the
+    meter for a day before it trades.  What you place by hand stands beside its orders.
     """
 
 
