@@ -124,8 +124,8 @@ def an_order_that_can_be_kept(order: Order, op: CreateOp, host: ValidationHost) 
     length, placed = host.properties.interval_us, op.action.timestamp_us
     if order.start % length or not placed < order.start <= placed + AHEAD_INTERVALS_MAX * length:
         return Invalid(
-            "an order for no interval that is open: it has to begin soon, within "
-            f"{AHEAD_INTERVALS_MAX} intervals, and not to have begun"
+            "an order for no interval that is open: a whole one, soon, within "
+            f"{AHEAD_INTERVALS_MAX} intervals from now, not begun"
         )
     if not placed < order.valid_until <= order.start:
         return Invalid("an order that is past when it is placed, or stands beyond its interval")
