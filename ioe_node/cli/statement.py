@@ -86,6 +86,9 @@ def statement(
     \b
       ioe credit statement --month 2026-05 --html may.html
 
+    CO2 is what certificates of origin say, and the grid's, where the community knows it, for energy
+    without one, as for the newest hour's until its certificates have come.
+
     The page needs nothing beside itself: open it and print it, to paper or as a PDF.
     """
     if member is not None and everyone:

@@ -34,7 +34,8 @@ def why(context: click.Context, settlement: str, community: str | None, as_json:
     """
     asked = {"settlement": parse_action(settlement)}
     found = client.zome(home_of(context), community, "currency", "why", **asked)
-    show(found, as_json, lambda: [console.print(printable(each)) for each in lines(found)])
+    told = "\n".join(map(printable, lines(found)))
+    show(found, as_json, lambda: console.print(told))
 
 
 def lines(found: dict[str, Any]) -> list[str]:

@@ -38,6 +38,7 @@ READING = {
     "credit history",
     "credit invoices",
     "credit statement",
+    "credit why",
     "credit audit",
     "certificate audit",
     "certificate list",
