@@ -135,7 +135,9 @@ def price_at(periods: Sequence[Mapping[str, Any]], at_us: int) -> int:
         if each["start_us"] <= at_us < each["end_us"] and each["micro_per_kwh"] is not None:
             price: int = each["micro_per_kwh"]
             return price
-    raise LocalError("the feed has no price for the next interval")
+    raise LocalError(
+        "the feed has no price for the next interval; a trader goes by the grid's prices ahead"
+    )
 
 
 def fields_of(order: Order) -> dict[str, Any]:

@@ -97,6 +97,9 @@ def test_a_device_is_claimed_meters_and_is_paid(
     assert sale["with"] == agents["roof"]
     assert sale["amount_micro"] == -sale["energy_milli_wh"] < 0
     assert abs(sale["energy_milli_wh"] - 5_000) <= 1
+    assert street.read("credit", "balance", "load")["balance_micro"] < 0
+    assert "the community's price" in ioe("credit", "why", sale["hash"]).out
+    assert sale["hash"] in ioe("credit", "history", "load", "--limit", "10000").out
     if mdns:
         street.until(lambda found: found["balance_micro"] > 0, "credit", "balance", home="roof")
         balance = street.read("credit", "balance", home="roof")["balance_micro"]
