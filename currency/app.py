@@ -25,6 +25,8 @@ READINGS_MAX = 10_000
 TRADED = "traded_us"
 """The start of the last interval that was traded for, as it is kept."""
 
+LEARNING = "it watches the meter for a day before it trades; until then, orders by hand"
+
 Micro = Annotated[int, Meta(ge=-MICRO_MAX, le=MICRO_MAX)]
 
 
@@ -83,6 +85,10 @@ class Trading:
             return
         price = await _price(host, settings, start_us)
         readings = await host.call("metering", "history", {"limit": _limit(length_us)})
+        watched_us = start_us - readings[-1]["start"]
+        if watched_us < DAY_US:
+            self._leave(host, LEARNING)
+            return
         ordered = await host.call("market", "own", {"start": start_us})
         wished = decided(settings, readings, length_us, start_us, now_us, price)
         decision = beside(wished, ordered)

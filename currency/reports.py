@@ -6,12 +6,15 @@ These functions belong to the same zome as those of `coordinator`.
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+from currency import delivery, matches
 from currency.accounts import account_of
 from currency.coordinator import HISTORY_MAX, zome
-from currency.integrity import Carried, Settlement
-from currency.statement import Movement, Tariff, statement_of
+from currency.integrity import Carried, Matched, Settlement, fees_of
+from currency.statement import Movement, Tariff, carbon_of, statement_of
 from ioe_node.hdi import Create, half_of
-from ioe_node.hdk import ActionHash, AgentPubKey, Found, Host
+from ioe_node.hdk import ActionHash, AgentPubKey, Busy, CallError, Found, Host
+
+PRICE_MICRO_PER_BP = 100
 
 
 @zome.function
@@ -26,12 +29,18 @@ async def statement(
     devices = await host.call("identity", "portfolio", {"owner": member})
     own = sorted({member, *(each["device"] for each in devices)})
     metered: list[tuple[int, int]] = []
+    used: list[tuple[int, int | None]] = []
+    drawn = 0
     movements: list[Movement] = []
     complete = True
     for each in own:
         asked = {"device": each, "from_us": from_us, "until_us": until_us}
         summed = await host.call("metering", "summed", asked)
         metered.append((summed["import_milli_wh"], summed["export_milli_wh"]))
+        plant = await host.call("origin", "plant", {"agent": each})
+        if plant is None or plant["source"] != "storage":
+            drawn += summed["import_milli_wh"]
+            used += await _used(host, each, from_us, until_us)
         settled = await host.query(
             Settlement,
             author=each,
@@ -44,7 +53,17 @@ async def statement(
         ]
     tariff = Tariff(host.properties.grid_import_micro, host.properties.grid_export_micro)
     made = statement_of(own, metered, movements, tariff)
-    return {"member": member, "devices": len(own) - 1, "complete": complete, **asdict(made)}
+    carbon = carbon_of(drawn, used, host.properties.values.grid_g_co2_per_kwh)
+    said = {"member": member, "devices": len(own) - 1, "complete": complete}
+    return {**said, **asdict(made), **asdict(carbon)}
+
+
+async def _used(
+    host: Host, agent: AgentPubKey, from_us: int, until_us: int
+) -> list[tuple[int, int | None]]:
+    asked = {"from_us": from_us, "to_us": until_us, "agent": agent}
+    parts = await host.call("origin", "used", asked)
+    return [(each["energy_milli_wh"], each["g_co2_per_kwh"]) for each in parts]
 
 
 def _moved(found: Found) -> Movement:
@@ -56,6 +75,72 @@ def _moved(found: Found) -> Movement:
     paid_for: Literal["fee", "other"] = "other" if entry.fee is None else "fee"
     kind = paid_for if entry.seller is None else "energy"
     return Movement(other, sign * entry.amount_micro, energy, kind)
+
+
+@zome.function
+async def why(host: Host, settlement: ActionHash) -> dict[str, Any]:
+    """How a settlement's amount came about: its match, what the meters counted, prices and fees.
+
+    Energies in milli-Wh, prices in micro-credits a kWh; `match` is None where none was settled.
+    `fees` are what the seller owes by it, `certificates` what it gave of its energy's origin.
+    """
+    found = await host.get(settlement)
+    if found is None or not isinstance(found.entry, Settlement):
+        raise CallError("that is no settlement that is known here; see 'ioe credit history'")
+    entry: Settlement = found.entry
+    payer, payee = (party.agent for party in entry.parties)
+    matched = None if entry.matched is None else await _match(host, entry, entry.matched)
+    seller = entry.seller
+    told: dict[str, Any] = {
+        "payer": payer,
+        "payee": payee,
+        "seller": seller,
+        "amount_micro": entry.amount_micro,
+        "energy_milli_wh": entry.energy_milli_wh,
+        "price_micro": host.properties.price_bp * PRICE_MICRO_PER_BP,
+        "match": None if matched is None else matched[0],
+        "memo": entry.memo,
+        "fees": [],
+        "certificates": [],
+    }
+    if seller is not None:
+        zones = ("", "") if matched is None else matched[1]
+        parts = fees_of(entry, *zones, host.properties)
+        named = zip(host.properties.fees, parts, strict=True)
+        told["fees"] = [{"name": fee.name, "micro": part} for fee, part in named if part]
+        assert isinstance(found.action, Create), "a settlement is created"
+        of_seller = entry.parties[[payer, payee].index(seller)]
+        half = half_of(of_seller, found.action.entry_type, found.action.entry_hash)[0]
+        asked = {"giver": seller, "sale": half}
+        told["certificates"] = await host.call("origin", "given_for", asked)
+    return told
+
+
+async def _match(
+    host: Host, entry: Settlement, matched: Matched
+) -> tuple[dict[str, Any], tuple[str, str]]:
+    """What was matched and metered of it, and the zones that its energy went between."""
+    gate = await host.get(matched.gate)
+    taken = None if matched.taken is None else await host.get(matched.taken)
+    reading = None if entry.reading is None else await host.get(entry.reading)
+    lacks = (matched.taken, entry.reading) != tuple(each and each.hash for each in (taken, reading))
+    if gate is None or lacks:
+        raise Busy("the gate or a reading of that settlement is not here yet; try again")
+    until = gate.entry.matches[: matched.place + 1]
+    due = until[-1]
+    exports = {} if reading is None else {due.seller: reading.entry.export_milli_wh}
+    imports = {} if taken is None else {due.buyer: taken.entry.import_milli_wh}
+    told = {
+        "start": gate.entry.start,
+        "mechanism": host.properties.mechanism,
+        "energy_milli_wh": due.energy_milli_wh,
+        "price_micro": due.price_micro,
+        "delivered_milli_wh": delivery.delivered(until, exports)[-1],
+        "taken_milli_wh": delivery.taken(until, imports)[-1],
+        "grid_import_micro": host.properties.grid_import_micro,
+        "grid_export_micro": host.properties.grid_export_micro,
+    }
+    return told, await matches.zones(host, due)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ What the market saved is what the same meters would have cost with the grid alon
 cost: every kWh bought from a neighbour was not bought from the grid, and every kWh sold was not
 fed into it.  A settlement counts in the month in which it was signed.  A household's own devices
 are one member, so what they settle with each other is neither bought nor sold.
+
+What was drawn weighs what its certificates of origin say, and what the grid's energy weighs where
+there is none.  What a battery drew weighs nothing yet: it does where it is used.
 """
 
 from collections.abc import Collection, Iterable
@@ -13,6 +16,7 @@ from typing import Literal
 from ioe_node.hdi import AgentPubKey
 
 MILLI_WH_PER_KWH = 1_000_000
+MILLI_WH_PER_WH = 1_000
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,18 @@ class Tariff:
 
     import_micro: int
     export_micro: int
+
+
+@dataclass(frozen=True)
+class Carbon:
+    """What energy that was used weighs, in milligrams of CO2; of `unweighed_milli_wh` nobody knows.
+
+    `co2_saved_milli_g` is what it weighs less than the grid's would; None where that is not known.
+    """
+
+    co2_milli_g: int = 0
+    unweighed_milli_wh: int = 0
+    co2_saved_milli_g: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,6 +108,25 @@ def saved_micro(bought: int, sold: int, paid: int, earned: int, tariff: Tariff) 
     """What was saved against the grid's prices, rounded down to a micro-credit; fees are paid."""
     grid = bought * tariff.import_micro - sold * tariff.export_micro
     return grid // MILLI_WH_PER_KWH - paid + earned
+
+
+def carbon_of(
+    drawn_milli_wh: int, used: Iterable[tuple[int, int | None]], grid_g_per_kwh: int | None
+) -> Carbon:
+    """What was drawn and used weighs; rounded down to a milligram.
+
+    `used` is (milli-Wh, grams a kWh) of the certificates that were used up for it.
+    """
+    certified = list(used)
+    rest = max(0, drawn_milli_wh - sum(energy for energy, _ in certified))
+    parts = [*certified, (rest, grid_g_per_kwh)]
+    weighed = [(energy, grams) for energy, grams in parts if grams is not None]
+    co2 = sum(energy * grams for energy, grams in weighed) // MILLI_WH_PER_WH
+    unweighed = sum(energy for energy, _ in parts) - sum(energy for energy, _ in weighed)
+    if grid_g_per_kwh is None:
+        return Carbon(co2, unweighed)
+    grid = sum(energy for energy, _ in weighed) * grid_g_per_kwh // MILLI_WH_PER_WH
+    return Carbon(co2, unweighed, grid - co2)
 
 
 def _out(amounts: Iterable[int]) -> int:

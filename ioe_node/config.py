@@ -375,6 +375,8 @@ every_ms = 10000
 # [app.options]
 # path = "/home/pi/prices.csv"
 # Another bids and offers for it in the market, by the grid's prices in credits.  See: ioe trader.
+# A file of prices has a line 'start,end,price', then such as
+# 2026-07-01T00:00+02:00,2026-07-01T06:00+02:00,0.21
 # [[app]]
 # name = "trader"
 # feed = "ioe_node.drivers.feed_csv:CsvFeed"

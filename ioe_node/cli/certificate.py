@@ -30,6 +30,10 @@ from ioe_node.errors import LocalError
 
 RETIRED_MAX = 10_000
 PERCENT_BP = 100
+SOURCES = (
+    *("biomass", "biomass_cofired", "coal", "csp", "gas", "geothermal", "hydro", "nuclear", "oil"),
+    *("pv_roof", "pv_utility", "wind", "wind_offshore", "storage", "none"),
+)
 energy_option = click.option(
     "--kwh", "energy", required=True, metavar="KWH", help="How much of it, in kWh."
 )
@@ -45,7 +49,7 @@ def _call(context: click.Context, community: str | None, function: str, /, **pay
 
 
 @certificate.command()
-@click.argument("source")
+@click.argument("source", metavar="SOURCE", type=click.Choice(SOURCES))
 @click.option("--zone", default="", help="Where the machine stands: vic/carlton.")
 @click.option("--kw", "capacity", default="0", metavar="KW", help="How many kW it makes at most.")
 @click.option(
@@ -75,7 +79,8 @@ def declare(
 ) -> None:
     """Say on a device's node what its machine is; from then on it certifies what it makes.
 
-    SOURCE is pv_roof, pv_utility, wind, hydro, ... or storage, or none for what only draws.
+    SOURCE is one of biomass, biomass_cofired, coal, csp, gas, geothermal, hydro, nuclear, oil,
+    pv_roof, pv_utility, wind, wind_offshore; storage; or none for what only draws.
 
     \b
       ioe certificate declare pv_roof --zone vic/carlton --kw 5

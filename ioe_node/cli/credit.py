@@ -15,6 +15,7 @@ from ioe_node.cli.output import (
     json_option,
     kwh,
     limit_option,
+    our_device,
     parse_action,
     parse_agent,
     parse_amount,
@@ -24,11 +25,19 @@ from ioe_node.cli.output import (
     when,
 )
 from ioe_node.cli.statement import statement
+from ioe_node.cli.why import why
+
+MEMO_CHARS = 24
 
 
 @click.group()
 def credit() -> None:
     """Mutual credit: one credit is one kWh, and all balances sum to zero."""
+
+
+def brief(memo: str) -> str:
+    """A memo as a table has room for; `--json` has the whole."""
+    return memo if len(memo) <= MEMO_CHARS else f"{memo[: MEMO_CHARS - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def warn(found: dict[str, Any]) -> None:
@@ -50,10 +59,13 @@ def balance(
 ) -> None:
     """The balance of AGENT (ours by default), what of it is pending, what it may spend.
 
+    AGENT is a key, or the name of a device of ours: each device has an account of its own.
+
     What was received is pending until it is final that it was paid.
     """
-    who = parse_agent(agent) if agent else None
-    found = client.zome(home_of(context), community, "currency", "balance", agent=who)
+    home = home_of(context)
+    who = our_device(home, agent) if agent else None
+    found = client.zome(home, community, "currency", "balance", agent=who)
 
     def people() -> None:
         console.print(
@@ -114,9 +126,14 @@ def pay(
 def history(
     context: click.Context, agent: str | None, limit: int, community: str | None, as_json: bool
 ) -> None:
-    """Settlements of AGENT (ours by default), newest first, in credits and kWh."""
-    who = parse_agent(agent) if agent else None
+    """Settlements of AGENT (ours by default), newest first, in credits and kWh.
+
+    \b
+      ioe credit history kettle          of a device of ours, by its name
+      ioe credit why uhCkk...            how one came to its amount
+    """
     home = home_of(context)
+    who = our_device(home, agent) if agent else None
     found = client.zome(home, community, "currency", "history", agent=who, limit=limit)
 
     def people() -> None:
@@ -128,14 +145,19 @@ def history(
                 kwh(each["energy_milli_wh"]),
                 credits_text(each["balance_micro"]),
                 "final" if each["final"] else "pending",
-                each["memo"],
+                brief(each["memo"]),
+                plain(each["hash"]),
             )
             for each in found
         ]
-        table("", ("when", "with", "credits", "kWh", "balance", "state", "memo"), rows)
+        table(
+            "", ("when", "with", "credits", "kWh", "balance", "state", "memo", "settlement"), rows
+        )
+        if not found:
+            console.print("nothing paid or received; a device's has its own: name the device")
 
     show(found, as_json, people)
 
 
-for command in (audit, invoice, invoices, promise, decline, statement):
+for command in (audit, invoice, invoices, promise, decline, statement, why):
     credit.add_command(command)

@@ -199,6 +199,8 @@ def book(context: click.Context, at: str | None, community: str | None, as_json:
         ]
         heads = ("", "kWh", "credits", "wishes", "agent", "order")
         table(f"from {when(start)}, credits a kWh", heads, rows)
+        if not found:
+            console.print("no orders: place one by 'ioe market offer' or 'ioe market bid'")
 
     show(found, as_json, people)
 
@@ -260,6 +262,8 @@ def matches(
             for each in found
         ]
         table("credits a kWh", ("from", "seller", "buyer", "kWh", "credits"), rows)
+        if not found:
+            console.print("nothing was matched: --intervals looks further back")
 
     show(found, as_json, people)
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 from rich.console import Console
@@ -39,17 +39,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
     """One table, as wide as it is: a key that is folded cannot be copied; numbers stand right."""
     made = Table(title=title, title_justify="left")
     for column in columns:
-        numbers = column in (
-            "kWh in",
-            "kWh out",
-            "credits",
-            "balance",
-            "points",
-            "weight",
-            "seq",
-            "kWh",
-        )
-        made.add_column(column, justify="right" if numbers else "left", no_wrap=True)
+        justify: Literal["right", "left"] = "right" if column in NUMBERS else "left"
+        made.add_column(column, justify=justify, no_wrap=True)
     for row in rows:
         made.add_row(*(printable(str(cell)) for cell in row))
     whole = console.options.update(max_width=TABLE_CHARS_MAX)
@@ -100,7 +91,9 @@ def parse_agent(text: str) -> AgentPubKey:
     try:
         return AgentPubKey(from_text(text, AGENT))
     except Malformed:
-        raise LocalError(f"'{text[:60]}' is no agent key; 'ioe status' shows ours") from None
+        raise LocalError(
+            f"'{text[:60]}' is no agent key; 'ioe status' shows ours, 'ioe peers' others'"
+        ) from None
 
 
 def our_device(home: Path, text: str) -> AgentPubKey:

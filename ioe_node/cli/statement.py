@@ -43,6 +43,18 @@ MONEY = {
     "received_micro": "other income",
     "saved_micro": "saved against the grid alone",
 }
+CARBON = {
+    "co2_milli_g": "CO2 of what was used",
+    "co2_saved_milli_g": "CO2 saved against the grid alone",
+}
+UNWEIGHED = "CO2 not known of"
+SHORT = (
+    "member",
+    *ENERGY.values(),
+    *("paid", "earned", "fees", "sent", "received", "saved"),
+    *("CO2", "CO2 saved", "CO2 not known of"),
+)
+"""What the figures of several members are called, so that a line holds them."""
 INCOMPLETE = "more has been metered or settled since than is read; not all of the month is counted"
 
 
@@ -73,6 +85,9 @@ def statement(
 
     \b
       ioe credit statement --month 2026-05 --html may.html
+
+    CO2 is what certificates of origin say, and the grid's, where the community knows it, for energy
+    without one, as for the newest hour's until its certificates have come.
 
     The page needs nothing beside itself: open it and print it, to paper or as a PDF.
     """
@@ -126,13 +141,21 @@ def columns() -> list[str]:
         "member",
         *(f"{each}, kWh" for each in ENERGY.values()),
         *(f"{each}, credits" for each in MONEY.values()),
+        *(f"{each}, kg" for each in CARBON.values()),
+        f"{UNWEIGHED}, kWh",
     ]
 
 
 def cells(row: dict[str, Any]) -> list[str]:
     """A statement as people read it."""
     figures = [kwh(row[each]) for each in ENERGY] + [credits_text(row[each]) for each in MONEY]
-    return [plain(row["member"]), *figures]
+    carbon = [kg(row[each]) for each in CARBON]
+    return [plain(row["member"]), *figures, *carbon, kwh(row["unweighed_milli_wh"])]
+
+
+def kg(milli_g: int | None) -> str:
+    """Kilograms with three decimals; so many milligrams are a kg as milliwatt-hours a kWh."""
+    return "not known" if milli_g is None else credits_text(milli_g)
 
 
 def notes(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -144,7 +167,7 @@ def csv_of(month: str, rows: Sequence[dict[str, Any]]) -> str:
     """One row a member; exact, in milliwatt-hours and micro-credits."""
     made = io.StringIO()
     writer = csv.writer(made)
-    figures = [*ENERGY, *MONEY]
+    figures = [*ENERGY, *MONEY, *CARBON, "unweighed_milli_wh"]
     writer.writerow(["month", "member", *figures, "complete"])
     for each in rows:
         whole = "yes" if each["complete"] else "no"
@@ -169,6 +192,7 @@ def _print(month: str, rows: Sequence[dict[str, Any]]) -> None:
         table(f"statement of {month}", ("", ""), list(zip(columns(), cells(rows[0]), strict=True)))
     else:
         shown = [[each[0][:13], *each[1:]] for each in map(cells, rows)]
-        table(f"statements of {month}", columns(), shown)
+        title = f"statements of {month}: energy in kWh, money in credits, CO2 in kg"
+        table(title, SHORT, shown)
     for note in notes(rows):
         console.print(note)

@@ -24,8 +24,9 @@ def trader() -> None:
     """The app that buys and sells for a device, in the market's next interval.
 
     It runs where the device's config names it, with the grid's prices as its feed ([[app]]); how
-    it trades is in its owner's policy: 'ioe app set trader policy=clean-only'.  What the device has
-    orders for already, placed by hand, it does not order again.
+    it trades is in its owner's policy: 'ioe app set trader policy=clean-only'.  It watches the
+    meter for a day before it trades.  What the device has orders for already, placed by hand, it
+    does not order again.
     """
 
 

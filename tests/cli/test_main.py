@@ -38,6 +38,7 @@ READING = {
     "credit history",
     "credit invoices",
     "credit statement",
+    "credit why",
     "credit audit",
     "certificate audit",
     "certificate list",
@@ -262,7 +263,8 @@ def test_without_a_node_every_command_says_so(ioe: Any, words: tuple[str, ...]) 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("credit", "pay", "nobody", "1"), "'nobody' is no agent key"),
+        (("credit", "pay", "nobody", "1"), "'nobody' is no agent key; 'ioe status' shows ours"),
+        (("credit", "pay", "nobody", "1"), "'ioe peers' others'"),
         (("meter", "history", "uhCAk"), "'uhCAk' is no agent key"),
         (("credit", "pay", AGENT[:-1] + "\n", "1"), "is no agent key"),
         (("credit", "pay", AGENT, "-1"), "'-1' is no amount"),

@@ -54,6 +54,8 @@ def test_two_neighbours_trade_by_hand(ioe: Any, daemon: Any, tmp_path: Path) -> 
     assert all(word in shown for word in ("offer", "0.250", "0.100", placed))
     assert "taken back" in ioe("market", "cancel", placed).out
     assert json.loads(ioe("market", "book", *ahead, "--json").out) == []
+    assert "ioe market offer" in ioe("market", "book", *ahead).out
+    assert "--intervals" in ioe("market", "matches").out
     assert "taken back already" in ioe("market", "cancel", placed, code=1).err
 
     told = tmp_path / "told"

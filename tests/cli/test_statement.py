@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ioe_node.cli.statement import INCOMPLETE, _write, cells, columns, csv_of, notes, span_of
+from ioe_node.cli.statement import INCOMPLETE, SHORT, _write, cells, columns, csv_of, notes, span_of
 from ioe_node.cli.statement_page import page_of
 from ioe_node.errors import LocalError
 from ioe_node.model.hashes import agent_key
@@ -28,6 +28,9 @@ ROW: dict[str, Any] = {
     "sent_micro": 0,
     "received_micro": 0,
     "saved_micro": -370_370,
+    "co2_milli_g": 82_000,
+    "co2_saved_milli_g": None,
+    "unweighed_milli_wh": 3_000_000,
 }
 
 
@@ -45,7 +48,16 @@ def test_a_table_is_exact() -> None:
     assert row["month"] == "2026-05"
     assert row["bought_milli_wh"] == "1234567"
     assert row["saved_micro"] == "-370370"
+    assert (row["co2_milli_g"], row["co2_saved_milli_g"]) == ("82000", "")
     assert row["complete"] == "yes"
+
+
+def test_co2_is_in_kilograms_or_not_known() -> None:
+    said = dict(zip(columns(), cells(ROW), strict=True))
+    assert said["CO2 of what was used, kg"] == "0.082"
+    assert said["CO2 saved against the grid alone, kg"] == "not known"
+    assert said["CO2 not known of, kWh"] == "3.000"
+    assert len(SHORT) == len(columns())
 
 
 def test_a_page_shows_every_figure_and_runs_nothing() -> None:

@@ -57,6 +57,13 @@ def code_of(node: Any) -> str:
     return str(code)
 
 
+def told_by_name(ioe: Any, street: Street, sale: Any) -> None:
+    """A device's account is found by the device's name, and a sale of it is explained."""
+    assert street.read("credit", "balance", "load")["balance_micro"] < 0
+    assert "the community's price" in ioe("credit", "why", sale["hash"]).out
+    assert sale["hash"] in ioe("credit", "history", "load", "--limit", "10000").out
+
+
 @pytest.mark.parametrize("mdns", [True, False], ids=["mdns", "bootstrap only"])
 def test_a_device_is_claimed_meters_and_is_paid(
     ioe: Any, daemon: Any, tmp_path: Path, mdns: bool
@@ -97,6 +104,7 @@ def test_a_device_is_claimed_meters_and_is_paid(
     assert sale["with"] == agents["roof"]
     assert sale["amount_micro"] == -sale["energy_milli_wh"] < 0
     assert abs(sale["energy_milli_wh"] - 5_000) <= 1
+    told_by_name(ioe, street, sale)
     if mdns:
         street.until(lambda found: found["balance_micro"] > 0, "credit", "balance", home="roof")
         balance = street.read("credit", "balance", home="roof")["balance_micro"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from currency.app import TRADED, Settings, Trading
+from currency.app import LEARNING, TRADED, Settings, Trading
 from currency.traders.past import remembering
 from currency.traders.policy import POLICIES
 from currency.traders.trader import trader_of
@@ -91,6 +91,22 @@ def roof() -> Roof:
     return Roof()
 
 
+async def test_it_leaves_an_interval_in_which_nothing_is_expected(roof: Roof) -> None:
+    for each in roof.readings:
+        each["export_milli_wh"] = 0
+    await Trading().look(roof)
+    assert not roof.placed
+    assert "no need and no surplus" in roof.said[0]["why"]
+
+
+async def test_it_says_that_it_watches_for_a_day_first(roof: Roof) -> None:
+    roof.readings = roof.readings[: DAY - 2]
+    await Trading().look(roof)
+    assert not roof.placed
+    assert [each["why"] for each in roof.said] == [LEARNING]
+    assert roof.kept == {}
+
+
 async def test_it_offers_what_it_expects_once_and_says_why(roof: Roof) -> None:
     roof.chosen = Settings(sell_min_micro=100_000, clean=True, zone="vic", policy="local-first")
     app, next_us = Trading(), (NOW_US // LENGTH_US + 1) * LENGTH_US
@@ -134,7 +150,7 @@ async def test_what_it_needs_it_bids_for_at_no_more_than_the_bound(roof: Roof) -
     [
         (Settings(enabled=False), 1, "has it off"),
         (Settings(), 0, "no reading yet"),
-        (Settings(), 5, "no need and no surplus"),
+        (Settings(), 5, "watches the meter for a day"),
     ],
 )
 async def test_it_says_once_why_it_leaves_the_market(

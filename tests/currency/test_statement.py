@@ -5,7 +5,15 @@ from typing import Literal
 from hypothesis import given
 from hypothesis import strategies as st
 
-from currency.statement import MILLI_WH_PER_KWH, Movement, Statement, Tariff, statement_of
+from currency.statement import (
+    MILLI_WH_PER_KWH,
+    Carbon,
+    Movement,
+    Statement,
+    Tariff,
+    carbon_of,
+    statement_of,
+)
 from ioe_node.hdi import AgentPubKey
 from ioe_node.model.hashes import agent_key
 
@@ -45,6 +53,13 @@ def test_a_month_by_hand() -> None:
         5 * KWH, 3 * KWH, 2 * KWH, 1 * KWH, 2_000_000, 1_000_000, 11, 70, 30, saved
     )
     assert statement_of([us], [], [], TARIFF) == Statement()
+
+
+def test_energy_weighs_what_its_certificates_say_and_the_rest_what_the_grid_does() -> None:
+    used = [(2 * KWH, 41), (KWH, None)]
+    assert carbon_of(5 * KWH, used, 650) == Carbon(82_000 + 1_300_000, KWH, 2 * 609_000)
+    assert carbon_of(5 * KWH, used, None) == Carbon(82_000, 3 * KWH, None)
+    assert carbon_of(0, [], 650) == Carbon(0, 0, 0)
 
 
 @given(trades)

@@ -72,8 +72,16 @@ def test_from_panel_to_socket(play: Play) -> None:
         assert await kept(roof) == {"given": 1}
         assert await kept(kettle) == {"given": 0, "consumed": 1}
         assert [await kept(roof), await kept(kettle)] == [{"given": 0}] * 2
+        of = {"from_us": 0, "until_us": EPOCH_US + 100 * INTERVAL_US, "agent": kettle.agent}
+        month = await reader.call("currency", "statement", of)
+        assert (month["co2_milli_g"], month["unweighed_milli_wh"]) == (700 * 41 // 1_000, 0)
+        (sale,) = await reader.call("currency", "history", {"agent": kettle.agent})
+        why = await reader.call("currency", "why", {"settlement": sale["hash"]})
+        (given,) = why["certificates"]
+        assert (given["energy_milli_wh"], given["g_co2_per_kwh"]) == (700, 41)
         (left,) = await origin(reader, "holdings", agent=roof.agent)
         assert (left["state"], left["energy_milli_wh"]) == ("held", 200)
+        assert left["certificate"] == given["certificate"]
         assert (left["source"], left["g_co2_per_kwh"]) == ("pv_roof", 41)
         life = await origin(reader, "trace", certificate=left["certificate"])
         assert told(life) == [

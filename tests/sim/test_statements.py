@@ -46,9 +46,13 @@ def test_a_household_and_its_neighbour(
             "sent_micro": 0,
             "received_micro": 7,
             "saved_micro": 600_000,
+            "co2_milli_g": 0,
+            "unweighed_milli_wh": 0,
+            "co2_saved_milli_g": None,
         }
         theirs = await neighbour.call("currency", "statement", of)
         assert theirs["saved_micro"] == 600_000
+        assert theirs["unweighed_milli_wh"] == 2 * KWH
         assert theirs["paid_micro"] == ours["earned_micro"]
         before = {"from_us": 0, "until_us": EPOCH_US - INTERVAL_US}
         nothing = await neighbour.call("currency", "statement", before)

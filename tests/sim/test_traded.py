@@ -44,6 +44,15 @@ def test_what_two_orders_agreed_on_is_paid_by_what_both_meters_counted(
         assert balance_of(seller) == matched
         assert balance_of(other) == 50_000
         assert balance_of(buyer) == -matched - 50_000
+        settled = await buyer.call("currency", "history", {})
+        told = [await other.call("currency", "why", {"settlement": each["hash"]})
+                for each in settled]  # fmt: skip
+        (of_match,) = [each for each in told if each["match"] is not None]
+        counted = ("price_micro", "energy_milli_wh", "delivered_milli_wh", "taken_milli_wh")
+        assert [of_match["match"][each] for each in counted] == [PRICE, 500_000, 400_000, 500_000]
+        assert (of_match["amount_micro"], of_match["energy_milli_wh"]) == (matched, 400_000)
+        (shared,) = [each for each in told if each["match"] is None]
+        assert (shared["amount_micro"], shared["price_micro"]) == (50_000, 1_000_000)
         assert await swarm.settle()
         assert faults(swarm, []) == []
 

@@ -67,7 +67,7 @@ def test_orders_that_can_be_kept(neighbourhood: Any, trader: Any, changed: Any) 
     [
         ({"start": NEXT_US - LENGTH_US}, "not begun"),
         ({"start": NEXT_US + 1}, "whole one"),
-        ({"start": NEXT_US + AHEAD_INTERVALS_MAX * LENGTH_US}, "soon"),
+        ({"start": NEXT_US + AHEAD_INTERVALS_MAX * LENGTH_US}, "192 intervals from now"),
         ({"valid_until": NEXT_US + 1}, "beyond its interval"),
         ({"valid_until": 1}, "past when it is placed"),
         ({"energy_milli_wh": 0}, "no energy"),

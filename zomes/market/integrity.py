@@ -136,7 +136,10 @@ class Judged:
 def an_order_that_can_be_kept(order: Order, op: CreateOp, host: ValidationHost) -> Verdict:
     length, placed = host.properties.interval_us, op.action.timestamp_us
     if order.start % length or not placed < order.start <= placed + AHEAD_INTERVALS_MAX * length:
-        return Invalid("an order for no interval that is open: a whole one, soon, not begun")
+        return Invalid(
+            "an order for no interval that is open: a whole one, soon, within "
+            f"{AHEAD_INTERVALS_MAX} intervals from now, not begun"
+        )
     if not placed < order.valid_until <= order.start:
         return Invalid("an order that is past when it is placed, or stands beyond its interval")
     energy_max = host.properties.power_milli_w_max * (length // 1_000_000) // 3_600

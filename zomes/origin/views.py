@@ -8,8 +8,8 @@ from ioe_node.hdk import ActionHash, AgentPubKey, CallError, Found, Host
 from zomes.origin import life
 from zomes.origin.audit import audited
 from zomes.origin.coordinator import zome
-from zomes.origin.integrity import Issue, Plant, Retire, certificate_of
-from zomes.origin.ledger import brought, must_get, standing, steps_since
+from zomes.origin.integrity import Give, Issue, Plant, Retire, certificate_of
+from zomes.origin.ledger import STEPS_READ, brought, must_get, standing, steps_since
 
 RETIRED_READ = 10_000
 
@@ -127,6 +127,33 @@ async def used(
         {"issuer": issuer, "source": source, "g_co2_per_kwh": weight, "energy_milli_wh": energy}
         for (issuer, source, weight), energy in sums.items()
     ]
+
+
+@zome.function
+async def given_for(host: Host, giver: AgentPubKey, sale: ActionHash) -> list[dict[str, Any]]:
+    """The certificates that a seller gave for a sale; `sale` is the seller's half of it."""
+    sold = await host.get(sale)
+    if sold is None:
+        return []
+    seq = sold.action.action_seq
+
+    def before(found: Found) -> bool:
+        return bool(found.action.action_seq < seq)
+
+    given = await host.query(Give, author=giver, limit=STEPS_READ, enough=before)
+    listed = []
+    for found in given:
+        if found.entry.sale == sale:
+            issued = await must_get(host, found.entry.certificate)
+            listed.append(
+                {
+                    "certificate": issued.hash,
+                    "energy_milli_wh": found.entry.energy_milli_wh,
+                    "source": issued.entry.source,
+                    "g_co2_per_kwh": issued.entry.g_co2_per_kwh,
+                }
+            )
+    return listed
 
 
 @zome.function
